@@ -1,0 +1,82 @@
+"""The configuration as values: what `load` produces and everything else reads.
+
+Law: frozen dataclasses with every default filled in; durations in microseconds, sizes in bytes. No parsing here
+(`load`), no comparing (`diff`). Field names equal the keys of the file except for the unit suffix.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from recorderd.core.secret import Secret
+from recorderd.core.timerange import SECOND_US
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    name: str = "recorderd"
+    data_dir: Path = Path("/var/lib/recorderd")
+    time_zone: str = "UTC"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpConfig:
+    """`listen` is host, port (loopback only); port 0 takes a free one. `socket` None means data_dir/api.sock."""
+
+    listen: tuple[str, int] = ("127.0.0.1", 8080)
+    socket: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StorageConfig:
+    name: str
+    path: Path
+    retention_us: int | None = None
+    max_size_bytes: int | None = None
+    id: uuid.UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamConfig:
+    """One encoding of a camera. `path` replaces path and query of the hardware's address when given."""
+
+    role: str = "main"
+    path: str = ""
+    record: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class CameraConfig:
+    name: str
+    channel: int = 0
+    storage: str = ""
+    record: str = "always"  # always | never (motion, event, schedule: refused as not built yet)
+    prebuffer_us: int = 5 * SECOND_US
+    audio: bool = True
+    streams: tuple[StreamConfig, ...] = (StreamConfig(),)
+    id: uuid.UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HardwareConfig:
+    """One device at one address with one login. `settings` is an instance of the driver's settings type."""
+
+    name: str
+    driver: str
+    address: str  # URL without user info
+    username: str | None = None
+    password: Secret | None = None
+    settings: Any = None
+    cameras: tuple[CameraConfig, ...] = ()
+    id: uuid.UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    server: ServerConfig = field(default_factory=ServerConfig)
+    http: HttpConfig = field(default_factory=HttpConfig)
+    storages: tuple[StorageConfig, ...] = ()
+    hardware: tuple[HardwareConfig, ...] = ()
