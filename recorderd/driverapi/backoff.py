@@ -1,7 +1,8 @@
 """When to try a device again: pure policy, one object per hardware or stream.
 
 Law: no clock and no sleeping here; the engine says what happened and gets a delay. 1, 2, 4 ... 60 s with full
-jitter, so that many cameras returning after a switch reboot do not call at once; forgotten after 30 s of media;
+jitter, so that many cameras returning after a switch reboot do not call at once; forgotten after 30 s of
+media;
 a refused password is tried once every 15 minutes, because cameras lock out.
 """
 
@@ -38,7 +39,8 @@ class Backoff:
     def after(self, error: DriverError | None, media_us: int = 0) -> int | None:
         """Delay in microseconds before the next attempt, or None: stop until the configuration is reloaded.
 
-        `error` is what ended the attempt (None: a driver bug or a quiet end); `media_us` how long media flowed
+        `error` is what ended the attempt (None: a driver bug or a quiet end); `media_us` how long media
+        flowed
         in it. A device that asks for patience (`retry_after_us` in the error's params) gets it.
         """
         if isinstance(error, DeviceUnsupported):
