@@ -1,0 +1,157 @@
+"""What is known of a track, as plain facts: media spans, lives of runs, transitions, closed statements.
+
+Law: values and the rule that joins spans; no I/O, no clock. `mediadb.index` makes spans out of chunk headers,
+`mediadb.coverage` the rest out of the ledger, `mediadb.ledger_fold` turns all of it into one state per instant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from mediadb.types import Cause
+
+PAST_US = -(1 << 62)
+FUTURE_US = 1 << 62
+NO_MEDIA_TIME = -(1 << 62)
+LATEST_US = 30_000_000  # a later sample is not merely late: the stream stood still
+UNKNOWN_TOLERANCE_US = 500_000  # join tolerance of a track whose frame interval is not known
+
+
+@dataclass(frozen=True, slots=True)
+class MediaSpan:
+    """A gapless stretch of media of one track. Sequence numbers are of chunks, [first_seq, end_seq).
+
+    `lost_before` are the packets lost directly before its first sample; `lane` is "" for live media, else the
+    origin word. `seam` is set when media time does not continue from what came before. `media_start_us` and
+    `media_end_us` are the same stretch on the track's own media clock (no epoch), NO_MEDIA_TIME when unknown: a
+    sample that was merely late on the network continues there although it does not in receive time.
+    """
+
+    start_us: int
+    end_us: int
+    run: int = 0
+    first_seq: int = 0
+    end_seq: int = 0
+    lost_packets: int = 0
+    damaged_samples: int = 0
+    lost_before: int = 0
+    lane: str = ""
+    seam: bool = False
+    media_start_us: int = NO_MEDIA_TIME
+    media_end_us: int = NO_MEDIA_TIME
+
+
+@dataclass(frozen=True, slots=True)
+class RunLife:
+    """Life of one writing process: `end_us` is its clean stop or its last sign of life; None while it lives."""
+
+    run: int
+    start_us: int
+    end_us: int | None
+    clean: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """From `time_us` on `cause` holds, until the next transition or the end of `run`. `order` breaks ties."""
+
+    time_us: int
+    cause: Cause
+    run: int = 0
+    order: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A closed interval with a cause: a gap the recorder stated, or a removal and its rule."""
+
+    start_us: int
+    end_us: int
+    cause: Cause
+    order: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FoldInput:
+    """All that is known of one track. `now_us` bounds what can have happened at all."""
+
+    now_us: int
+    media: Sequence[MediaSpan] = ()
+    runs: Sequence[RunLife] = ()
+    transitions: Sequence[Transition] = ()
+    gaps: Sequence[Statement] = ()
+    removed: Sequence[Statement] = ()
+    tolerance_us: int = UNKNOWN_TOLERANCE_US
+
+
+def nominal_tolerance_us(frame_us: float) -> int:
+    """How far the next sample may be from the end of the one before and still be gapless: 2.5 intervals."""
+    return round(frame_us * 2.5) if frame_us > 0 else UNKNOWN_TOLERANCE_US
+
+
+def join_spans(spans: Iterable[MediaSpan], tolerance_us: int) -> list[MediaSpan]:
+    """Merge spans of one track that continue each other: same run and lane, next sequence, near in time.
+
+    Damaged and undamaged stretches stay apart, so that the qualifier names the time it belongs to.
+    """
+    joined: list[MediaSpan] = []
+    for span in sorted(spans, key=_span_key):
+        last = joined[-1] if joined else None
+        if last is not None and _continues(last, span, tolerance_us):
+            joined[-1] = MediaSpan(
+                last.start_us,
+                max(last.end_us, span.end_us),
+                last.run,
+                last.first_seq,
+                span.end_seq,
+                last.lost_packets + span.lost_packets,
+                last.damaged_samples + span.damaged_samples,
+                last.lost_before,
+                last.lane,
+                last.seam,
+                last.media_start_us,
+                span.media_end_us,
+            )
+        else:
+            joined.append(span)
+    return joined
+
+
+def _span_key(span: MediaSpan) -> tuple[object, ...]:
+    """A total order, so that the answer never depends on the order of arrival."""
+    return (
+        span.lane,
+        span.start_us,
+        -span.end_us,
+        span.run,
+        span.first_seq,
+        span.end_seq,
+        span.lost_packets,
+        span.damaged_samples,
+        span.lost_before,
+        span.seam,
+        span.media_start_us,
+        span.media_end_us,
+    )
+
+
+def _continues(last: MediaSpan, span: MediaSpan, tolerance_us: int) -> bool:
+    return follows(last, span, tolerance_us) and is_damaged(last) == is_damaged(span)
+
+
+def follows(last: MediaSpan, span: MediaSpan, tolerance_us: int) -> bool:
+    """No chunk is missing between the two, and either clock says that no sample is."""
+    if last.run != span.run or last.lane != span.lane or last.end_seq != span.first_seq or span.seam:
+        return False
+    wait = span.start_us - last.end_us
+    if wait <= tolerance_us:
+        return True
+    if NO_MEDIA_TIME in (last.media_end_us, span.media_start_us):
+        return False
+    return wait <= LATEST_US and abs(span.media_start_us - last.media_end_us) <= tolerance_us
+
+
+def is_damaged(span: MediaSpan) -> bool:
+    """True when packets of its samples were lost."""
+    return bool(span.lost_packets or span.damaged_samples)

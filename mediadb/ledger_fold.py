@@ -1,0 +1,354 @@
+"""Why is this second missing? A pure fold of media and statements into one state per instant.
+
+Law: no I/O, no clock, no bytes: values in, intervals out, whatever the order in which the statements arrive.
+`mediadb.coverage` gathers the inputs from segments and ledger; nobody else states a cause for a missing second.
+
+Every instant is decided by the first layer that covers it:
+media (live, then lanes) > future > removed > before the track's first record > between two runs > closed gaps >
+last transition of the run. What only claims "recorded" without media is settled by `_Settler`: joined when it
+is shorter than the join tolerance, network loss when the next sample counts lost packets, the end of the run
+when the process stopped there, and `unexplained` in every other case: a claim is never shown as footage.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from mediadb.ledger_facts import (
+    FUTURE_US,
+    PAST_US,
+    FoldInput,
+    MediaSpan,
+    RunLife,
+    Statement,
+    Transition,
+    follows,
+    join_spans,
+)
+from mediadb.types import Cause, Interval, State
+
+HANDOVER_US = 2_000_000  # a cause noticed this long after the last sample explains the time since that sample
+RUN_TAIL_US = 15_000_000  # what a process may hold in memory when it ends: commit, sync, low-rate flush
+STARTING_US = 60_000_000  # a run that has not spoken of a track for longer did not know it
+
+RECORDED = Cause(State.RECORDED)
+PENDING = Cause(State.RECORDED, "not-yet-durable")
+NOT_CONFIGURED = Cause(State.NOT_SCHEDULED, "not-configured")
+IN_FUTURE = Cause(State.NOT_SCHEDULED, "future")
+STARTING = Cause(State.SERVER_DOWN, "starting")
+NO_STATEMENT = Cause(State.UNEXPLAINED)
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    start_us: int
+    end_us: int
+    cause: Cause
+    span: MediaSpan | None = None
+    packets: int = 0
+    samples: int = 0
+
+
+@dataclass(slots=True)
+class _Canvas:
+    """Time still undecided, and what has been decided; each layer paints only on undecided time."""
+
+    holes: list[tuple[int, int]]
+    pieces: list[_Piece] = field(default_factory=list)
+
+    def paint(self, layer: Iterable[_Piece]) -> None:
+        """Give every hole to the first piece of `layer` that covers it (layer order = precedence)."""
+        flat = _flatten(layer)
+        holes: list[tuple[int, int]] = []
+        index = 0
+        for start, end in self.holes:
+            while index < len(flat) and flat[index].end_us <= start:
+                index += 1
+            at, look = start, index
+            while look < len(flat) and flat[look].start_us < end:
+                piece = flat[look]
+                low, high = max(piece.start_us, at), min(piece.end_us, end)
+                if low > at:
+                    holes.append((at, low))
+                self.pieces.append(_cut(piece, low, high))
+                at = high
+                look += 1
+            if at < end:
+                holes.append((at, end))
+        self.holes = holes
+
+
+def _cut(piece: _Piece, start_us: int, end_us: int) -> _Piece:
+    if piece.start_us == start_us and piece.end_us == end_us:
+        return piece
+    return _Piece(start_us, end_us, piece.cause, piece.span, piece.packets, piece.samples)
+
+
+def _flatten(layer: Iterable[_Piece]) -> list[_Piece]:
+    """Sorted pieces without overlap: where two overlap, the one that starts earlier keeps its time."""
+    flat: list[_Piece] = []
+    for piece in sorted(layer, key=lambda p: (p.start_us, -p.end_us)):
+        start = max(piece.start_us, flat[-1].end_us) if flat else piece.start_us
+        if start < piece.end_us:
+            flat.append(_cut(piece, start, piece.end_us))
+    return flat
+
+
+def fold(given: FoldInput, start_us: int, end_us: int) -> list[Interval]:
+    """States of [start_us, end_us): sorted, touching, every instant exactly one. Empty when start >= end."""
+    if start_us >= end_us:
+        return []
+    runs = _lives(given)
+    canvas = _Canvas([(PAST_US, FUTURE_US)])
+    canvas.paint(_media_pieces(given, lanes=False))
+    canvas.paint(_media_pieces(given, lanes=True))
+    canvas.paint([_Piece(given.now_us, FUTURE_US, IN_FUTURE)])
+    canvas.paint(_statement_pieces(given.removed))
+    canvas.paint([_Piece(PAST_US, _first_record_us(given), NOT_CONFIGURED)])
+    canvas.paint(_down_pieces(runs))
+    canvas.paint(_statement_pieces(given.gaps))
+    canvas.paint(_transition_pieces(given, runs))
+    canvas.paint([_Piece(PAST_US, FUTURE_US, RECORDED)])  # in a run, but nobody said anything: settled below
+    settled = _Settler(given, runs, canvas.pieces).settle()
+    return _intervals(settled, start_us, end_us)
+
+
+def _media_pieces(given: FoldInput, *, lanes: bool) -> list[_Piece]:
+    """Media as pieces. A gap that a span strictly contains is cut out of it: the statement is the finer one."""
+    gaps = sorted((g.start_us, g.end_us) for g in given.gaps if g.cause.state is not State.RECORDED)
+    starts = [g[0] for g in gaps]
+    pieces: list[_Piece] = []
+    for span in join_spans(given.media, given.tolerance_us):
+        if bool(span.lane) != lanes or span.start_us >= span.end_us:
+            continue
+        cause = Cause(State.RETRIEVED, span.lane) if span.lane else RECORDED
+        at = span.start_us
+        if not span.lane:
+            for low, high in gaps[bisect_right(starts, span.start_us) :]:
+                if low >= span.end_us:
+                    break
+                if high < span.end_us and high > low:
+                    if low > at:
+                        pieces.append(_media_piece(at, low, cause, span))
+                    at = max(at, high)
+        pieces.append(_media_piece(at, span.end_us, cause, span))
+    return pieces
+
+
+def _media_piece(start_us: int, end_us: int, cause: Cause, span: MediaSpan) -> _Piece:
+    return _Piece(start_us, end_us, cause, span, span.lost_packets, span.damaged_samples)
+
+
+def _statement_pieces(statements: Sequence[Statement]) -> list[_Piece]:
+    """Closed statements; where two overlap the one that starts later is the finer and wins its own time."""
+    ordered = sorted(statements, key=lambda s: (-s.start_us, s.end_us, -s.order, s.cause.state, s.cause.reason))
+    canvas = _Canvas([(PAST_US, FUTURE_US)])
+    for statement in ordered:
+        if statement.start_us < statement.end_us:
+            canvas.paint([_Piece(statement.start_us, statement.end_us, statement.cause)])
+    return canvas.pieces
+
+
+def _first_record_us(given: FoldInput) -> int:
+    times = [s.start_us for s in given.media]
+    times += [t.time_us for t in given.transitions]
+    times += [g.start_us for g in given.gaps]
+    times += [r.start_us for r in given.removed]
+    return min(times, default=FUTURE_US)
+
+
+def _lives(given: FoldInput) -> list[RunLife]:
+    """Runs by start. A run the ledger lost is known by its media; media also stretch a run's last sign of life."""
+    seen: dict[int, tuple[int, int]] = {}
+    for span in given.media:
+        if not span.lane:
+            low, high = seen.get(span.run, (span.start_us, span.end_us))
+            seen[span.run] = (min(low, span.start_us), max(high, span.end_us))
+    lives: dict[int, RunLife] = {}
+    for life in sorted(given.runs, key=lambda r: (r.start_us, r.run)):
+        low, high = seen.pop(life.run, (life.start_us, life.start_us))
+        end = None if life.end_us is None else max(life.end_us, min(high, given.now_us))
+        lives[life.run] = RunLife(life.run, life.start_us, end, life.clean)
+    for run, (low, high) in seen.items():
+        lives[run] = RunLife(run, low, high)
+    return sorted(lives.values(), key=lambda r: (r.start_us, r.run))
+
+
+def end_of(life: RunLife) -> int:
+    """The run's end as a number: far in the future while it lives."""
+    return FUTURE_US if life.end_us is None else life.end_us
+
+
+def down_cause(life: RunLife) -> Cause:
+    """Why there is nothing after `life`."""
+    return Cause(State.SERVER_DOWN, "stop" if life.clean else "crash")
+
+
+def _down_pieces(runs: Sequence[RunLife]) -> list[_Piece]:
+    pieces: list[_Piece] = []
+    last: RunLife | None = None
+    for life in runs:
+        if last is not None and end_of(last) < life.start_us:
+            pieces.append(_Piece(end_of(last), life.start_us, down_cause(last)))
+        if last is None or end_of(life) >= end_of(last):
+            last = life
+    if last is not None:
+        pieces.append(_Piece(end_of(last), FUTURE_US, down_cause(last)))
+    return pieces
+
+
+def _transition_pieces(given: FoldInput, runs: Sequence[RunLife]) -> list[_Piece]:
+    """The last word of each run on this track; a run that never spoke of it did not know it."""
+    spoken: dict[int, list[Transition]] = {life.run: [] for life in runs}
+    strays: list[Transition] = []
+    for transition in given.transitions:
+        spoken.get(transition.run, strays).append(transition)
+    if strays:
+        spoken.setdefault(0, []).extend(strays)
+    filmed = {span.run for span in given.media if not span.lane}
+    heard = [life for life in runs if spoken[life.run] or life.run in filmed]
+    pieces: list[_Piece] = []
+    for life in runs:
+        words = sorted(spoken[life.run], key=lambda t: (t.time_us, t.order, t.cause.state, t.cause.reason))
+        end = end_of(life)
+        if words:
+            pieces.extend(_until_first_word(life, words[0].time_us))
+        elif life.run not in filmed:
+            pieces.extend(_silent_run(life, heard, given.now_us))
+        for i, word in enumerate(words):
+            until = words[i + 1].time_us if i + 1 < len(words) else end
+            pieces.append(_Piece(max(word.time_us, life.start_us), min(until, end), word.cause))
+    pieces.extend(_stray_pieces(spoken.get(0, []), runs))
+    return [p for p in pieces if p.start_us < p.end_us]
+
+
+def _until_first_word(life: RunLife, first_us: int) -> list[_Piece]:
+    starting_until = min(first_us, life.start_us + STARTING_US)
+    return [_Piece(life.start_us, starting_until, STARTING), _Piece(starting_until, first_us, NOT_CONFIGURED)]
+
+
+def _silent_run(life: RunLife, heard: Sequence[RunLife], now_us: int) -> list[_Piece]:
+    """A run without a word or a frame of this track: still starting when short, else not configured there."""
+    end = end_of(life)
+    later = any(other.start_us >= life.start_us for other in heard)
+    short = life.end_us is not None and end - life.start_us <= STARTING_US
+    fresh = life.end_us is None and now_us < life.start_us + STARTING_US
+    cause = STARTING if (short and later) or fresh else NOT_CONFIGURED
+    return [_Piece(life.start_us, end, cause)]
+
+
+def _stray_pieces(strays: Sequence[Transition], runs: Sequence[RunLife]) -> list[_Piece]:
+    """Transitions whose run is not known (lost ledger head): they hold until the next one, inside no run."""
+    if any(life.run == 0 for life in runs):
+        return []
+    words = sorted(strays, key=lambda t: (t.time_us, t.order, t.cause.state, t.cause.reason))
+    pieces = []
+    for i, word in enumerate(words):
+        until = words[i + 1].time_us if i + 1 < len(words) else FUTURE_US
+        pieces.append(_Piece(word.time_us, until, word.cause))
+    return pieces
+
+
+class _Settler:
+    """Decides time that is only claimed to be recorded. See the module's law for the order of the rules."""
+
+    def __init__(self, given: FoldInput, runs: Sequence[RunLife], pieces: list[_Piece]) -> None:
+        self._given = given
+        self._runs = runs
+        self._pieces = _claims_joined(sorted(pieces, key=lambda p: p.start_us))
+
+    def settle(self) -> list[_Piece]:
+        out: list[_Piece] = []
+        for i, piece in enumerate(self._pieces):
+            if piece.span is not None or piece.cause.state is not State.RECORDED:
+                out.append(piece)
+                continue
+            before = self._pieces[i - 1] if i else None
+            after = self._pieces[i + 1] if i + 1 < len(self._pieces) else None
+            out.append(_Piece(piece.start_us, piece.end_us, self._cause(piece, before, after)))
+        return out
+
+    def _cause(self, hole: _Piece, before: _Piece | None, after: _Piece | None) -> Cause:
+        length = hole.end_us - hole.start_us
+        last = before.span if before is not None else None
+        coming = after.span if after is not None else None
+        if last is not None and coming is not None and follows(last, coming, self._given.tolerance_us):
+            return RECORDED
+        if (last or coming) and length <= self._given.tolerance_us and not _jumps(last, coming):
+            return RECORDED
+        if coming is not None and coming.lost_before and length > self._given.tolerance_us:
+            return Cause(State.NETWORK_LOSS, "packets-lost", {"packets": coming.lost_before})
+        ended = self._run_end(hole)
+        if ended is not None and length <= RUN_TAIL_US:
+            return ended
+        if length <= HANDOVER_US:
+            if last is not None and after is not None and after.span is None:
+                return after.cause
+            if coming is not None and before is not None and before.span is None:
+                return before.cause
+        return NO_STATEMENT
+
+    def _run_end(self, hole: _Piece) -> Cause | None:
+        """The end of the run (or now, while it lives) when the hole reaches it."""
+        at = bisect_right([life.start_us for life in self._runs], hole.start_us)
+        for life in reversed(self._runs[:at]):
+            if life.end_us is None:
+                return PENDING if hole.end_us >= self._given.now_us else None
+            if hole.start_us <= life.end_us <= hole.end_us:
+                return down_cause(life)
+        return None
+
+
+def _jumps(last: MediaSpan | None, coming: MediaSpan | None) -> bool:
+    """True when chunks are missing between the two: then even a short hole is one."""
+    return (
+        last is not None
+        and coming is not None
+        and last.run == coming.run
+        and last.lane == coming.lane
+        and coming.first_seq > last.end_seq
+    )
+
+
+def _claims_joined(pieces: list[_Piece]) -> list[_Piece]:
+    """Touching claims (several 'recorded' transitions in one hole) are one claim."""
+    out: list[_Piece] = []
+    for piece in pieces:
+        claim = piece.span is None and piece.cause.state is State.RECORDED
+        if claim and out and out[-1].span is None and out[-1].cause.state is State.RECORDED:
+            out[-1] = _Piece(out[-1].start_us, piece.end_us, RECORDED)
+        else:
+            out.append(piece)
+    return out
+
+
+def _intervals(pieces: Sequence[_Piece], start_us: int, end_us: int) -> list[Interval]:
+    out: list[Interval] = []
+    last_span: MediaSpan | None = None
+    for piece in pieces:
+        low, high = max(piece.start_us, start_us), min(piece.end_us, end_us)
+        if low >= high:
+            continue
+        last = out[-1] if out else None
+        if last is not None and last.cause == piece.cause and _alike(last, piece):
+            fresh = piece.span is not None and piece.span is not last_span
+            out[-1] = Interval(
+                last.start_us,
+                high,
+                last.cause,
+                last.damaged_packets + (piece.packets if fresh else 0),
+                last.damaged_samples + (piece.samples if fresh else 0),
+            )
+        else:
+            out.append(Interval(low, high, piece.cause, piece.packets, piece.samples))
+        last_span = piece.span or last_span
+    return out
+
+
+def _alike(last: Interval, piece: _Piece) -> bool:
+    """Damaged and sound footage stay apart; a joined short hole goes with whatever is before it."""
+    if piece.span is None:
+        return True
+    return bool(last.damaged_packets or last.damaged_samples) == bool(piece.packets or piece.samples)
