@@ -1,0 +1,26 @@
+"""What is in a storage, by frame number: read with the database's reader, judged by the harness's own marker check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mediadb.reader import Reader
+from mediadb.types import TrackKind
+from tests.e2e.harness import marker
+
+
+def storage_tracks(volume: Path, storage: str = "main") -> dict[str, str]:
+    """Camera name -> camera id of every camera with footage."""
+    return {info.names.camera: str(info.spec.camera) for info in Reader.open_offline(volume, storage).tracks()}
+
+
+def committed_frames(volume: Path, camera: str, storage: str = "main") -> set[tuple[int, int]]:
+    """(camera number, frame number) of every main video sample of a camera; fails on a frame given back twice."""
+    reader = Reader.open_offline(volume, storage)
+    frames: list[tuple[int, int]] = []
+    for info in reader.tracks():
+        if info.names.camera == camera and info.spec.kind is TrackKind.VIDEO and info.spec.stream == "main":
+            for reference in reader.chunks(info.spec.track, 0, 2**62):
+                frames += [m for sample in reader.read(reference).samples if (m := marker(sample.data)) is not None]
+    assert len(frames) == len(set(frames)), f"{camera}: a frame is there twice"
+    return set(frames)
