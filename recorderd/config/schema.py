@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from recorderd.core.secret import Secret
-from recorderd.core.timerange import SECOND_US
+from recorderd.core.timerange import DAY_US, MINUTE_US, SECOND_US
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,9 @@ class ServerConfig:
     name: str = "recorderd"
     data_dir: Path = Path("/var/lib/recorderd")
     time_zone: str = "UTC"
+    loop: str = "asyncio"  # asyncio | uvloop (when installed)
+    log_level: str = "info"  # debug | info | warning | error
+    event_retention_us: int = 90 * DAY_US
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,9 @@ class StorageConfig:
     path: Path
     retention_us: int | None = None
     max_size_bytes: int | None = None
+    commit_us: int = SECOND_US  # how much recorded time one commit holds: 250 ms .. 5 s
+    segment_us: int = 5 * MINUTE_US
+    memory_bytes: int = 256 * 2**20  # what may wait for a slow disk before whole GOPs are shed
     id: uuid.UUID | None = None
 
 
