@@ -82,8 +82,8 @@ def ffmpeg(folder: Path, farm: Farm, args: argparse.Namespace) -> float:
         for number in range(args.ffmpeg):
             url = farm.url(number).replace("//", f"//admin:{PASSWORD}@")
             processes.append(subprocess.Popen(
-                ["ffmpeg", "-nostdin", "-v", "error", "-rtsp_transport", "tcp", "-i", url, "-c", "copy", "-f", "segment",
-                 "-segment_time", "60", str(folder / f"{number}-%03d.mp4")],
+                ["ffmpeg", "-nostdin", "-v", "error", "-rtsp_transport", "tcp", "-i", url, "-c", "copy",
+                 "-f", "segment", "-segment_time", "60", str(folder / f"{number}-%03d.mp4")],
                 stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             ))  # fmt: skip
             time.sleep(0.05)

@@ -62,7 +62,7 @@ def publish(name: str, rows: list[tuple[str, str, str, str]], data: dict[str, An
     OUT.mkdir(exist_ok=True)
     (OUT / f"{name}.json").write_text(json.dumps({"machine": facts, **data}, indent=1) + "\n")
     print(f"\n{name} on {facts['cpu']}, {facts['cores']} cores, Python {facts['python']}, {facts['commit']}")
-    for what, figure, promised, verdict in [("what", "figure", "promised", "")] + rows:
+    for what, figure, promised, verdict in [("what", "figure", "promised", ""), *rows]:
         print(f"  {what:46} {figure:>18} {promised:>18}  {verdict}")
 
 
