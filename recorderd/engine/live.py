@@ -1,0 +1,176 @@
+"""Live fan-out: every viewer of a stream gets the same unit objects, and none of them slows anybody down.
+
+Law: `push` never waits and never raises. A viewer that falls behind loses whole stretches up to the next key;
+one that stays behind is closed with a reason. Recording does not know that viewers exist. Subscribed to by the
+servers, fed by one stream's recorder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import deque
+from collections.abc import Iterable
+from typing import Protocol
+
+from recorderd.core.errors import NotFoundError
+from recorderd.media.access_unit import AccessUnit, MediaKind, UnitType
+
+LIMIT_BYTES = 8 * 2**20
+SKIPS_UNTIL_DROPPED = 8  # skips without once catching up
+STUCK_US = 20_000_000  # nothing taken for so long while units wait
+
+Item = tuple[MediaKind, AccessUnit]
+
+
+class LiveSubscription:
+    """One viewer: an async iterator of (kind, unit), starting at the newest key held. It ends when closed;
+    `reason` then says why ('unsubscribed', 'too-slow', 'camera-removed', 'server-stopping')."""
+
+    def __init__(self, channel: LiveChannel, audio: bool, limit_bytes: int) -> None:
+        self._channel = channel
+        self._audio = audio
+        self._limit_bytes = limit_bytes
+        self._queue: deque[Item] = deque()
+        self._bytes = 0
+        self._waiting: asyncio.Future[None] | None = None
+        self._skipping = False
+        self._video = False
+        self._skips_behind = 0  # since the queue last ran empty
+        self._waiting_since_us: int | None = None
+        self.skips = 0
+        self.skipped_units = 0
+        self.reason: str | None = None
+
+    def __aiter__(self) -> LiveSubscription:
+        return self
+
+    async def __anext__(self) -> Item:
+        while not self._queue:
+            if self.reason is not None:
+                raise StopAsyncIteration
+            self._waiting = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiting
+            finally:
+                self._waiting = None
+        item = self._queue.popleft()
+        self._bytes -= len(item[1].data)
+        self._waiting_since_us = None
+        if not self._queue:
+            self._skips_behind = 0
+        return item
+
+    def take_ready(self) -> list[Item]:
+        """Everything that waits, without waiting: lets a server write several units in one call."""
+        items = list(self._queue)
+        self._queue.clear()
+        self._bytes = 0
+        self._waiting_since_us = None
+        self._skips_behind = 0
+        return items
+
+    def push(self, kind: MediaKind, unit: AccessUnit) -> None:
+        if kind is MediaKind.VIDEO:
+            self._video = True
+        elif not self._audio:
+            return
+        if self._skipping:
+            if not (UnitType.DELTA < unit.type < UnitType.AUDIO):
+                self.skipped_units += 1
+                return
+            self._skipping = False
+        size = len(unit.data)
+        if self._bytes + size > self._limit_bytes and self._queue:
+            self._fall_behind(unit)
+            if self._skipping or self.reason is not None:
+                return
+        if self._waiting_since_us is None:
+            self._waiting_since_us = unit.recv_mono_us
+        self._queue.append((kind, unit))
+        self._bytes += size
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    def close(self, reason: str = "unsubscribed") -> None:
+        """End the iteration after what is queued; idempotent, the first reason stays."""
+        if self.reason is None:
+            self.reason = reason
+            self._channel.forget(self)
+            if reason == "too-slow":
+                self._queue.clear()
+                self._bytes = 0
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    def _fall_behind(self, unit: AccessUnit) -> None:
+        """The queue is full: what waits is stale. Begin again at this unit if it is a key, else at the next."""
+        self.skips += 1
+        self._skips_behind += 1
+        self.skipped_units += len(self._queue)
+        self._queue.clear()
+        self._bytes = 0
+        stuck_us = unit.recv_mono_us - (self._waiting_since_us or unit.recv_mono_us)
+        if self._skips_behind >= SKIPS_UNTIL_DROPPED or stuck_us >= STUCK_US:
+            self.close("too-slow")
+        elif self._video and not unit.is_key:
+            self.skipped_units += 1
+            self._skipping = True
+
+
+class LiveChannel:
+    """The viewers of one stream. `viewers` is read on the hot path by the recorder that owns this channel."""
+
+    def __init__(self) -> None:
+        self.viewers: list[LiveSubscription] = []
+
+    def subscribe(self, start: Iterable[Item], audio: bool, limit_bytes: int) -> LiveSubscription:
+        viewer = LiveSubscription(self, audio, limit_bytes)
+        for kind, unit in start:
+            viewer.push(kind, unit)
+        self.viewers = [*self.viewers, viewer]  # a new list: `push` may be walking the old one
+        return viewer
+
+    def forget(self, viewer: LiveSubscription) -> None:
+        self.viewers = [other for other in self.viewers if other is not viewer]
+
+    def close(self, reason: str) -> None:
+        for viewer in list(self.viewers):
+            viewer.close(reason)
+
+
+class LiveSource(Protocol):
+    """What a stream's recorder offers to viewers."""
+
+    channel: LiveChannel
+
+    def newest_gop(self) -> list[Item]: ...
+
+
+class LiveHub:
+    """Finds a stream to look at by camera and role."""
+
+    def __init__(self) -> None:
+        self._sources: dict[tuple[uuid.UUID, str], LiveSource] = {}
+
+    def offer(self, camera: uuid.UUID, role: str, source: LiveSource) -> None:
+        self._sources[camera, role] = source
+
+    def withdraw(self, camera: uuid.UUID, role: str, reason: str) -> None:
+        """The stream is gone: its viewers end with `reason`."""
+        source = self._sources.pop((camera, role), None)
+        if source is not None:
+            source.channel.close(reason)
+
+    def subscribe(
+        self, camera: uuid.UUID, role: str = "main", *, audio: bool = True, limit_bytes: int = LIMIT_BYTES
+    ) -> LiveSubscription:
+        """Look at a stream from its newest key on. Raises NotFoundError. Close the subscription when done."""
+        source = self._sources.get((camera, role))
+        if source is None:
+            raise NotFoundError(f"camera {camera} has no stream {role!r}", camera=str(camera), stream=role)
+        return source.channel.subscribe(source.newest_gop(), audio, limit_bytes)
+
+    def viewers(self, camera: uuid.UUID) -> int:
+        """How many look at any stream of this camera."""
+        return sum(len(s.channel.viewers) for (id, _), s in self._sources.items() if id == camera)

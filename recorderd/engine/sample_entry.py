@@ -1,0 +1,86 @@
+"""From what the driver says a track is coded as to what the media database stores: the ready MP4 sample entry.
+
+Law: pure. The database never parses NAL units, so everything an MP4 needs is worked out here, once per
+configuration. Called by a track's recorder when the unit's CodecConfig changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mediadb.mp4.entries import HevcProfile, avc1_entry, g711_entry, hvc1_entry, mp4a_entry
+from mediadb.types import TrackConfig
+from recorderd.core.errors import RecorderdError
+from recorderd.media import h264, h265
+from recorderd.media.access_unit import Codec, CodecConfig
+from recorderd.media.bits import BitstreamError
+
+# A picture size is demanded by the box; players take the true one from the SPS when we cannot read it.
+_UNKNOWN_SIZE = 16
+
+
+class UnusableConfig(RecorderdError):
+    """The parameter sets are missing or broken: nobody could ever decode what follows."""
+
+    code = "unusable-config"
+
+
+def track_config(config: CodecConfig) -> TrackConfig:
+    """The stored form of `config`. Raises UnusableConfig."""
+    try:
+        entry = _ENTRIES[config.codec](config)
+    except (ValueError, BitstreamError) as error:
+        raise UnusableConfig(f"no sample entry for {config.codec}: {error}", codec=str(config.codec)) from error
+    return TrackConfig(
+        codec=str(config.codec),
+        timebase_hz=config.timebase_hz,
+        sample_entry=entry,
+        width=config.width,
+        height=config.height,
+        sample_rate=config.sample_rate,
+        channels=config.channels,
+        codec_string=config.codec_string,
+        frame_ticks=config.frame_ticks,
+    )
+
+
+def _size(config: CodecConfig) -> tuple[int, int]:
+    return config.width or _UNKNOWN_SIZE, config.height or _UNKNOWN_SIZE
+
+
+def _h264(config: CodecConfig) -> bytes:
+    sets: dict[int, list[bytes]] = {h264.SPS: [], h264.PPS: []}
+    for nal in config.parameter_sets:
+        sets.get(nal[0] & 0x1F, []).append(nal)
+    return avc1_entry(*_size(config), sets[h264.SPS], sets[h264.PPS])
+
+
+def _h265(config: CodecConfig) -> bytes:
+    sets: dict[int, list[bytes]] = {h265.VPS: [], h265.SPS: [], h265.PPS: []}
+    for nal in config.parameter_sets:
+        sets.get(h265.nal_type(nal[0]), []).append(nal)
+    if not sets[h265.SPS]:
+        raise ValueError("no SPS")
+    general = h265.parse_sps(sets[h265.SPS][0]).profile_tier_level
+    return hvc1_entry(*_size(config), list(sets.values()), HevcProfile(general))
+
+
+def _aac(config: CodecConfig) -> bytes:
+    return mp4a_entry(config.extra, config.sample_rate, config.channels)
+
+
+def _ulaw(config: CodecConfig) -> bytes:
+    return g711_entry("ulaw", config.sample_rate or 8000, config.channels or 1)
+
+
+def _alaw(config: CodecConfig) -> bytes:
+    return g711_entry("alaw", config.sample_rate or 8000, config.channels or 1)
+
+
+_ENTRIES: dict[Codec, Callable[[CodecConfig], bytes]] = {
+    Codec.H264: _h264,
+    Codec.H265: _h265,
+    Codec.AAC: _aac,
+    Codec.PCMU: _ulaw,
+    Codec.PCMA: _alaw,
+}

@@ -1,0 +1,313 @@
+"""Recording one track: units become samples, irregularities become statements, silence becomes an alarm.
+
+Law: `unit` is the hot path, one call per frame: it makes one Sample, never awaits, never raises. What is rare
+(another config, loss, jumps) leaves the hot path at once. Owned by one stream's recorder; knows no other track.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import structlog
+
+from mediadb.types import Cause, Names, Sample, State, TrackConfig, TrackKind, TrackSpec
+from recorderd.core.clock import Clock
+from recorderd.engine.alarm import LossReport, RecordingAlarm, silence_limit_us
+from recorderd.engine.coverage import CONNECTING, NEVER, RECORDED, STOPPED, TrackCoverage, offline
+from recorderd.engine.ports import Emit, MediaStore, TrackCommit
+from recorderd.engine.sample_entry import UnusableConfig, track_config
+from recorderd.media.access_unit import AccessUnit, CodecConfig, UnitType
+
+CLOCK_STEP_US = 500_000  # the recorder's UTC moved against its monotonic clock by more: a step
+PAUSE_US = 1_000_000  # the camera itself sent nothing for so long (and 2.5 intervals): said in the ledger
+CAMERA_STEP_US = 10_000_000  # a discontinuity this soon after the driver said "clock-step" is that step
+_UNKNOWN = -1  # hole threshold before two units told the interval: every unit looks closer
+
+_log = structlog.get_logger("track")
+
+
+@dataclass(slots=True)
+class TrackCounters:
+    """Since the start of the process."""
+
+    units: int = 0
+    bytes: int = 0
+    committed_samples: int = 0
+    lost_packets: int = 0
+    lost_frames: int = 0
+    damaged_units: int = 0
+    units_before_key: int = 0
+    unusable_units: int = 0
+    shed_samples: int = 0
+
+
+class TrackRecorder:
+    """One track of one stream, from the driver's units to the store's samples."""
+
+    def __init__(self, spec: TrackSpec, names: Names, store: MediaStore, clock: Clock, emit: Emit) -> None:
+        self.spec = spec
+        self.counters = TrackCounters()
+        self.stored: TrackConfig | None = None
+        self.expected = spec.kind is TrackKind.VIDEO  # audio: once announced, seen, or known from before
+        self.last_committed_us: int | None = None
+        self.alarm = RecordingAlarm(emit, clock.monotonic_us())
+        self._loss_report = LossReport(emit)
+        self._store = store
+        self._writer = store.track(spec, names)
+        self._append: Callable[[Sample], None] = self._writer.append
+        self._coverage = TrackCoverage(self._writer)
+        self._clock = clock
+        self._recording = False
+        self._live = False  # units are appended: recording, past the first key, usable config
+        self._need_key = True
+        self._config: CodecConfig | None = None
+        self._last: AccessUnit | None = None
+        self._interval_ticks = 0
+        self._hole_ticks = _UNKNOWN
+        self._offset_us = clock.utc_us() - clock.monotonic_us()
+        self._pending_packets = 0
+        self._recorder_stepped = False
+        self._camera_step: tuple[int, object] | None = None  # monotonic time of the driver's word, delta
+        self._storage_cause: Cause | None = None
+        self._unit_mono_us = clock.monotonic_us()
+
+    # -- what the engine says --------------------------------------------------------------------------------
+
+    @property
+    def cause(self) -> Cause:
+        return self._coverage.cause or offline(CONNECTING)
+
+    @property
+    def since_us(self) -> int:
+        return self._coverage.since_us
+
+    @property
+    def interval_us(self) -> int:
+        """The observed frame interval, 0 when unknown."""
+        config = self._config
+        return self._interval_ticks * 1_000_000 // config.timebase_hz if config is not None else 0
+
+    def rename(self, names: Names) -> None:
+        self._store.track(self.spec, names)
+
+    def record(self, on: bool, reason: str = CONNECTING) -> None:
+        """Recording is wanted or not; says what holds now. Media follow from the next key on."""
+        self._recording = on
+        self._live = False
+        self._need_key = True
+        self.alarm.arm(self._clock.monotonic_us())
+        self._coverage.holds(self._clock.utc_us(), offline(reason) if on else NEVER)
+
+    def replay(self, units: Iterable[AccessUnit]) -> None:
+        """Record what the prebuffer held when recording was switched on; the units were counted already."""
+        counted = self.counters.units, self.counters.bytes
+        for unit in units:
+            self.unit(unit)
+        self.counters.units, self.counters.bytes = counted
+
+    def offline(self, reason: str, params: dict[str, object]) -> None:
+        """The stream broke off or could not be opened."""
+        start_us = self.end_us() if self._coverage.recorded else self._clock.utc_us()
+        self._live = False
+        self._need_key = True
+        self._last = None
+        if self._recording:
+            self._coverage.holds(start_us, offline(reason, **params))
+
+    def online(self) -> None:
+        """The stream was opened: media may come from now on."""
+        self._unit_mono_us = self._clock.monotonic_us()
+
+    def stop(self) -> None:
+        """The server goes down in order: what follows is explained."""
+        self._live = self._recording = False
+        self._coverage.holds(self._clock.utc_us(), STOPPED)
+
+    # -- what the driver says --------------------------------------------------------------------------------
+
+    def unit(self, unit: AccessUnit) -> None:
+        """Take one unit: the hot path."""
+        counters = self.counters
+        counters.units += 1
+        counters.bytes += len(unit.data)
+        if unit.config is not self._config:
+            self._configure(unit.config)
+        mono_us = unit.recv_mono_us
+        offset_us = unit.recv_us - mono_us
+        if not -CLOCK_STEP_US < offset_us - self._offset_us < CLOCK_STEP_US:
+            self._clock_stepped(unit, offset_us - self._offset_us)
+        self._offset_us = offset_us
+        self._unit_mono_us = mono_us
+        if not self._live and not self._enter(unit):
+            return
+        lost = unit.lost_packets
+        last = self._last
+        ticks = unit.dts - last.dts if last is not None else 0
+        if lost or unit.damaged or unit.discontinuity or ticks > self._hole_ticks or self._pending_packets:
+            lost = self._irregular(unit, ticks)
+        else:
+            self._interval_ticks += (ticks - self._interval_ticks) >> 3
+        self._last = unit
+        self._append(
+            Sample(
+                unit.data, unit.pts, unit.dts, unit.type, unit.recv_us, unit.cam_us, unit.cam_quality,
+                lost, unit.damaged, unit.discontinuity or (self._recorder_stepped and self._take_step()),
+            )
+        )  # fmt: skip
+
+    def loss(self, packets: int) -> None:
+        """Lost packets that no unit counts: the next sample carries them."""
+        self._pending_packets += packets
+
+    def camera_clock_step(self, delta_us: object) -> None:
+        """The camera's clock jumped: the unit that does not continue is its place, the next or the newest."""
+        self._camera_step = (self._clock.monotonic_us(), delta_us)
+        if self._last is not None and self._last.discontinuity and self._live:
+            self._say_camera_step(self._last, self._last.recv_us - 1_000)
+
+    # -- what the store says ---------------------------------------------------------------------------------
+
+    def committed(self, commit: TrackCommit) -> None:
+        """Samples became durable: this is what "recording" means."""
+        if commit.samples:
+            self.counters.committed_samples += commit.samples
+            self.last_committed_us = commit.last_recv_us
+            self.alarm.progress(self._clock.monotonic_us(), self._where())
+
+    def shed(self, start_us: int, end_us: int, samples: int, bytes: int) -> None:
+        """The store had to drop whole GOPs: for want of memory, or because nothing can be written."""
+        self.counters.shed_samples += samples
+        params: dict[str, object] = {"samples": samples, "bytes": bytes}
+        broken = self._storage_cause
+        state = broken.state if broken is not None else State.OVERLOAD_SHED
+        self._coverage.hole(start_us, end_us, Cause(state, broken.reason if broken else "memory", params))
+
+    def storage(self, cause: Cause | None) -> None:
+        """The store's trouble begins (nothing becomes durable) or ends. Appending goes on: what the store can
+        hold in memory and write later is media after all, and media win over this statement."""
+        self._storage_cause = cause
+        if not self._live:
+            return
+        now_us = self._clock.utc_us()
+        since_us = self._writer.durable_us if cause is not None else None
+        self._coverage.holds(min(since_us or now_us, now_us), cause or RECORDED)
+
+    # -- once a second ---------------------------------------------------------------------------------------
+
+    def tick(self, now_mono_us: int, online: bool) -> None:
+        """Watch for silence: of the device (said in the ledger) and of committed samples (an alarm)."""
+        counters = self.counters
+        counts = (counters.lost_packets, counters.lost_frames, counters.damaged_units)
+        self._loss_report.check(now_mono_us, counts, self._where())
+        if not (self._recording and self.expected):
+            return
+        if online and now_mono_us - self._unit_mono_us > silence_limit_us(self.interval_us):
+            self.offline("no-media", {})
+            self._need_key = False  # the stream was never closed: what comes next continues it
+        cause = self.cause
+        where = {**self._where(), "state": str(cause.state), "reason": cause.reason}
+        self.alarm.check(now_mono_us, self.interval_us, where)
+
+    # -- inside ----------------------------------------------------------------------------------------------
+
+    def end_us(self) -> int:
+        """Where the newest unit ends, in recorder UTC; now when there is none."""
+        return self._last.recv_us + self.interval_us if self._last is not None else self._clock.utc_us()
+
+    def _where(self) -> dict[str, object]:
+        return {"stream": self.spec.stream, "track": self.spec.kind.name.lower()}
+
+    def _configure(self, config: CodecConfig) -> None:
+        """Another CodecConfig object: tell the store, learn the frame interval anew."""
+        if self._config is not None and self._config.timebase_hz != config.timebase_hz:
+            self._last = None
+        self._config = config
+        self._interval_ticks = config.frame_ticks
+        self._hole_ticks = config.frame_ticks * 3 // 2 or _UNKNOWN
+        try:
+            self.stored = track_config(config)
+        except UnusableConfig as error:
+            self.stored = None
+            self.offline("unusable-config", {})
+            _log.warning("unusable-config", track=str(self.spec.track), problem=error.message)
+            return
+        self._writer.config(self.stored)
+
+    def _enter(self, unit: AccessUnit) -> bool:
+        """May recording begin (again) with this unit? A GOP is entered at its key only."""
+        if not self._recording:
+            return False
+        if self.stored is None:
+            self.counters.unusable_units += 1
+            return False
+        if self._need_key and unit.type is UnitType.DELTA:
+            self.counters.units_before_key += 1
+            return False
+        self._live = True
+        self.expected = True
+        self._coverage.holds(unit.recv_us, self._storage_cause or RECORDED)
+        return True
+
+    def _irregular(self, unit: AccessUnit, ticks: int) -> int:
+        """Loss, damage, a jump or a pause before `unit`: state the hole; returns the packets to store."""
+        counters = self.counters
+        packets = unit.lost_packets + self._pending_packets
+        self._pending_packets = 0
+        counters.lost_packets += packets
+        counters.damaged_units += unit.damaged
+        last = self._last
+        if last is None:
+            return packets
+        if unit.discontinuity:
+            self._seam(unit, packets)
+            return packets
+        if self._hole_ticks == _UNKNOWN:
+            if not packets and ticks > 0:
+                self._interval_ticks, self._hole_ticks = ticks, ticks * 3 // 2
+            return packets
+        nominal = self._interval_ticks
+        if 2 * ticks > 3 * nominal > 0:
+            hole_us = (ticks - nominal) * 1_000_000 // unit.config.timebase_hz
+            start_us = max(last.recv_us + 1, unit.recv_us - hole_us)
+            if packets:
+                frames = max(1, round(ticks / nominal) - 1)
+                counters.lost_frames += frames
+                params: dict[str, object] = {"packets": packets, "frames": frames}
+                self._coverage.hole(start_us, unit.recv_us, Cause(State.NETWORK_LOSS, "packets-lost", params))
+                return packets
+            if hole_us > PAUSE_US and ticks > 5 * nominal // 2:
+                self._coverage.hole(start_us, unit.recv_us, offline("no-frames"))
+        self._interval_ticks += (ticks - nominal) >> 3
+        self._hole_ticks = self._interval_ticks * 3 // 2
+        return packets
+
+    def _seam(self, unit: AccessUnit, packets: int) -> None:
+        """Media time jumps at `unit`: say why, when it is known or when time is missing."""
+        step, start_us = self._camera_step, self.end_us()
+        if step is not None and unit.recv_mono_us - step[0] < CAMERA_STEP_US:
+            self._say_camera_step(unit, min(start_us, unit.recv_us - 1_000))
+        elif unit.recv_us - start_us > PAUSE_US:
+            cause = offline("discontinuity")
+            if packets:
+                cause = Cause(State.NETWORK_LOSS, "packets-lost", {"packets": packets})
+            self._coverage.hole(start_us, unit.recv_us, cause)
+
+    def _say_camera_step(self, unit: AccessUnit, start_us: int) -> None:
+        if self._camera_step is not None:
+            params = {"delta_us": self._camera_step[1]}
+            self._camera_step = None
+            self._coverage.hole(start_us, unit.recv_us, Cause(State.CLOCK_STEP, "camera", params))
+
+    def _clock_stepped(self, unit: AccessUnit, delta_us: int) -> None:
+        """The recorder's wall clock was set: times of this track jump by `delta_us` at this unit."""
+        if self._live and self._last is not None:
+            self._recorder_stepped = True
+            start_us = self.end_us() if delta_us > 0 else unit.recv_us - 1_000
+            cause = Cause(State.CLOCK_STEP, "recorder", {"delta_us": delta_us})
+            self._coverage.hole(start_us, unit.recv_us, cause)
+            self._writer.mark(unit.recv_us, "clock-step", {"source": "recorder", "delta_us": delta_us})
+
+    def _take_step(self) -> bool:
+        stepped, self._recorder_stepped = self._recorder_stepped, False
+        return stepped
