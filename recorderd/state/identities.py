@@ -1,0 +1,99 @@
+"""Who is who: the server's own UUID, known volumes, and the identities of hardware and cameras.
+
+Law: an identity is given once and kept for ever. A given `id` wins; else it is bound to (driver, address) and
+(hardware, channel), so that a rename keeps the footage. Nothing is ever unbound: a device that comes back is itself.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from recorderd.core.clock import Clock
+from recorderd.core.ids import new_uuid
+from recorderd.state.database import StateDb
+from recorderd.state.tables import cameras, hardware, servers, storages
+
+
+@dataclass(frozen=True, slots=True)
+class KnownVolume:
+    """The volume that a storage name was first opened on; `path` is where it was last seen."""
+
+    name: str
+    volume: uuid.UUID
+    path: str
+
+
+class Identities:
+    """The repository of identities."""
+
+    def __init__(self, db: StateDb, clock: Clock) -> None:
+        self._db = db
+        self._clock = clock
+
+    async def server(self, known: uuid.UUID | None = None) -> uuid.UUID:
+        """This server's own UUID; made at the first start, or taken from `known` (its footage) after a loss."""
+        async with self._db.engine.begin() as connection:
+            found = (await connection.execute(sa.select(servers.c.id))).scalar()
+            if found is not None:
+                return uuid.UUID(found)
+            made = known or new_uuid()
+            await connection.execute(sa.insert(servers), [{"id": str(made), "created_us": self._clock.utc_us()}])
+            return made
+
+    async def hardware(self, driver: str, address: str, given: uuid.UUID | None = None) -> uuid.UUID:
+        """The hardware at that address. A `given` id is bound to it from now on."""
+        same = sa.and_(hardware.c.driver == driver, hardware.c.address == address)
+        async with self._db.engine.begin() as connection:
+            if given is not None:
+                row = {"id": str(given), "driver": driver, "address": address, "created_us": self._clock.utc_us()}
+                await connection.execute(sa.delete(hardware).where(same, hardware.c.id != str(given)))
+                moved = insert(hardware).values(row)
+                await connection.execute(
+                    moved.on_conflict_do_update(["id"], set_={"driver": driver, "address": address})
+                )
+                return given
+            found = (await connection.execute(sa.select(hardware.c.id).where(same))).scalar()
+            if found is not None:
+                return uuid.UUID(found)
+            made = new_uuid()
+            row = {"id": str(made), "driver": driver, "address": address, "created_us": self._clock.utc_us()}
+            await connection.execute(sa.insert(hardware), [row])
+            return made
+
+    async def camera(self, hardware_id: uuid.UUID, channel: int, given: uuid.UUID | None = None) -> uuid.UUID:
+        """The camera on that channel of that hardware. A `given` id is bound to it from now on."""
+        same = sa.and_(cameras.c.hardware_id == str(hardware_id), cameras.c.channel == channel)
+        async with self._db.engine.begin() as connection:
+            if given is None:
+                found = (await connection.execute(sa.select(cameras.c.id).where(same))).scalar()
+                if found is not None:
+                    return uuid.UUID(found)
+            identity = given or new_uuid()
+            await connection.execute(sa.delete(cameras).where(same))
+            place = {"hardware_id": str(hardware_id), "channel": channel}
+            row = {"id": str(identity), "created_us": self._clock.utc_us(), **place}
+            bound = insert(cameras).values(row)
+            await connection.execute(bound.on_conflict_do_update(["id"], set_=place))
+            return identity
+
+    async def knows_hardware(self) -> bool:
+        """False in a new (or replaced) database."""
+        async with self._db.engine.connect() as connection:
+            return (await connection.execute(sa.select(hardware.c.id).limit(1))).scalar() is not None
+
+    async def volumes(self) -> dict[str, KnownVolume]:
+        """Known volumes by storage name."""
+        async with self._db.engine.connect() as connection:
+            rows = await connection.execute(sa.select(storages))
+            return {row.name: KnownVolume(row.name, uuid.UUID(row.volume), row.path) for row in rows}
+
+    async def remember_volume(self, name: str, volume: uuid.UUID, path: str) -> None:
+        """From now on this storage name belongs to that volume."""
+        row = {"name": name, "volume": str(volume), "path": path, "first_seen_us": self._clock.utc_us()}
+        known = insert(storages).values(row)
+        async with self._db.engine.begin() as connection:
+            await connection.execute(known.on_conflict_do_update(["name"], set_={"volume": str(volume), "path": path}))

@@ -1,0 +1,1 @@
+"""Migrations of the state database: data for alembic, run at each start by `state.migrate`."""

@@ -1,0 +1,91 @@
+"""Identities stay, volumes are remembered, jobs have one shape."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+from recorderd.core.clock import FakeClock
+from recorderd.core.errors import NotFoundError
+from recorderd.state.database import StateDb
+from recorderd.state.identities import Identities
+from recorderd.state.jobs import Jobs, JobState
+
+
+async def test_identities_are_bound_to_driver_address_and_channel(db: StateDb) -> None:
+    who = Identities(db, FakeClock())
+    assert not await who.knows_hardware()
+    gate = await who.hardware("rtsp", "rtsp://192.0.2.1/")
+    assert await who.hardware("rtsp", "rtsp://192.0.2.1/") == gate
+    assert await who.hardware("rtsp", "rtsp://192.0.2.2/") != gate
+    assert await who.hardware("onvif", "rtsp://192.0.2.1/") != gate
+    first = await who.camera(gate, 0)
+    assert await who.camera(gate, 0) == first != await who.camera(gate, 1)
+    assert await who.knows_hardware()
+
+
+async def test_a_given_id_wins_and_moves_with_its_hardware(db: StateDb) -> None:
+    who = Identities(db, FakeClock())
+    bound = await who.hardware("rtsp", "rtsp://a/")
+    given, camera = uuid.uuid4(), uuid.uuid4()
+    assert await who.hardware("rtsp", "rtsp://a/", given) == given != bound
+    assert await who.hardware("rtsp", "rtsp://a/") == given
+    assert await who.hardware("rtsp", "rtsp://b/", given) == given
+    assert await who.hardware("rtsp", "rtsp://b/") == given
+    assert await who.camera(given, 0, camera) == camera
+    assert await who.camera(given, 3, camera) == camera
+    assert await who.camera(given, 3) == camera != await who.camera(given, 0)
+
+
+async def test_the_server_has_one_uuid_for_ever(db: StateDb) -> None:
+    who = Identities(db, FakeClock())
+    adopted = uuid.uuid4()
+    assert await who.server(adopted) == adopted
+    assert await who.server(uuid.uuid4()) == adopted
+    assert await Identities(db, FakeClock()).server() == adopted
+
+
+async def test_volumes_are_remembered_by_storage_name(db: StateDb) -> None:
+    who = Identities(db, FakeClock())
+    volume = uuid.uuid4()
+    await who.remember_volume("main", volume, "/srv/a")
+    await who.remember_volume("main", volume, "/srv/b")
+    known = await who.volumes()
+    assert (known["main"].volume, known["main"].path) == (volume, "/srv/b")
+
+
+async def test_a_job_goes_its_way_and_a_finished_one_does_not_change(db: StateDb) -> None:
+    clock = FakeClock(100)
+    jobs = Jobs(db, clock)
+    job = await jobs.create("export", {"cameras": ["gate"]})
+    assert (job.state, job.progress, job.created_us) == (JobState.QUEUED, 0.0, 100)
+    clock.advance(1)
+    await jobs.start(job.id)
+    await jobs.progress(job.id, 0.4)
+    assert (await jobs.get(job.id)).progress == 0.4
+    await jobs.finish(job.id, {"files": 1})
+    await jobs.progress(job.id, 0.5)
+    done = await jobs.get(job.id)
+    assert (done.state, done.progress, done.result, done.started_us) == (JobState.DONE, 1.0, {"files": 1}, 101)
+    with pytest.raises(NotFoundError):
+        await jobs.get(uuid.uuid4())
+    with pytest.raises(NotFoundError):
+        await jobs.cancel(uuid.uuid4())
+
+
+async def test_jobs_left_open_by_a_crash_are_failed_at_the_next_start(db: StateDb) -> None:
+    clock = FakeClock(100)
+    jobs = Jobs(db, clock)
+    queued, running, done = [await jobs.create("export", {}) for _ in range(3)]
+    await jobs.start(running.id)
+    await jobs.finish(done.id, {})
+    assert await jobs.interrupt_open() == 2
+    for job in (queued, running):
+        found = await jobs.get(job.id)
+        assert found.state is JobState.FAILED and found.error is not None and found.error["code"] == "interrupted"
+    assert (await jobs.get(done.id)).state is JobState.DONE
+    clock.advance(1_000)
+    young = await jobs.create("export", {})
+    assert await jobs.purge(before_us=500) == 3
+    assert [job.id for job in await jobs.list()] == [young.id]
