@@ -1,0 +1,72 @@
+"""A recording with a hole: the file keeps the hole's length, players do not complain, and the hole has its cause."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.harness import Farm, Server, running, wait_until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.ffmpeg]
+
+
+def probe(path: Path, *argv: str) -> dict[str, list[dict[str, str]]]:
+    done = subprocess.run(
+        ["ffprobe", "-v", "error", "-of", "json", *argv, str(path)], capture_output=True, text=True, timeout=60
+    )
+    assert done.stderr == "", done.stderr
+    found: dict[str, list[dict[str, str]]] = json.loads(done.stdout)
+    return found
+
+
+def test_a_reboot_is_a_gap_of_the_right_length_with_its_cause(tmp_path: Path) -> None:
+    options = [
+        "--size",
+        "320x240",
+        "--bitrate",
+        "200k",
+        "--gop",
+        "25",
+        "--audio",
+        "aac",
+        "--fault",
+        "cam/0=reboot:4s+6s",
+    ]
+    farm = Farm(tmp_path, 1, options).start()
+    server = Server(tmp_path)
+    server.add("gate", farm.url(0))
+    with running(farm, server):
+        server.start()
+        wait_until(lambda: server.alive() and len(farm_log(farm)) >= 1, 30, server.log)
+        wait_until(lambda: server.cameras()["gate"]["state"] == "recorded", 20, server.log)
+        time.sleep(6)
+        exact = server.get("/api/v1/cameras/gate/media.json?start=-60s&end=now")
+        gaps = [item for item in exact["gaps"] if item["state"] == "camera-offline"]
+        assert [gap["reason"] for gap in gaps] == ["closed"]
+        path = tmp_path / "gap.mp4"
+        path.write_bytes(server.get("/api/v1/cameras/gate/media.mp4?start=-60s&end=now", raw=True))
+        farm.stop()
+        assert server.stop() == 0
+    packets = probe(path, "-select_streams", "v", "-count_packets", "-count_frames", "-show_streams")["streams"][0]
+    assert packets["nb_read_packets"] == packets["nb_read_frames"]
+    times = [float(p["pts_time"]) for p in probe(path, "-select_streams", "v", "-show_packets")["packets"]]
+    holes = [b - a for a, b in itertools.pairwise(times) if b - a > 1]
+    assert len(holes) == 1
+    assert 3.5 < holes[0] < 8, "the hole is the reboot and the time to connect again"
+    spans = exact["spans"]
+    whole = (spans[-1]["end_us"] - spans[0]["start_us"]) / 1e6
+    assert abs(float(packets["duration"]) - whole) < 0.2
+    decoded = subprocess.run(
+        ["ffmpeg", "-v", "error", "-i", str(path), "-f", "null", "-"], capture_output=True, text=True
+    )
+    assert decoded.stderr == "", decoded.stderr
+
+
+def farm_log(farm: Farm) -> list[object]:
+    path = farm.folder / "farm.jsonl"
+    return path.read_text().splitlines() if path.exists() else []
