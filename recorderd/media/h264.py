@@ -17,7 +17,6 @@ RTP_HZ = 90_000
 _HIGH_PROFILES = frozenset((100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135))
 _INTRA_CONSTRAINED = frozenset((44, 86, 100, 110, 122, 244))
 _EXTENDED_SAR = 255
-_RECOVERY_POINT = 6
 _MAX_DIMENSION = 16384
 _CHROMA_STEP = {0: (1, 1), 1: (2, 2), 2: (2, 1), 3: (1, 1)}
 
@@ -72,18 +71,6 @@ def parameter_set_id(nal: bytes) -> int:
     """seq_parameter_set_id or pic_parameter_set_id. Raises BitstreamError."""
     skip = 4 if nal and nal[0] & 0x1F == SPS else 1
     return BitReader(unescape(nal[skip : skip + 12])).ue()
-
-
-def has_recovery_point(sei: bytes) -> bool:
-    """Whether an SEI NAL unit announces a recovery point (D.1.8): pictures get right from here on."""
-    pos, end = 1, len(sei)
-    while pos + 2 <= end and sei[pos] != 0x80:
-        kind, pos = _sei_number(sei, pos)
-        size, pos = _sei_number(sei, pos)
-        if kind == _RECOVERY_POINT:
-            return True
-        pos += size
-    return False
 
 
 def codec_config(parameter_sets: tuple[bytes, ...]) -> CodecConfig:
@@ -211,14 +198,3 @@ def _skip_hrd(bits: BitReader) -> None:
         bits.ue()
         bits.flag()
     bits.skip(20)
-
-
-def _sei_number(sei: bytes, pos: int) -> tuple[int, int]:
-    value = 0
-    while pos < len(sei):
-        byte = sei[pos]
-        pos += 1
-        value += byte
-        if byte != 0xFF:
-            break
-    return value, pos

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 
 LENGTH_BYTES = 4
+_RECOVERY_POINT = 6
 _ANNEX_B_MARK = re.compile(b"\x00\x00\x01")
 
 
@@ -47,3 +48,27 @@ def join_units(units: list[bytes]) -> bytes:
 def unescape(data: bytes) -> bytes:
     """The payload without emulation prevention bytes (H.264 7.4.1, H.265 7.4.2)."""
     return data.replace(b"\x00\x00\x03", b"\x00\x00") if b"\x00\x00\x03" in data else data
+
+
+def has_recovery_point(sei: bytes, header_bytes: int) -> bool:
+    """Whether an SEI NAL unit announces a recovery point (H.264 D.1.8, H.265 D.2.8): pictures get right from
+    here on."""
+    pos, end = header_bytes, len(sei)
+    while pos + 2 <= end and sei[pos] != 0x80:
+        kind, pos = _sei_number(sei, pos)
+        size, pos = _sei_number(sei, pos)
+        if kind == _RECOVERY_POINT:
+            return True
+        pos += size
+    return False
+
+
+def _sei_number(sei: bytes, pos: int) -> tuple[int, int]:
+    value = 0
+    while pos < len(sei):
+        byte = sei[pos]
+        pos += 1
+        value += byte
+        if byte != 0xFF:
+            break
+    return value, pos

@@ -70,6 +70,11 @@ class DecodeClock:
         self._last = floor
         self._lead: int | None = None
 
+    @property
+    def last(self) -> int | None:
+        """The dts given last, or the floor."""
+        return self._last
+
     def decode_time(self, pts: int) -> int:
         """dts of the next access unit in decode order."""
         if not self._depth and (self._last is None or pts >= self._last):

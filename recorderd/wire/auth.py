@@ -1,7 +1,9 @@
 """Answers to WWW-Authenticate: Basic (RFC 7617) and Digest (RFC 2617, RFC 7616) as RTSP uses them.
 
-Law: pure; the password is revealed only inside `Authenticator.header` and leaves only as its result. Digest is
-always taken before Basic, whatever the order of the challenges, and a refused Digest never falls back to Basic:
+Law: pure; the password is revealed only inside `Authenticator.header` and leaves only as its result.
+Digest is
+always taken before Basic, whatever the order of the challenges, and a refused Digest never falls back to
+Basic:
 that would hand the password in clear text to whoever asks for it. Called by `rtsp_client`.
 
 Adding a digest algorithm is one line in `_HASHES`.
@@ -49,7 +51,8 @@ class Challenge:
 
 
 def parse_challenges(values: list[str]) -> list[Challenge]:
-    """Challenges of all WWW-Authenticate headers, several per header allowed; unknown schemes are left out."""
+    """Challenges of all WWW-Authenticate headers, several per header allowed; unknown schemes are left
+    out."""
     found: list[Challenge] = []
     for value in values:
         quoted = _quoted_spans(value)

@@ -122,9 +122,7 @@ class InterleavedFrame:
 Message = RtspRequest | RtspResponse | InterleavedFrame
 
 
-def parse(
-    data: Buffer, pos: int, end: int, max_body_bytes: int = MAX_BODY_BYTES
-) -> tuple[Message | None, int]:
+def parse(data: Buffer, pos: int, end: int, max_body_bytes: int = MAX_BODY_BYTES) -> tuple[Message | None, int]:
     """Read one message from `data[pos:end]`.
 
     Gives (message, position behind it), or (None, position) when more bytes are needed: then everything from

@@ -1,0 +1,298 @@
+"""What every depacketiser is, and what those of H.264 and H.265 share.
+
+Law: payload bytes in, coded units out; no sequence numbers, no clock. A depacketiser never raises on
+bytes: what
+cannot be read is counted (`malformed`) and marks the unit damaged. It may keep slices of the read buffer only
+until `settle`. The interface is small so that compiled code can take its place. Called by `track` and, for
+the
+middle fragments of a large picture, by the loop of `interleaved`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from recorderd.media.access_unit import CodecConfig, UnitType
+from recorderd.media.bits import BitstreamError
+from recorderd.media.nal import has_recovery_point, split_annex_b
+
+MAX_UNIT_BYTES = 32 * 1024 * 1024
+MAX_SETS = 64
+
+# (data, type, damaged, ticks after the packet's timestamp)
+Emit = Callable[[bytes, UnitType, bool, int], None]
+
+
+class Depacketiser(Protocol):
+    """One track's depacketiser.
+
+    `fragment_key` is None, or the payload header values (as `head` unpacks them) of packets that only
+    continue
+    the open NAL unit: such packets may be appended to `parts` from `fragment_offset` on without calling
+    `feed`.
+    """
+
+    config: CodecConfig
+    parts: list[Any]
+    fragment_key: tuple[int, int] | None
+    fragment_offset: int
+    malformed: int
+
+    def feed(self, buffer: memoryview, pos: int, end: int) -> None:
+        """One packet's payload."""
+        ...
+
+    def marker(self) -> None:
+        """The packet just fed carried the marker bit."""
+        ...
+
+    def flush(self) -> None:
+        """The next packet has another timestamp: give out what belongs to the old one."""
+        ...
+
+    def gap(self, packets: int) -> None:
+        """Packets are missing in front of the next one (0: an unknown number)."""
+        ...
+
+    def settle(self) -> None:
+        """The read buffer is about to be overwritten: keep bytes, not slices."""
+        ...
+
+
+class NalDepacketiser(ABC):
+    """Collects the NAL units of one access unit, in order as received, each behind its length.
+
+    A unit ends at the marker, if the marker comes with picture data, and at a change of timestamp. Where no
+    marker ever was of use, a NAL unit that can only begin a picture ends the one before (H.264 7.4.1.2.4).
+    """
+
+    fragment_offset: int
+    set_kinds: tuple[int, ...]  # parameter sets, in the order of CodecConfig.parameter_sets
+    header_bytes: int  # of a NAL unit
+
+    def __init__(self, emit: Emit, sets: list[bytes]) -> None:
+        self.parts: list[Any] = []
+        self.fragment_key: tuple[int, int] | None = None
+        self.malformed = 0
+        self._emit = emit
+        self._sets: dict[tuple[int, int], bytes] = {}
+        self._open_at = -1  # index in parts of the open NAL unit's length
+        self._settled = 0
+        self._picture = False
+        self._type = UnitType.DELTA
+        self._damaged = False
+        self._after_gap = True  # fragments without a start are the rest of something lost
+        self._complete_fronts: set[int] = set()
+        self._front = -1
+        self._marker_works = False
+        self._marker_lies = False
+        self._just_ended = False
+        self._ended_by_gap = True  # nothing came before: the first unit is not suspect
+        self._orphaned = False  # fragments without a start were left out of this unit
+        for nal in sets:
+            if len(nal) > self.header_bytes:
+                self._take_set(self.kind(nal[0]), nal)
+        self.config = self._make_config(self._ordered_sets())
+        self._config_stale = False
+
+    @staticmethod
+    @abstractmethod
+    def kind(first_byte: int) -> int:
+        """The NAL unit's type."""
+
+    @abstractmethod
+    def feed(self, buffer: memoryview, pos: int, end: int) -> None:
+        """One packet's payload."""
+
+    @abstractmethod
+    def _is_picture(self, kind: int) -> bool: ...
+
+    @abstractmethod
+    def _entry(self, kind: int) -> UnitType: ...
+
+    @abstractmethod
+    def _opens_unit(self, kind: int) -> bool:
+        """Non-picture kinds that can only belong to the next picture."""
+
+    @abstractmethod
+    def _is_sei(self, kind: int) -> bool: ...
+
+    @abstractmethod
+    def _set_id(self, nal: bytes) -> int: ...
+
+    @abstractmethod
+    def _make_config(self, sets: tuple[bytes, ...]) -> CodecConfig: ...
+
+    def marker(self) -> None:
+        if self._picture and not self._marker_lies:
+            self._marker_works = True
+            self.flush()
+            self._just_ended = True
+
+    def flush(self) -> None:
+        """Give out the unit. Without picture data its NAL units go in front of the next picture."""
+        if self._open_at >= 0:
+            self._close()
+        self._just_ended = False
+        if self._orphaned:
+            self._after_gap = self._orphaned = False
+        if not self._picture or not self.parts:
+            self._damaged = self._damaged and not self._picture
+            self._picture = False
+            return
+        if self._config_stale:
+            self.config = self._make_config(self._ordered_sets())
+            self._config_stale = False
+        if not self._damaged and len(self._complete_fronts) < 16:
+            self._complete_fronts.add(self._front)
+        data = b"".join(self.parts)
+        kind, damaged = self._type, self._damaged
+        self._reset()
+        self._emit(data, kind, damaged, 0)
+
+    def gap(self, packets: int) -> None:
+        """The open NAL unit is kept up to the gap; what follows of it has no place any more."""
+        self._after_gap, self._orphaned, self._ended_by_gap = True, False, False
+        if not self.parts:
+            return
+        self._damaged = True
+        if self._open_at >= 0:
+            self._close()
+        # One packet lost where only the end was missing: it was that end, the next unit is whole.
+        self._ended_by_gap = packets == 1 and self._marker_works
+
+    def settle(self) -> None:
+        """Join slices of the read buffer; at most three pieces remain."""
+        parts = self.parts
+        if len(parts) == self._settled:
+            return
+        at = self._open_at
+        if at < 0:
+            parts[:] = [b"".join(parts)]
+        else:
+            done, rest = parts[:at], parts[at + 1 :]
+            parts[:] = ([b"".join(done)] if done else []) + [b"", b"".join(rest)]
+            self._open_at = len(parts) - 2
+        self._settled = len(parts)
+        if sum(map(len, parts)) > MAX_UNIT_BYTES:
+            self.malformed += 1
+            self._reset()
+            self._damaged = self._after_gap = True
+
+    def _reset(self) -> None:
+        self.parts.clear()
+        self.fragment_key = None
+        self._open_at, self._settled, self._front = -1, 0, -1
+        self._picture = self._damaged = False
+        self._type = UnitType.DELTA
+
+    def _bad(self) -> None:
+        self.malformed += 1
+        self._damaged = True
+
+    def _before(self, kind: int, opens_picture: bool) -> None:
+        """A NAL unit of this kind begins: end the unit before, if this cannot belong to it."""
+        if self._open_at >= 0:
+            self._close()  # the end flag was never set
+        picture = self._is_picture(kind)
+        if self._picture:
+            if not self._marker_works and (opens_picture if picture else self._opens_unit(kind)):
+                self.flush()
+        elif self._just_ended and picture and not opens_picture and not self.parts and not self._after_gap:
+            # The rest of a picture that the marker declared finished: this marker means nothing.
+            self._marker_lies, self._marker_works = True, False
+        self._just_ended = False
+        if not self.parts:
+            self._front = kind
+            if self._after_gap and not self._ended_by_gap:
+                self._damaged = kind not in self._complete_fronts or (picture and not opens_picture)
+        self._after_gap = self._ended_by_gap = False
+        if picture:
+            self._picture = True
+            if self._type is UnitType.DELTA or self._type is UnitType.RECOVERY_POINT:
+                entry = self._entry(kind)
+                if entry is not UnitType.DELTA:
+                    self._type = entry
+
+    def _whole(self, buffer: memoryview, pos: int, end: int) -> None:
+        """A whole NAL unit."""
+        size = end - pos
+        if size <= self.header_bytes:
+            self._bad()
+            return
+        kind = self.kind(buffer[pos])
+        self._before(kind, buffer[pos + self.header_bytes] >= 0x80)
+        self.parts.append(size.to_bytes(4, "big"))
+        self.parts.append(buffer[pos:end])
+        if not self._is_picture(kind):
+            self._other(kind, bytes(buffer[pos:end]))
+
+    def _single(self, buffer: memoryview, pos: int, end: int) -> None:
+        """A single NAL unit packet; some cameras put start codes and several NAL units into one."""
+        data = bytes(buffer[pos:end])
+        if b"\x00\x00\x01" not in data:
+            self._whole(buffer, pos, end)
+            return
+        for nal in split_annex_b(data):
+            self._whole(memoryview(nal), 0, len(nal))
+
+    def _begin(self, header: bytes, buffer: memoryview, pos: int, end: int) -> None:
+        """The first fragment of a NAL unit whose header is given."""
+        self._before(self.kind(header[0]), pos < end and buffer[pos] >= 0x80)
+        self._open_at = len(self.parts)
+        self.parts += (b"", header, buffer[pos:end])
+
+    def _fragment(self, flags: int, header: bytes, span: tuple[memoryview, int, int]) -> None:
+        """A fragment: `flags` is the FU header with start and end bits."""
+        buffer, pos, end = span
+        if flags & 0x80 or (self._open_at < 0 and not self._after_gap):
+            self._begin(header, buffer, pos, end)
+        elif self._open_at < 0:
+            # The start is lost: without its header the rest cannot be read by anybody.
+            self._damaged = self._orphaned = True
+            self._picture = self._picture or self._is_picture(self.kind(header[0]))
+            return
+        else:
+            self.parts.append(buffer[pos:end])
+        if flags & 0x40:
+            self._close()
+
+    def _close(self) -> None:
+        """The open NAL unit is complete, or all of it that will come."""
+        at = self._open_at
+        parts = self.parts
+        size = sum(map(len, parts[at + 1 :]))
+        parts[at] = size.to_bytes(4, "big")
+        self._open_at, self.fragment_key = -1, None
+        kind = self.kind(parts[at + 1][0])
+        if not self._is_picture(kind):
+            whole = b"".join(parts[at + 1 :])
+            if b"\x00\x00\x01" in whole:
+                del parts[at:]
+                self._settled = min(self._settled, len(parts))
+                for nal in split_annex_b(whole):
+                    self._whole(memoryview(nal), 0, len(nal))
+            else:
+                self._other(kind, whole)
+
+    def _other(self, kind: int, nal: bytes) -> None:
+        if kind in self.set_kinds:
+            self._take_set(kind, nal)
+        elif self._type is UnitType.DELTA and self._is_sei(kind) and has_recovery_point(nal, self.header_bytes):
+            self._type = UnitType.RECOVERY_POINT
+
+    def _take_set(self, kind: int, nal: bytes) -> None:
+        nal = nal.rstrip(b"\x00")  # trailing_zero_8bits; a NAL unit itself never ends in zero
+        try:
+            key = (kind, self._set_id(nal))
+        except BitstreamError:
+            return  # kept in the unit as it came, of no use for the config
+        if self._sets.get(key) != nal and (key in self._sets or len(self._sets) < MAX_SETS):
+            self._sets[key] = nal
+            self._config_stale = True
+
+    def _ordered_sets(self) -> tuple[bytes, ...]:
+        order = sorted(self._sets, key=lambda key: (self.set_kinds.index(key[0]), key[1]))
+        return tuple(self._sets[key] for key in order)

@@ -1,0 +1,78 @@
+"""H.265 over RTP (RFC 7798): single NAL units, aggregation packets, fragmentation units.
+
+Law: as in `depay`. Without decoding order numbers (sprop-max-don-diff is 0 for every camera known).
+"""
+
+from __future__ import annotations
+
+import struct
+
+from recorderd.media import h265
+from recorderd.media.access_unit import CodecConfig, UnitType
+from recorderd.wire.depay import NalDepacketiser
+
+AP, FU = 48, 49
+HEAD = struct.Struct(">HHHHIIHB")  # `$`+channel, length, RTP header, payload header, FU header
+
+_IRAP_LAST = 23
+
+
+class H265Depacketiser(NalDepacketiser):
+    fragment_offset = 19
+    set_kinds = (h265.VPS, h265.SPS, h265.PPS)
+    header_bytes = 2
+
+    def feed(self, buffer: memoryview, pos: int, end: int) -> None:
+        if pos >= end:
+            return  # an empty packet keeps a path open; it carries nothing
+        if end - pos < 3:
+            self._bad()
+            return
+        first, second = buffer[pos], buffer[pos + 1]
+        kind = first >> 1 & 0x3F
+        if kind == FU:
+            flags = buffer[pos + 2]
+            header = bytes((first & 0x81 | (flags & 0x3F) << 1, second))
+            self._fragment(flags, header, (buffer, pos + 3, end))
+            if self._open_at >= 0:
+                self.fragment_key = (first << 8 | second, flags & 0x3F)
+        elif kind == AP:
+            self._aggregate(buffer, pos + 2, end)
+        elif kind < AP:
+            self._single(buffer, pos, end)
+        else:
+            self._bad()
+
+    def _aggregate(self, buffer: memoryview, pos: int, end: int) -> None:
+        while pos + 2 <= end:
+            size = buffer[pos] << 8 | buffer[pos + 1]
+            pos += 2
+            if not size or pos + size > end:
+                self._bad()
+                return
+            self._single(buffer, pos, pos + size)
+            pos += size
+
+    @staticmethod
+    def kind(first_byte: int) -> int:
+        return first_byte >> 1 & 0x3F
+
+    def _is_picture(self, kind: int) -> bool:
+        return kind < h265.FIRST_NON_VCL
+
+    def _entry(self, kind: int) -> UnitType:
+        if kind in (h265.IDR_W_RADL, h265.IDR_N_LP):
+            return UnitType.IDR
+        return UnitType.OPEN_GOP if h265.BLA_FIRST <= kind <= _IRAP_LAST else UnitType.DELTA
+
+    def _opens_unit(self, kind: int) -> bool:
+        return h265.VPS <= kind <= h265.AUD or kind == h265.PREFIX_SEI or 41 <= kind <= 44
+
+    def _is_sei(self, kind: int) -> bool:
+        return kind == h265.PREFIX_SEI
+
+    def _set_id(self, nal: bytes) -> int:
+        return h265.parameter_set_id(nal)
+
+    def _make_config(self, sets: tuple[bytes, ...]) -> CodecConfig:
+        return h265.codec_config(sets)
