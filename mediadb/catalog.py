@@ -1,0 +1,364 @@
+"""catalog.db: which segment holds what of a track, as a cache.
+
+Law: SQLite, opened only here, on threads of the read pool. Every row can be made again from footers, so the file may
+be deleted, damaged or unwritable at any instant: `CatalogLost` is raised and the index fills a fresh one. It decides
+nothing: what a row points to is checked against its own checksum when read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from mediadb.format.constants import NO_SEQ
+from mediadb.format.footer import TrackSummary
+from mediadb.format.records import decode_names, decode_spec, encode_names, encode_spec
+from mediadb.ledger_facts import MediaSpan
+from mediadb.types import Names, TrackSpec
+
+SCHEMA_VERSION: Final = 1
+QUICK_CHECK_BYTES: Final = 64 << 20  # a larger file is only found damaged when a page of it is used
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS segment(
+  id INTEGER PRIMARY KEY, storage TEXT NOT NULL, name TEXT NOT NULL, size INTEGER NOT NULL, uuid BLOB NOT NULL,
+  run INTEGER NOT NULL, origin INTEGER NOT NULL, UNIQUE(storage, name));
+CREATE TABLE IF NOT EXISTS track(
+  id INTEGER PRIMARY KEY, storage TEXT NOT NULL, uuid BLOB NOT NULL, spec TEXT NOT NULL, names TEXT NOT NULL,
+  named_us INTEGER NOT NULL, longest_us INTEGER NOT NULL, UNIQUE(storage, uuid));
+CREATE TABLE IF NOT EXISTS part(
+  track INTEGER NOT NULL, first_us INTEGER NOT NULL, segment INTEGER NOT NULL, end_us INTEGER NOT NULL,
+  first_seq INTEGER NOT NULL, next_seq INTEGER NOT NULL, samples INTEGER NOT NULL, bytes INTEGER NOT NULL,
+  lost INTEGER NOT NULL, damaged INTEGER NOT NULL, media INTEGER NOT NULL, notes INTEGER NOT NULL,
+  configs INTEGER NOT NULL, at INTEGER NOT NULL, len INTEGER NOT NULL, crc INTEGER NOT NULL,
+  key_seq INTEGER, key_segment BLOB, spans TEXT, PRIMARY KEY(track, first_us, segment)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS part_segment ON part(segment);
+"""
+_PART_COLUMNS: Final = (
+    "s.name, s.uuid, s.run, s.origin, t.uuid, p.first_us, p.end_us, p.first_seq, p.next_seq, p.samples, p.bytes,"
+    " p.lost, p.damaged, p.media, p.notes, p.configs, p.at, p.len, p.crc, p.key_seq, p.key_segment, p.spans"
+)
+_PART_FROM: Final = "FROM part p JOIN segment s ON s.id = p.segment JOIN track t ON t.id = p.track WHERE p.track = ?"
+
+
+class CatalogLost(Exception):
+    """The cache is gone or damaged; it was thrown away and is empty now."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRow:
+    """A sealed segment. `name` as in `SegmentPlace`."""
+
+    name: str
+    size: int
+    segment: uuid.UUID
+    run: int
+    origin: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrackRow:
+    """What is known of a track: its identity and its names in the newest segment."""
+
+    spec: TrackSpec
+    names: Names
+    first_us: int
+    end_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartRow:
+    """One track in one sealed segment. `spans` is None until somebody has worked them out."""
+
+    segment: SegmentRow
+    summary: TrackSummary
+    spans: list[MediaSpan] | None
+
+
+class Catalog:
+    """The cache of one storage. Thread-safe; every method may raise CatalogLost (then it is empty and usable)."""
+
+    def __init__(self, path: Path | None, storage: str) -> None:
+        self._path = path
+        self._storage = storage
+        self._lock = threading.RLock()
+        self._identity: tuple[int, int] | None = None
+        self._connection = self._connect()
+        self._ids: dict[uuid.UUID, tuple[int, int]] = {}
+
+    def _connect(self) -> sqlite3.Connection:
+        """A usable connection whatever state the file is in; in memory when the volume cannot be written."""
+        if self._path is not None:
+            for attempt in (1, 2):
+                try:
+                    return self._open(self._path)
+                except (sqlite3.Error, OSError):
+                    if attempt == 1:
+                        self._discard()
+        self._path = None
+        return self._prepare(sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None))
+
+    def _open(self, path: Path) -> sqlite3.Connection:
+        if not path.exists():
+            self._discard()  # a stale -wal beside a deleted catalog must not be replayed into the new one
+        connection = sqlite3.connect(path, timeout=5, check_same_thread=False, isolation_level=None)
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            if path.stat().st_size <= QUICK_CHECK_BYTES:
+                answer = connection.execute("PRAGMA quick_check(1)").fetchone()
+                if answer != ("ok",):
+                    raise sqlite3.DatabaseError(str(answer))
+            self._prepare(connection)
+            status = path.stat()
+        except (sqlite3.Error, OSError):
+            connection.close()
+            raise
+        self._identity = (status.st_dev, status.st_ino)
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> sqlite3.Connection:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version not in (0, SCHEMA_VERSION):
+            raise sqlite3.DatabaseError(f"catalog of version {version}")
+        connection.executescript(_SCHEMA)
+        connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        return connection
+
+    def _discard(self) -> None:
+        assert self._path is not None
+        for suffix in ("", "-wal", "-shm"):
+            try:
+                os.unlink(f"{self._path}{suffix}")
+            except OSError:
+                pass  # not there, or not ours: the next attempt to open decides
+
+    def check(self) -> None:
+        """Raise CatalogLost when the file was deleted or replaced under us."""
+        with self._lock:
+            if self._path is None:
+                return
+            try:
+                status = self._path.stat()
+                same = (status.st_dev, status.st_ino) == self._identity
+            except OSError:
+                same = False
+            if not same:
+                self._lost()
+
+    def _lost(self) -> None:
+        self._connection.close()
+        self._ids.clear()
+        self._connection = self._connect()
+        raise CatalogLost
+
+    def _run(self, sql: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        with self._lock:
+            try:
+                return self._connection.execute(sql, values).fetchall()
+            except sqlite3.Error:
+                if self._path is not None:
+                    self._discard()
+                self._lost()
+                raise AssertionError from None  # _lost always raises
+
+    def segments(self) -> dict[str, SegmentRow]:
+        """All segments by name."""
+        rows = self._run("SELECT name, size, uuid, run, origin FROM segment WHERE storage=?", (self._storage,))
+        return {row.name: row for row in (_segment(fields) for fields in rows)}
+
+    def add(
+        self,
+        segment: SegmentRow,
+        parts: Iterable[tuple[TrackSpec, Names, TrackSummary, list[MediaSpan] | None]],
+    ) -> None:
+        """Enter a sealed segment, replacing what was known under its name."""
+        with self._lock:
+            self._run("BEGIN IMMEDIATE")
+            try:
+                self._forget(segment.name)
+                values = (
+                    self._storage, segment.name, segment.size, segment.segment.bytes, _signed(segment.run),
+                    segment.origin,
+                )  # fmt: skip
+                (row,) = self._run(
+                    "INSERT INTO segment(storage,name,size,uuid,run,origin) VALUES(?,?,?,?,?,?) RETURNING id",
+                    values,
+                )
+                for spec, names, summary, spans in parts:
+                    self._add_part(row[0], spec, names, summary, spans)
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.rollback()
+                raise
+            self._run("COMMIT")
+
+    def _add_part(
+        self, segment: object, spec: TrackSpec, names: Names, t: TrackSummary, spans: list[MediaSpan] | None
+    ) -> None:
+        track = self._track_id(spec, names, t)
+        if not t.media_count:
+            return
+        values = (
+            track, t.first_us, segment, t.end_us, _signed(t.first_seq), _signed(t.next_seq), t.samples, t.stored_bytes,
+            t.lost_packets, t.damaged_count, t.media_count, t.notes_count, t.config_count, t.index_offset,
+            t.index_len, t.index_crc, None if t.key_seq == NO_SEQ else _signed(t.key_seq),
+            t.key_segment.bytes if t.key_segment else None, _dump_spans(spans),
+        )  # fmt: skip
+        self._run(f"INSERT OR REPLACE INTO part VALUES({','.join('?' * len(values))})", values)
+
+    def _track_id(self, spec: TrackSpec, names: Names, t: TrackSummary) -> int:
+        length = max(0, t.end_us - t.first_us) if t.media_count else 0
+        end_us = t.end_us if t.media_count else 0
+        known = self._ids.get(spec.track)
+        if known is not None and known[1] >= length:
+            return known[0]
+        (row,) = self._run(
+            "INSERT INTO track(storage,uuid,spec,names,named_us,longest_us) VALUES(?,?,?,?,?,?)"
+            " ON CONFLICT(storage,uuid) DO UPDATE SET longest_us=max(longest_us,excluded.longest_us),"
+            " names=CASE WHEN excluded.named_us>=named_us THEN excluded.names ELSE names END,"
+            " named_us=max(named_us,excluded.named_us) RETURNING id, longest_us",
+            (
+                self._storage, spec.track.bytes, json.dumps(encode_spec(spec)), json.dumps(encode_names(names)),
+                end_us, length,
+            ),
+        )  # fmt: skip
+        self._ids[spec.track] = (int(str(row[0])), int(str(row[1])))
+        return self._ids[spec.track][0]
+
+    def remove(self, name: str) -> None:
+        """Forget a segment."""
+        with self._lock:
+            self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        for (number,) in self._run("SELECT id FROM segment WHERE storage=? AND name=?", (self._storage, name)):
+            self._run("DELETE FROM part WHERE segment=?", (number,))
+            self._run("DELETE FROM segment WHERE id=?", (number,))
+
+    def clear(self) -> None:
+        """Forget everything of this storage."""
+        for name in self.segments():
+            self.remove(name)
+        self._run("DELETE FROM track WHERE storage=?", (self._storage,))
+        self._ids.clear()
+
+    def _known(self, track: uuid.UUID) -> tuple[int, int] | None:
+        """(row id, longest part in us) of a track."""
+        rows = self._run("SELECT id, longest_us FROM track WHERE storage=? AND uuid=?", (self._storage, track.bytes))
+        return (int(str(rows[0][0])), int(str(rows[0][1]))) if rows else None
+
+    def tracks(self) -> list[TrackRow]:
+        """All tracks that have media."""
+        rows = self._run(
+            "SELECT spec, names, (SELECT min(first_us) FROM part WHERE track=t.id),"
+            " (SELECT max(end_us) FROM (SELECT end_us FROM part WHERE track=t.id ORDER BY first_us DESC LIMIT 8))"
+            " FROM track t WHERE storage=?",
+            (self._storage,),
+        )
+        return [
+            TrackRow(decode_spec(json.loads(str(spec))), decode_names(json.loads(str(names))), int(str(a)), int(str(b)))
+            for spec, names, a, b in rows
+            if a is not None
+        ]
+
+    def parts(self, track: uuid.UUID, start_us: int, end_us: int) -> list[PartRow]:
+        """Segments that have media of the track in [start_us, end_us), by first time."""
+        known = self._known(track)
+        if known is None:
+            return []
+        rows = self._run(
+            f"SELECT {_PART_COLUMNS} {_PART_FROM} AND p.first_us >= ? AND p.first_us < ? AND p.end_us > ?"
+            " ORDER BY p.first_us",
+            (known[0], _clamp(start_us - known[1]), _clamp(end_us), _clamp(start_us)),
+        )
+        return [_part(row) for row in rows]
+
+    def neighbours(self, track: uuid.UUID, time_us: int, limit: int, *, before: bool) -> list[PartRow]:
+        """Up to `limit` segments that begin at or before `time_us` (newest first), or after it (oldest first)."""
+        known = self._known(track)
+        if known is None:
+            return []
+        order = "p.first_us <= ? ORDER BY p.first_us DESC" if before else "p.first_us > ? ORDER BY p.first_us"
+        rows = self._run(f"SELECT {_PART_COLUMNS} {_PART_FROM} AND {order} LIMIT ?", (known[0], _clamp(time_us), limit))
+        return [_part(row) for row in rows]
+
+    def keep_spans(self, part: PartRow, spans: list[MediaSpan]) -> None:
+        """Remember the gapless stretches of a part, so that a timeline need not read its index again."""
+        known = self._known(part.summary.track)
+        if known is not None:
+            self._run(
+                "UPDATE part SET spans=? WHERE track=? AND first_us=? AND segment="
+                "(SELECT id FROM segment WHERE storage=? AND name=?)",
+                (_dump_spans(spans), known[0], part.summary.first_us, self._storage, part.segment.name),
+            )
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+
+def _signed(number: int) -> int:
+    """A 64-bit number as SQLite keeps it."""
+    return number - (1 << 64) if number >= 1 << 63 else number
+
+
+def _unsigned(number: object) -> int:
+    return int(str(number)) & ((1 << 64) - 1)
+
+
+def _clamp(time_us: int) -> int:
+    return max(-(1 << 63), min((1 << 63) - 1, time_us))
+
+
+def _segment(row: Sequence[object]) -> SegmentRow:
+    name, size, segment, run, origin = row
+    assert isinstance(segment, bytes)
+    return SegmentRow(str(name), int(str(size)), uuid.UUID(bytes=segment), _unsigned(run), int(str(origin)))
+
+
+def _part(row: Sequence[object]) -> PartRow:
+    name, segment, run, origin, track = row[:5]
+    key_seq, key_segment, spans = row[19:22]
+    assert isinstance(track, bytes)
+    n = [int(str(value)) for value in row[5:19]]
+    summary = TrackSummary(
+        track=uuid.UUID(bytes=track), kind=0, first_us=n[0], end_us=n[1], first_seq=_unsigned(n[2]),
+        next_seq=_unsigned(n[3]), samples=n[4], stored_bytes=n[5], lost_packets=n[6], damaged_count=n[7],
+        media_count=n[8], notes_count=n[9], config_count=n[10], index_offset=n[11], index_len=n[12],
+        index_crc=n[13], key_seq=NO_SEQ if key_seq is None else _unsigned(key_seq),
+        key_segment=uuid.UUID(bytes=key_segment) if isinstance(key_segment, bytes) else None,
+    )  # fmt: skip
+    return PartRow(_segment((name, 0, segment, run, origin)), summary, _load_spans(spans))
+
+
+def _dump_spans(spans: list[MediaSpan] | None) -> str | None:
+    if spans is None:
+        return None
+    rows = [
+        [
+            s.start_us, s.end_us, s.first_seq, s.end_seq, s.lost_packets, s.damaged_samples, s.lost_before,
+            int(s.seam), s.media_start_us, s.media_end_us, s.run, s.lane,
+        ]
+        for s in spans
+    ]  # fmt: skip
+    return json.dumps(rows, separators=(",", ":"))
+
+
+def _load_spans(raw: object) -> list[MediaSpan] | None:
+    if raw is None:
+        return None
+    return [
+        MediaSpan(
+            start_us=r[0], end_us=r[1], run=r[10], first_seq=r[2], end_seq=r[3], lost_packets=r[4],
+            damaged_samples=r[5], lost_before=r[6], lane=r[11], seam=bool(r[7]), media_start_us=r[8],
+            media_end_us=r[9],
+        )
+        for r in json.loads(str(raw))
+    ]  # fmt: skip

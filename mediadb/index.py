@@ -1,0 +1,370 @@
+"""Which chunk of a track lies where: sealed segments through the catalog, open ones through the writer's memory.
+
+Law: read-only, blocking, thread-safe; runs on the volume's read pool. Knows nothing of ledger or causes. The catalog
+may vanish at any call: it is filled again from footers and the call goes on.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final, Protocol, TypeVar
+
+from mediadb.catalog import Catalog, CatalogLost, PartRow, SegmentRow, TrackRow
+from mediadb.errors import FormatError, MediaDbError
+from mediadb.format.columns import ChunkColumns
+from mediadb.format.footer import ConfigPlace, FooterHead, TrackSummary
+from mediadb.format.records import decode_names, decode_spec
+from mediadb.fs import Fs
+from mediadb.index_part import Part, coding_tolerance_us, part_spans
+from mediadb.ledger_facts import FUTURE_US, MediaSpan, join_spans
+from mediadb.recent_cache import RecentCache
+from mediadb.segment_files import (
+    SegmentFiles,
+    SegmentPlace,
+    list_segments,
+    read_config,
+    read_footer,
+    read_header,
+    read_track,
+    walk_index,
+)
+from mediadb.segment_index import SegmentIndex
+from mediadb.types import Names, Origin, TrackConfig, TrackSpec
+
+CACHED_PARTS: Final = 256  # decoded index regions kept: about 60 kB each at 5 min of video
+CACHED_CONFIGS: Final = 4096
+T = TypeVar("T")
+
+
+class LiveSource(Protocol):
+    """What the store shows of segments that have no footer yet.
+
+    A segment stays in the answer until `StorageIndex.sealed` has returned for it, so that it is never invisible.
+    """
+
+    def open_segments(self) -> Sequence[tuple[str, SegmentIndex]]:
+        """(name as in SegmentPlace, index); callable from any thread."""
+        ...
+
+
+class StorageIndex:
+    """All segments of one storage."""
+
+    def __init__(self, fs: Fs, volume: Path, storage: str, catalog: Catalog, live: LiveSource | None = None) -> None:
+        self.fs = fs
+        self.volume = volume
+        self.storage = storage
+        self.files = SegmentFiles(fs, volume)
+        self.damaged: dict[str, str] = {}  # segments whose footer cannot be read, and why
+        self._catalog = catalog
+        self._live = live
+        self._lock = threading.RLock()
+        self._walked: dict[str, SegmentIndex] = {}
+        self._configs: RecentCache[bytes, tuple[TrackSpec, TrackConfig, Names]] = RecentCache(CACHED_CONFIGS)
+        self._parts: RecentCache[tuple[str, uuid.UUID], Part] = RecentCache(CACHED_PARTS)
+
+    def refresh(self) -> None:
+        """Compare the folders with the catalog; enter what is new, forget what is gone."""
+        with self._lock:
+            try:
+                self._refresh()
+            except CatalogLost:
+                self._refresh()
+
+    def _refresh(self) -> None:
+        places = {place.name: place for place in list_segments(self.fs, self.volume, self.storage)}
+        known = self._catalog.segments()
+        for name, row in known.items():
+            place = places.get(name)
+            if place is None or not place.sealed or place.size != row.size:
+                self._drop(name)
+        live = {name for name, _ in self._open_live()}
+        for name in [n for n in self._walked if n not in places or places[n].sealed]:
+            del self._walked[name]
+        for name, place in places.items():
+            row_known = known.get(name)
+            if place.sealed and (row_known is None or row_known.size != place.size):
+                self._enter(place)
+            elif not place.sealed and name not in live:
+                self._walk(place)
+
+    def _enter(self, place: SegmentPlace) -> None:
+        try:
+            fd = self.fs.open_read(place.path)
+        except FileNotFoundError:
+            return  # reclaimed since the folder was listed
+        try:
+            header = read_header(self.fs, fd)
+            head, _ = read_footer(self.fs, fd)
+        except FormatError as error:
+            self.damaged[place.name] = error.message
+            self._walk(place)
+            return
+        finally:
+            self.fs.close(fd)
+        self.damaged.pop(place.name, None)
+        self._walked.pop(place.name, None)
+        self._catalog.add(
+            SegmentRow(place.name, place.size, head.segment, head.run, int(header.origin)),
+            [(spec, names, summary, None) for spec, names, summary in footer_tracks(head)],
+        )
+
+    def _walk(self, place: SegmentPlace) -> None:
+        try:
+            fd = self.fs.open_read(place.path)
+        except FileNotFoundError:
+            return
+        try:
+            self._walked[place.name] = walk_index(self.fs, fd)
+        except FormatError as error:
+            self.damaged[place.name] = error.message
+        finally:
+            self.fs.close(fd)
+
+    def sealed(self, path: Path) -> None:
+        """A segment got its footer (by the writer or by recovery): enter it."""
+        name = str(path.relative_to(self.volume).with_suffix(""))
+        with self._lock:
+            status = self.fs.stat(path)
+            if status is not None:
+                archive = path.is_relative_to(self.volume / "archive")
+                place = SegmentPlace(path, name, True, archive, status.size)
+                self._with_catalog(lambda: self._enter(place))
+
+    def removed(self, name: str) -> None:
+        """A segment was reclaimed: forget it, close its file."""
+        with self._lock:
+            self._with_catalog(lambda: self._drop(name))
+
+    def _drop(self, name: str) -> None:
+        self._catalog.remove(name)
+        self._walked.pop(name, None)
+        self.damaged.pop(name, None)
+        self.files.forget(name)
+        self._parts.drop(lambda key: key[0] == name)
+
+    def rebuild(self) -> int:
+        """Throw the catalog away and fill it from the footers; returns the number of segments."""
+        with self._lock:
+            self._with_catalog(self._catalog.clear)
+            self._parts.drop(lambda _: True)
+            self.refresh()
+            return len(self._catalog.segments())
+
+    def _with_catalog(self, call: Callable[[], T]) -> T:
+        """Run `call`; when the catalog was deleted or damaged, fill it again and run it once more."""
+        try:
+            self._catalog.check()
+            return call()
+        except CatalogLost:
+            with self._lock:
+                self._refresh()
+            return call()
+
+    def _open_live(self) -> list[tuple[str, SegmentIndex]]:
+        return list(self._live.open_segments()) if self._live is not None else []
+
+    def _unsealed(self) -> list[tuple[str, SegmentIndex]]:
+        """Segments that the catalog does not have: the writer's, and those left by a crash."""
+        live = self._open_live()
+        names = {name for name, _ in live}
+        return live + [(name, index) for name, index in list(self._walked.items()) if name not in names]
+
+    def tracks(self) -> list[TrackRow]:
+        """All tracks with media, sealed or not."""
+        found = {row.spec.track: row for row in self._with_catalog(self._catalog.tracks)}
+        for _, index in self._unsealed():
+            for track, entry in list(index.tracks.items()):
+                if not entry.media.count:
+                    continue
+                first, end = _bounds(entry.media)
+                row = found.get(track)
+                if row is not None:
+                    first, end = min(first, row.first_us), max(end, row.end_us)
+                found[track] = TrackRow(entry.spec, entry.names, first, end)
+        return list(found.values())
+
+    def _open_parts(self, track: uuid.UUID, sealed: set[str]) -> list[Part]:
+        parts = []
+        for name, index in self._unsealed():
+            entry = index.tracks.get(track)
+            if entry is None or name in sealed or not entry.media.count:
+                continue
+            count = entry.media.count
+            first, end = _bounds(entry.media)
+            lane = lane_word(int(index.header.origin))
+            parts.append(
+                Part(
+                    name,
+                    index.header.segment,
+                    index.header.run,
+                    lane,
+                    first,
+                    end,
+                    entry.configs,
+                    entry.media,
+                    entry.notes,
+                    count,
+                )
+            )
+        return parts
+
+    def parts(self, track: uuid.UUID, start_us: int, end_us: int) -> list[Part]:
+        """Parts with media in [start_us, end_us), by first time. Damaged index regions are left out and noted."""
+        rows = self._with_catalog(lambda: self._catalog.parts(track, start_us, end_us))
+        parts = [part for part in (self.load(row) for row in rows) if part is not None]
+        sealed = {row.segment.name for row in rows}
+        parts += [
+            p for p in self._open_parts(track, sealed) if p.first_us < end_us and p.end_us > start_us
+        ]  # fmt: skip
+        return sorted(parts, key=lambda p: (p.first_us, p.name))
+
+    def spans(self, track: uuid.UUID, start_us: int, end_us: int) -> list[MediaSpan]:
+        """Gapless stretches of all media in or touching [start_us, end_us); lanes stay apart from live media."""
+        rows = self._with_catalog(lambda: self._catalog.parts(track, start_us, end_us))
+        sealed = {row.segment.name for row in rows}
+        spans: list[MediaSpan] = []
+        for row in rows:
+            if row.spans is None:
+                part = self.load(row)
+                if part is None:
+                    continue
+                own = self.part_spans(part)
+                self._with_catalog(lambda row=row, own=own: self._catalog.keep_spans(row, own))  # type: ignore[misc]
+                spans += own
+            else:
+                spans += row.spans
+        for part in self._open_parts(track, sealed):
+            if part.first_us < end_us and part.end_us > start_us:
+                spans += self.part_spans(part)
+        return join_spans(spans, self.tolerance_us(track))
+
+    def walk(self, track: uuid.UUID, time_us: int, *, before: bool) -> Iterator[Part]:
+        """Parts from `time_us` outwards: those that begin at or before it, newest first; or the later ones."""
+        done = set[str]()
+        waiting = [p for p in self._open_parts(track, set()) if (p.first_us <= time_us) == before]
+        waiting.sort(key=lambda p: p.first_us, reverse=before)
+        limit = 2
+        while True:
+            rows = self._with_catalog(lambda: self._catalog.neighbours(track, at, limit + len(done), before=before))
+            fresh = [row for row in rows if row.segment.name not in done]
+            for row in fresh:
+                first = row.summary.first_us
+                while waiting and (waiting[0].first_us > first if before else waiting[0].first_us < first):
+                    yield from _once(waiting.pop(0), done)
+                part = self.load(row)
+                if part is not None:
+                    yield from _once(part, done)
+                done.add(row.segment.name)
+            if not fresh:
+                break
+            limit = min(limit * 2, 256)
+        for part in waiting:
+            yield from _once(part, done)
+
+    def _neighbours(self, track: uuid.UUID, time_us: int, limit: int, before: bool) -> list[PartRow]:
+        return self._with_catalog(lambda: self._catalog.neighbours(track, time_us, limit, before=before))
+
+    def load(self, row: PartRow) -> Part | None:
+        """The index region of a part, one pread when it is not cached. None when it cannot be read any more."""
+        key = (row.segment.name, row.summary.track)
+        part = self._parts.get(key)
+        if part is not None and part.segment == row.segment.segment:
+            return part
+        try:
+            with self.files.use(row.segment.name) as handle:
+                self.files.preads += 1
+                configs, media, notes = self._read_track(row, handle.fd)
+        except MediaDbError as error:
+            self.damaged[row.segment.name] = error.message
+            return None
+        part = Part(
+            row.segment.name, row.segment.segment, row.segment.run, lane_word(row.segment.origin),
+            row.summary.first_us, row.summary.end_us, configs, media, notes, media.count,
+        )  # fmt: skip
+        self._parts.put(key, part)
+        return part
+
+    def _read_track(self, row: PartRow, fd: int) -> tuple[list[ConfigPlace], ChunkColumns, ChunkColumns]:
+        """The region the catalog points to; when that does not verify, the one the footer points to, or the blocks."""
+        try:
+            return read_track(self.fs, fd, row.summary)
+        except FormatError:
+            pass
+        try:
+            head, _ = read_footer(self.fs, fd)
+            for summary in head.tracks:
+                if summary.track == row.summary.track:
+                    return read_track(self.fs, fd, summary)
+        except FormatError:
+            pass
+        self.damaged[row.segment.name] = "the footer does not verify; run mediadb fsck --repair"
+        entry = walk_index(self.fs, fd).tracks.get(row.summary.track)
+        if entry is None:
+            raise FormatError(f"no index of track {row.summary.track}")
+        return entry.configs, entry.media, entry.notes
+
+    def config(self, name: str, place: ConfigPlace) -> tuple[TrackSpec, TrackConfig, Names]:
+        """The CONFIG of a part, cached by its hash. FormatError or ChunkError when it cannot be read."""
+        known = self._configs.get(place.config_hash)
+        if known is None:
+            with self.files.use(name) as handle:
+                self.files.preads += 1
+                known = read_config(self.fs, handle.fd, place)
+            self._configs.put(place.config_hash, known)
+        return known
+
+    def tolerance_us(self, track: uuid.UUID) -> int:
+        """How long a hole of the track must be to be one, by its newest coding."""
+        for part in self.walk(track, FUTURE_US, before=True):
+            return coding_tolerance_us(self._coding(part.name, part.configs[-1]) if part.configs else None)
+        return coding_tolerance_us(None)
+
+    def part_spans(self, part: Part) -> list[MediaSpan]:
+        """The gapless stretches of one part."""
+        return part_spans(part, [self._coding(part.name, place) for place in part.configs])
+
+    def _coding(self, name: str, place: ConfigPlace) -> TrackConfig | None:
+        try:
+            return self.config(name, place)[1]
+        except MediaDbError:
+            return None
+
+    def close(self) -> None:
+        self.files.close()
+        self._catalog.close()
+
+
+def footer_tracks(head: FooterHead) -> list[tuple[TrackSpec, Names, TrackSummary]]:
+    """Identity, names and summary of every track of a sealed segment. FormatError when they do not belong together."""
+    found = []
+    records = head.meta.get("tracks", [])
+    if len(records) != len(head.tracks):
+        raise FormatError("footer names another number of tracks than it indexes")
+    for record, summary in zip(records, head.tracks, strict=True):
+        found.append((decode_spec(record["spec"]), decode_names(record["names"]), summary))
+    return found
+
+
+def lane_word(origin: int) -> str:
+    """The lane of an origin: "" for live media."""
+    return "" if origin == Origin.LIVE else Origin(origin).name.lower()
+
+
+def _bounds(media: ChunkColumns) -> tuple[int, int]:
+    count = media.count
+    if media.ordered:
+        low = max(0, count - 2)
+        return media.recv_us[0], max(media.recv_us[i] + media.duration_us[i] for i in range(low, count))
+    return min(media.recv_us[:count]), max(
+        a + b for a, b in zip(media.recv_us[:count], media.duration_us[:count], strict=True)
+    )
+
+
+def _once(part: Part, done: set[str]) -> Iterator[Part]:
+    if part.name not in done:
+        done.add(part.name)
+        yield part

@@ -1,0 +1,253 @@
+"""Segment files on a volume: which there are, their footers, and reads of their bytes.
+
+Law: read-only. Lists folders, decodes header, footer and index regions through `mediadb.format`, and keeps a bounded
+number of files open, so that a seek costs no `open` twice. What a segment that has no footer holds is found by walking
+its blocks. Used by index, reader, verify, reclaim and the tools.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from mediadb.errors import ChunkCorrupt, ChunkGone, FormatError
+from mediadb.format.block import BLOCK_HEADER_BYTES, ENTRY_BYTES, decode_block_header, decode_directory
+from mediadb.format.chunk import CHUNK_HEADER_BYTES, ChunkHeader, decode_chunk_header
+from mediadb.format.columns import ChunkColumns
+from mediadb.format.constants import SALT_LEN
+from mediadb.format.footer import (
+    TRAILER_BYTES,
+    ConfigPlace,
+    FooterHead,
+    TrackSummary,
+    Trailer,
+    decode_head,
+    decode_index,
+    decode_trailer,
+)
+from mediadb.format.records import config_hash, decode_config, decode_names, load_record
+from mediadb.format.segment_header import SEGMENT_PAGE_BYTES, SegmentHeader, decode_segment_header
+from mediadb.fs import Fs
+from mediadb.segment_index import SegmentIndex, TrackIndex
+from mediadb.types import Kind, Names, TrackConfig, TrackSpec
+
+SEALED: Final = ".rseg"
+OPEN: Final = ".open"
+GONE: Final = ".gone"
+MAX_OPEN_FILES: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentPlace:
+    """A segment file. `name` is its path below the volume without suffix: sealing does not change it."""
+
+    path: Path
+    name: str
+    sealed: bool
+    archive: bool
+    size: int = 0
+
+
+def stem(volume: Path, path: Path) -> str:
+    """The name of a segment: the same for `.open`, `.rseg` and `.gone`."""
+    return str(path.relative_to(volume).with_suffix(""))
+
+
+def list_segments(fs: Fs, volume: Path, storage: str) -> list[SegmentPlace]:
+    """All segment files of a storage, oldest name first, logs before archive."""
+    found: list[SegmentPlace] = []
+    for top in ("log", "archive"):
+        root = volume / top / storage
+        for owner in fs.listdir(root):
+            for day in fs.listdir(root / owner):
+                folder = root / owner / day
+                for name in fs.listdir(folder):
+                    path = folder / name
+                    if path.suffix not in (SEALED, OPEN):
+                        continue
+                    status = fs.stat(path)
+                    if status is not None and not status.is_dir:
+                        sealed = path.suffix == SEALED
+                        found.append(SegmentPlace(path, stem(volume, path), sealed, top == "archive", status.size))
+    return found
+
+
+def list_storages(fs: Fs, volume: Path) -> list[str]:
+    """Names of the storages that have a folder on the volume."""
+    names = {name for top in ("log", "archive", "ledger") for name in fs.listdir(volume / top)}
+    return sorted(names)
+
+
+def read_header(fs: Fs, fd: int) -> SegmentHeader:
+    """FormatError when the file does not begin like a segment."""
+    return decode_segment_header(fs.pread(fd, SEGMENT_PAGE_BYTES, 0))
+
+
+def read_footer(fs: Fs, fd: int) -> tuple[FooterHead, Trailer]:
+    """FormatError when the file is not sealed or its footer does not verify."""
+    size = fs.fstat(fd).size
+    if size < SEGMENT_PAGE_BYTES + TRAILER_BYTES:
+        raise FormatError("the segment has no footer (not sealed)")
+    trailer = decode_trailer(fs.pread(fd, TRAILER_BYTES, size - TRAILER_BYTES), size)
+    return decode_head(fs.pread(fd, trailer.head_len, trailer.head_offset), trailer), trailer
+
+
+def read_track(fs: Fs, fd: int, summary: TrackSummary) -> tuple[list[ConfigPlace], ChunkColumns, ChunkColumns]:
+    """The index region of one track in one pread: (configs, media, notes). FormatError when damaged."""
+    return decode_index(fs.pread(fd, summary.index_len, summary.index_offset), summary)
+
+
+def read_config(fs: Fs, fd: int, place: ConfigPlace) -> tuple[TrackSpec, TrackConfig, Names]:
+    """The CONFIG chunk at `place`. FormatError when it does not verify against its hash."""
+    raw = fs.pread(fd, place.length, place.offset)
+    header = decode_chunk_header(raw)
+    record = raw[CHUNK_HEADER_BYTES + header.table_len + SALT_LEN : header.chunk_len]
+    if header.kind != Kind.CONFIG or config_hash(record) != place.config_hash:
+        raise FormatError("CONFIG chunk does not verify")
+    spec, config = decode_config(record)
+    names = raw[CHUNK_HEADER_BYTES : CHUNK_HEADER_BYTES + header.table_len]
+    return spec, config, decode_names(load_record(names)) if names else Names()
+
+
+def walk_index(fs: Fs, fd: int) -> SegmentIndex:
+    """The index of a segment without footer, out of its block directories, up to the first that does not verify.
+
+    What a torn last block claims is only found out when its chunks are read. FormatError without a valid header.
+    """
+    header = read_header(fs, fd)
+    index = SegmentIndex(header)
+    size = fs.fstat(fd).size
+    offset = SEGMENT_PAGE_BYTES
+    while offset < size:
+        try:
+            block = decode_block_header(fs.pread(fd, BLOCK_HEADER_BYTES, offset))
+            if block.segment != header.segment:
+                break
+            entries = decode_directory(block, fs.pread(fd, block.count * ENTRY_BYTES, offset + block.dir_offset))
+        except FormatError:
+            break
+        ordered = sorted(entries, key=lambda e: (e.header.kind != Kind.CONFIG, e.header.track, e.header.seq))
+        for entry in ordered:
+            _enter(fs, fd, index, entry.header, offset + entry.offset)
+        index.note_commit(block.commit, block.wall_us)
+        offset += block.block_len
+        index.publish(offset)
+    return index
+
+
+def _enter(fs: Fs, fd: int, index: SegmentIndex, header: ChunkHeader, offset: int) -> None:
+    track = uuid.UUID(bytes=header.track)
+    entry = index.tracks.get(track)
+    if entry is None:
+        if header.kind != Kind.CONFIG:
+            return  # nothing of this track can be read without its CONFIG
+        place = ConfigPlace(header.config_hash, offset, header.chunk_len)
+        try:
+            spec, _, names = read_config(fs, fd, place)
+        except FormatError:
+            return
+        entry = index.tracks[track] = TrackIndex(spec, names)
+    entry.add(header, offset)
+
+
+class SegmentFiles:
+    """Bytes of segments by name, through a bounded set of open files. Thread-safe.
+
+    A descriptor survives the renaming of its file at the seal. `forget` drops it when the segment is removed.
+    """
+
+    def __init__(self, fs: Fs, volume: Path, limit: int = MAX_OPEN_FILES) -> None:
+        self.fs = fs
+        self.volume = volume
+        self.preads = 0  # how often the disk was asked; shown by the seek benchmark
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._open: OrderedDict[str, _Handle] = OrderedDict()
+
+    def pread(self, name: str, length: int, offset: int) -> bytes:
+        """Exactly `length` bytes. ChunkGone when the segment is no more, ChunkCorrupt when it is too short."""
+        with self.use(name) as handle:
+            self.preads += 1
+            try:
+                raw = self.fs.pread(handle.fd, length, offset)
+            except OSError as error:
+                raise ChunkCorrupt(
+                    f"{name} at {offset}: {error.strerror}; check the disk", file=name, offset=offset
+                ) from error
+        if len(raw) != length:
+            raise ChunkCorrupt(f"{name} ends before {offset + length}", file=name, offset=offset)
+        return raw
+
+    def use(self, name: str) -> _Handle:
+        """A handle for a `with` block: its file stays open until the block ends."""
+        with self._lock:
+            handle = self._open.get(name)
+            if handle is not None:
+                self._open.move_to_end(name)
+                handle.users += 1
+                return handle
+        fd = self._open_file(name)
+        with self._lock:
+            other = self._open.get(name)
+            if other is not None:
+                self.fs.close(fd)
+                handle = other
+            else:
+                handle = self._open[name] = _Handle(fd, self._release)
+            handle.users += 1
+            self._trim()
+            return handle
+
+    def _open_file(self, name: str) -> int:
+        for suffix in (SEALED, OPEN, SEALED):  # twice: it may be sealed between the first two looks
+            try:
+                return self.fs.open_read(self.volume / (name + suffix))
+            except FileNotFoundError:
+                continue
+        raise ChunkGone(f"{name} was removed", "deleted", file=name)
+
+    def _trim(self) -> None:
+        for name in [n for n, h in self._open.items() if not h.users][: max(0, len(self._open) - self._limit)]:
+            self.fs.close(self._open.pop(name).fd)
+
+    def _release(self, handle: _Handle) -> None:
+        with self._lock:
+            handle.users -= 1
+            if handle.dropped and not handle.users:
+                self.fs.close(handle.fd)
+
+    def forget(self, name: str) -> None:
+        """Close the file of a removed segment as soon as nobody reads it."""
+        with self._lock:
+            handle = self._open.pop(name, None)
+            if handle is not None:
+                handle.dropped = True
+                if not handle.users:
+                    self.fs.close(handle.fd)
+
+    def close(self) -> None:
+        for name in list(self._open):
+            self.forget(name)
+
+
+class _Handle:
+    """An open file and how many read it now."""
+
+    __slots__ = ("_release", "dropped", "fd", "users")
+
+    def __init__(self, fd: int, release: Callable[[_Handle], None]) -> None:
+        self.fd = fd
+        self.users = 0
+        self.dropped = False
+        self._release = release
+
+    def __enter__(self) -> _Handle:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._release(self)
