@@ -7,6 +7,7 @@ model in place of `RealFs`.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import os
@@ -19,6 +20,7 @@ from typing import Final, NamedTuple, Protocol
 
 _FALLOC_KEEP_SIZE: Final = 0x01
 _FALLOC_PUNCH_HOLE: Final = 0x02
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)
 FAILPOINT_ENV: Final = "MEDIADB_FAILPOINT"
 
 # Names of the steps of the writing procedures, as in docs/format/README.md.
@@ -242,12 +244,7 @@ def write_all(fs: Fs, fd: int, buffers: Sequence[bytes | memoryview], offset: in
 
 def _fallocate(fd: int, mode: int, offset: int, length: int) -> None:
     """fallocate(2) with a mode; Python's posix_fallocate has none."""
-    import ctypes  # loaded on first use: only this call needs it
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    call = libc.fallocate
-    call.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
-    if call(fd, mode, offset, length) != 0:
+    if _LIBC.fallocate(fd, mode, ctypes.c_int64(offset), ctypes.c_int64(length)) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
 

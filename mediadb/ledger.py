@@ -1,0 +1,119 @@
+"""The ledger of a log on disk: records appended in page batches to monthly files, and read back.
+
+Law: framing and files only; what follows from the records is folded elsewhere. Nothing here is ever rewritten. A batch that
+does not verify is skipped (torn tail, damage) and counted; one bad page never hides the others. Used by the writer
+thread (append) and by any reader thread (read).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mediadb.blockfile import BlockFile
+from mediadb.format.ledger_page import LedgerKind, LedgerRecord, encode_page, scan_pages
+from mediadb.format.records import Record
+from mediadb.fs import Fs
+from mediadb.locks import read_file
+
+MAX_FILE_BYTES = 1 << 30
+MAX_PENDING = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerDamage:
+    """A page that is no batch: the tail of an interrupted append, or damage."""
+
+    path: Path
+    offset: int
+
+
+class LedgerWriter:
+    """Collects records and appends them, durable, when told. Errors leave the records waiting for the next try."""
+
+    def __init__(self, fs: Fs, folder: Path, run: int, epoch: int) -> None:
+        self._fs, self._folder, self._run, self._epoch = fs, folder, run, epoch
+        self._file: BlockFile | None = None
+        self._month = ""
+        self._number = 0
+        self._pending: list[LedgerRecord] = []
+        self.dropped = 0
+
+    @property
+    def pending(self) -> int:
+        return len(self._pending)
+
+    def add(self, kind: LedgerKind, time_us: int, body: Record) -> None:
+        """Queue a record for the next flush. Beyond 100,000 waiting ones the newest are dropped and counted."""
+        if len(self._pending) >= MAX_PENDING:
+            self.dropped += 1
+            return
+        self._pending.append(LedgerRecord(int(kind), time_us, body, self._run, self._epoch))
+
+    def flush(self, wall_us: int) -> None:
+        """Append all waiting records and sync. Raises OSError; then they wait and go into a new file next time."""
+        if not self._pending:
+            return
+        count = len(self._pending)
+        page = encode_page(self._pending, self._run, self._epoch, self._number, wall_us)
+        try:
+            file = self._open(wall_us)
+            self._fs.point("ledger_append")
+            end = file.write([[page]], file.end)
+            self._fs.point("ledger_sync")
+            file.sync()
+        except OSError:
+            self.close()
+            raise
+        file.end = end
+        self._number += 1
+        del self._pending[:count]
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def _open(self, wall_us: int) -> BlockFile:
+        month = f"{datetime.fromtimestamp(wall_us / 1_000_000, UTC):%Y-%m}"
+        if self._file is not None and month == self._month and not self._file.poisoned:
+            return self._file
+        poisoned = self._file is not None and self._file.poisoned
+        self.close()
+        self._file = None
+        self._fs.mkdirs(self._folder)
+        last = [name for name in ledger_files(self._fs, self._folder) if name.split(".")[0] == month][-1:]
+        if last and not poisoned:
+            self._file = BlockFile.open_append(self._fs, self._folder / last[0])
+        else:
+            name = f"{month}.{_part(last[0]) + 1}" if last else month
+            self._file = BlockFile.create(self._fs, self._folder / name)
+        self._month = month
+        return self._file
+
+
+def ledger_files(fs: Fs, folder: Path) -> list[str]:
+    """Names of the ledger's files, oldest first: "2026-11", "2026-11.1", ..."""
+    names = [name for name in fs.listdir(folder) if len(name) >= 7 and name[4] == "-" and name[:4].isdigit()]
+    return sorted(names, key=lambda name: (name.split(".")[0], _part(name)))
+
+
+def read_ledger(
+    fs: Fs, folder: Path, damage: Callable[[LedgerDamage], None] | None = None, since: str = ""
+) -> Iterator[LedgerRecord]:
+    """All records in the order written; `since` ("2026-11") leaves out older months. Raises OSError."""
+    for name in ledger_files(fs, folder):
+        if name.split(".")[0] < since:
+            continue
+        path = folder / name
+        for offset, page in scan_pages(read_file(fs, path, MAX_FILE_BYTES)):
+            if page is not None:
+                yield from page.records
+            elif damage is not None:
+                damage(LedgerDamage(path, offset))
+
+
+def _part(name: str) -> int:
+    number = name.partition(".")[2]
+    return int(number) if number.isdigit() else 0

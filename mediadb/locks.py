@@ -1,0 +1,262 @@
+"""Who may write: the VOLUME file, the LOG file of each log, its lock, its epoch.
+
+Law: checks first, writes second. When anything is wrong, foreign, doubly owned, older than known or missing, a typed
+error is raised and not one byte of the volume was changed. The lock is an OFD lock: it lives as long as the handle.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from mediadb.errors import (
+    FormatError,
+    StorageDamaged,
+    StorageDoublyOwned,
+    StorageForeign,
+    StorageLocked,
+    StorageMissing,
+    StorageOlder,
+)
+from mediadb.format.identity import (
+    LOG_FILE_BYTES,
+    LOG_SLOT_OFFSETS,
+    LogIdentity,
+    VolumeIdentity,
+    decode_log,
+    decode_volume,
+    encode_log_slot,
+    encode_volume,
+)
+from mediadb.format.segment_header import SEGMENT_PAGE_BYTES, decode_segment_header
+from mediadb.fs import Fs, write_all
+
+VOLUME_NAME = "VOLUME"
+LOG_NAME = "LOG"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRequest:
+    """What the caller knows. `expected_volume` and `known_epoch` come from its own state, None when it knows none.
+
+    `create`: a volume (and a log) may be made when there is none and none is expected.
+    """
+
+    volume: Path
+    storage: str
+    owner: uuid.UUID
+    run: int
+    now_us: int
+    create: bool = False
+    expected_volume: uuid.UUID | None = None
+    known_epoch: int | None = None
+
+
+@dataclass(slots=True)
+class LogHandle:
+    """A log held for writing. `previous` is what LOG said before this opening, None for a new log."""
+
+    fs: Fs
+    fd: int
+    root: Path
+    storage: str
+    identity: LogIdentity
+    previous: LogIdentity | None
+
+    @property
+    def folder(self) -> Path:
+        """Where the segments of this log lie."""
+        return self.root / "log" / self.storage / str(self.identity.log)
+
+    @property
+    def ledger_folder(self) -> Path:
+        return self.root / "ledger" / self.storage / str(self.identity.log)
+
+    def still_there(self) -> bool:
+        """False when the path no longer leads to the file we hold: the volume was unmounted under us."""
+        held = self.fs.fstat(self.fd)
+        there = self.fs.stat(self.folder / LOG_NAME)
+        return there is not None and (there.device, there.inode) == (held.device, held.inode)
+
+    def close(self) -> None:
+        """Give the lock back."""
+        if self.fd >= 0:
+            fd, self.fd = self.fd, -1
+            self.fs.close(fd)
+
+
+def open_log(fs: Fs, request: OpenRequest) -> LogHandle:
+    """Check, lock and open the log of `request.owner`; its new epoch is durable when this returns."""
+    volume = _open_volume(fs, request)
+    found = _find_log(fs, request, volume.volume)
+    if found is None:
+        if request.known_epoch is not None:
+            raise StorageMissing(
+                f"{request.volume} has no log of this server, but epoch {request.known_epoch} of one is known: "
+                "mount the right volume",
+                path=str(request.volume),
+            )
+        found = _create_log(fs, request, volume.volume)
+    path = found / LOG_NAME
+    fd = fs.open_write(path)
+    try:
+        return _take(fs, fd, request, found)
+    except BaseException:
+        fs.close(fd)
+        raise
+
+
+def read_volume(fs: Fs, root: Path) -> VolumeIdentity:
+    """The identity of a volume. Raises StorageMissing, StorageDamaged or UnsupportedVersion."""
+    path = root / VOLUME_NAME
+    status = fs.stat(path)
+    if status is None:
+        raise StorageMissing(
+            f"{path} does not exist: mount the volume, or make one with `mediadb init`", path=str(path)
+        )
+    try:
+        return decode_volume(read_file(fs, path, 4096))
+    except FormatError as error:
+        if error.code != FormatError.code:
+            raise
+        raise StorageDamaged(f"{path}: {error.message}", path=str(path)) from None
+
+
+def create_volume(fs: Fs, root: Path, now_us: int) -> VolumeIdentity:
+    """Make VOLUME with a new random UUID; durable when this returns."""
+    identity = VolumeIdentity(uuid.uuid4(), now_us)
+    fs.mkdirs(root)
+    replace_file(fs, root / VOLUME_NAME, encode_volume(identity))
+    return identity
+
+
+def read_log(fs: Fs, folder: Path) -> tuple[LogIdentity | None, int]:
+    """The newest slot of a log folder's LOG that verifies, and the slot to write next."""
+    return decode_log(read_file(fs, folder / LOG_NAME, LOG_FILE_BYTES))
+
+
+def read_file(fs: Fs, path: Path, limit: int) -> bytes:
+    """Up to `limit` bytes of a small file."""
+    fd = fs.open_read(path)
+    try:
+        return fs.pread(fd, limit, 0)
+    finally:
+        fs.close(fd)
+
+
+def replace_file(fs: Fs, path: Path, content: bytes) -> None:
+    """Write a small file so that after a crash it is there whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    if fs.stat(temporary) is not None:
+        fs.unlink(temporary)
+    fd = fs.create(temporary)
+    try:
+        write_all(fs, fd, [content], 0)
+        fs.fdatasync(fd)
+    finally:
+        fs.close(fd)
+    fs.rename(temporary, path)
+    fs.fsync_dir(path.parent)
+
+
+def _open_volume(fs: Fs, request: OpenRequest) -> VolumeIdentity:
+    root, expected = request.volume, request.expected_volume
+    if fs.stat(root / VOLUME_NAME) is None and expected is None and request.create:
+        return create_volume(fs, root, request.now_us)
+    volume = read_volume(fs, root)
+    if expected is not None and volume.volume != expected:
+        raise StorageForeign(
+            f"{root} holds volume {volume.volume}, expected {expected}: mount the right one, "
+            "or tell the configuration that it was replaced",
+            path=str(root),
+            found=str(volume.volume),
+            expected=str(expected),
+        )
+    return volume
+
+
+def _find_log(fs: Fs, request: OpenRequest, volume: uuid.UUID) -> Path | None:
+    folder = request.volume / "log" / request.storage
+    ours: list[Path] = []
+    foreign: list[Path] = []
+    for name in fs.listdir(folder):
+        log = folder / name
+        if fs.stat(log / LOG_NAME) is None:
+            continue  # no log: left alone
+        identity, _ = read_log(fs, log)
+        if identity is None:
+            raise StorageDamaged(f"{log / LOG_NAME}: no slot verifies; see `mediadb fsck`", path=str(log))
+        (ours if identity.owner == request.owner else foreign).append(log)
+        if identity.volume != volume or str(identity.log) != name:
+            raise StorageForeign(
+                f"{log} was copied from another volume or log; move it away or import it", path=str(log)
+            )
+    if len(ours) > 1:
+        raise StorageDoublyOwned(
+            f"{folder} has {len(ours)} logs of this server: {', '.join(str(log) for log in ours)}; keep one",
+            path=str(folder),
+        )
+    if foreign and not ours:
+        raise StorageForeign(
+            f"{folder} belongs to another server; give this server its own storage name, or restore its identity",
+            path=str(folder),
+        )
+    return ours[0] if ours else None
+
+
+def _create_log(fs: Fs, request: OpenRequest, volume: uuid.UUID) -> Path:
+    log = uuid.uuid4()
+    folder = request.volume / "log" / request.storage / str(log)
+    fs.mkdirs(folder)
+    slot = encode_log_slot(LogIdentity(1, volume, log, request.owner, 0, 0, request.now_us))
+    page = slot + bytes(LOG_FILE_BYTES // 2 - len(slot))
+    replace_file(fs, folder / LOG_NAME, page + bytes(LOG_FILE_BYTES // 2))
+    return folder
+
+
+def _take(fs: Fs, fd: int, request: OpenRequest, folder: Path) -> LogHandle:
+    if not fs.lock(fd):
+        raise StorageLocked(f"{folder} is in use by another process", path=str(folder))
+    previous, slot = decode_log(fs.pread(fd, LOG_FILE_BYTES, 0))
+    if previous is None:
+        raise StorageDamaged(f"{folder / LOG_NAME}: no slot verifies; see `mediadb fsck`", path=str(folder))
+    known = max(request.known_epoch or 0, _newest_epoch(fs, folder, previous.log))
+    if known > previous.epoch:
+        raise StorageOlder(
+            f"{folder} is at epoch {previous.epoch}, but epoch {known} is known: this is an older copy "
+            "(backup, snapshot or clone); move it away or import it",
+            path=str(folder),
+            found=previous.epoch,
+            known=known,
+        )
+    identity = LogIdentity(
+        generation=previous.generation + 1,
+        volume=previous.volume,
+        log=previous.log,
+        owner=request.owner,
+        epoch=previous.epoch + 1,
+        run=request.run,
+        changed_us=request.now_us,
+    )
+    write_all(fs, fd, [encode_log_slot(identity)], LOG_SLOT_OFFSETS[slot])
+    fs.fdatasync(fd)
+    before = previous if previous.epoch else None
+    return LogHandle(fs, fd, request.volume, request.storage, identity, before)
+
+
+def _newest_epoch(fs: Fs, folder: Path, log: uuid.UUID) -> int:
+    """The highest epoch that a segment of this log names; only the newest by name is opened."""
+    newest = 0
+    for day in fs.listdir(folder):
+        for name in fs.listdir(folder / day):
+            parts = name.split(".")[0].split("-")
+            if len(parts) != 3 or not parts[1].isdigit() or int(parts[1]) <= newest:
+                continue
+            try:
+                header = decode_segment_header(read_file(fs, folder / day / name, SEGMENT_PAGE_BYTES))
+            except (FormatError, OSError):
+                continue  # recovery names it; its name proves nothing
+            if header.log == log:
+                newest = max(newest, header.epoch)
+    return newest

@@ -1,0 +1,108 @@
+"""Where the chunks of a commit lie in its block: three aligned areas, header and directory first.
+
+Law: pure. Areas are CONFIG + KEY, DELTA + INTRA, then AUDIO + METADATA + GAP + MARK, each begun on a page, so that
+grooming and keyframe reading touch contiguous bytes. Readers follow offsets; this order is the writer's choice.
+"""
+
+from __future__ import annotations
+
+import uuid
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from mediadb.format.block import (
+    BLOCK_HEADER_BYTES,
+    ENTRY_BYTES,
+    BlockHeader,
+    Commit,
+    Supersedes,
+    encode_block_header,
+    encode_directory,
+)
+from mediadb.format.constants import align_up
+from mediadb.segment_chunk import SealedChunk
+from mediadb.types import Kind
+
+MAX_PIECE_BYTES = 1 << 20
+MAX_PIECE_BUFFERS = 1000
+_AREA = {Kind.CONFIG: 0, Kind.KEY: 0, Kind.DELTA: 1, Kind.INTRA: 1}
+_LAST_AREA = 2
+
+
+@dataclass(frozen=True, slots=True)
+class CommitStamp:
+    """What the block header says beside the chunks."""
+
+    segment: uuid.UUID
+    run: int
+    commit: Commit
+    durable: Commit
+    wall_us: int
+    supersedes: Supersedes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BlockLayout:
+    """A commit ready to be written: `front` (header, directory, padding) goes last, `body` behind it first."""
+
+    header: BlockHeader
+    front: bytes
+    body: list[bytes]
+    places: list[tuple[SealedChunk, int]]  # chunk, offset from the block's first byte
+
+
+def lay_out(chunks: Sequence[SealedChunk], stamp: CommitStamp, align: int) -> BlockLayout:
+    """Give every chunk its place; chunks of an area keep the order given."""
+    areas: tuple[list[SealedChunk], ...] = ([], [], [])
+    for chunk in chunks:
+        areas[_AREA.get(Kind(chunk.header.kind), _LAST_AREA)].append(chunk)
+    front_len = position = align_up(BLOCK_HEADER_BYTES + len(chunks) * ENTRY_BYTES, align)
+    body: list[bytes] = []
+    places = []
+    for area in areas:
+        for chunk in area:
+            places.append((chunk, position))
+            body += chunk.pieces
+            position += chunk.length
+        end = align_up(position, align)
+        if end > position:
+            body.append(bytes(end - position))
+            position = end
+    directory = encode_directory((offset, chunk.length, chunk.raw) for chunk, offset in places)
+    header = BlockHeader(
+        segment=stamp.segment,
+        run=stamp.run,
+        commit=stamp.commit,
+        durable=stamp.durable,
+        wall_us=stamp.wall_us,
+        count=len(chunks),
+        block_len=position,
+        dir_crc=zlib.crc32(directory),
+        supersedes=stamp.supersedes,
+    )
+    front = encode_block_header(header) + directory
+    return BlockLayout(header, front + bytes(front_len - len(front)), body, places)
+
+
+def pieces(buffers: Sequence[bytes]) -> Iterator[list[bytes | memoryview]]:
+    """Cut a buffer list into writes of at most 1 MiB and 1000 buffers, without copying."""
+    piece: list[bytes | memoryview] = []
+    room = MAX_PIECE_BYTES
+    for buffer in buffers:
+        size = len(buffer)
+        if size <= room and len(piece) < MAX_PIECE_BUFFERS:
+            piece.append(buffer)
+            room -= size
+            continue
+        view, at = memoryview(buffer), 0
+        while at < size:
+            if room == 0 or len(piece) >= MAX_PIECE_BUFFERS:
+                yield piece
+                piece, room = [], MAX_PIECE_BYTES
+            take = min(room, size - at)
+            piece.append(view[at : at + take])
+            at += take
+            room -= take
+    if piece:
+        yield piece
