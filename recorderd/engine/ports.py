@@ -64,7 +64,7 @@ class EventLog(Protocol):
         *,
         camera: uuid.UUID | None = None,
         hardware: uuid.UUID | None = None,
-        params: Mapping[str, object] = ...,
+        params: Mapping[str, object] | None = ...,
     ) -> None: ...
 
 
