@@ -86,6 +86,13 @@ class TrackPlan:
     head_ticks: int
     tail_ticks: int
 
+    def check(self) -> None:
+        """ValueError when the plan contradicts itself."""
+        if not self.spans or self.head_ticks < 0:
+            raise ValueError("a track plan needs a span and cannot start before it")
+        for span in self.spans:
+            span.check(self.spec)
+
 
 @dataclass(frozen=True, slots=True)
 class ChunkSamples:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from collections.abc import Iterable, Sequence
-from itertools import chain, compress, groupby
+from collections.abc import Sequence
+from itertools import compress, islice
+from operator import ne, sub
 
 from mediadb.mp4.boxes import box, full_box
 from mediadb.mp4.moov import stsd
@@ -24,9 +25,15 @@ def big_endian(column: array[int]) -> bytes:
     return column.tobytes()
 
 
-def run_lengths(values: Iterable[int]) -> list[tuple[int, int]]:
-    """(count, value) runs."""
-    return [(sum(1 for _ in run), value) for value, run in groupby(values)]
+def run_lengths(values: array[int]) -> tuple[array[int], array[int]]:
+    """How long each run of equal values is, and its value."""
+    count = len(values)
+    starts = array("I", [0] if count else [])
+    starts.extend(compress(range(1, count), map(ne, values, islice(values, 1, None))))
+    ends = starts[1:]
+    if count:
+        ends.append(count)
+    return array("I", map(sub, ends, starts)), array(values.typecode, map(values.__getitem__, starts))
 
 
 def _counted(kind: bytes, version: int, rows: bytes, row_bytes: int) -> bytes:
@@ -34,11 +41,12 @@ def _counted(kind: bytes, version: int, rows: bytes, row_bytes: int) -> bytes:
 
 
 def _runs_box(kind: bytes, values: array[int]) -> bytes:
-    runs = run_lengths(values)
-    version = int(any(value < 0 for _, value in runs))
-    # A negative value as 32-bit two's complement is what version 1 of ctts reads.
-    flat = array("I", [number & 0xFFFFFFFF for number in chain.from_iterable(runs)])
-    return _counted(kind, version, big_endian(flat), 8)
+    counts, each = run_lengths(values)
+    version = int(len(each) > 0 and min(each) < 0)
+    rows = array("I", bytes(8 * len(counts)))
+    rows[0::2] = counts
+    rows[1::2] = array("I", each.tobytes())  # negative as two's complement: what version 1 of ctts reads
+    return _counted(kind, version, big_endian(rows), 8)
 
 
 def stts(durations: array[int]) -> bytes:

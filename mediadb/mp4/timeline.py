@@ -2,7 +2,8 @@
 
 Law: inside a span durations are the exact media deltas. Only where a span begins is media time tied to wall time
 again: the last sample before it lasts until there (a gap is a long duration, never an edit list entry). Where drift
-makes spans overlap, the last sample keeps one tick and later spans move back as little as they must. Called by
+makes spans overlap, the last sample keeps a little over half its usual duration (less, and players that count in
+frames put two pictures on one instant and complain) and the span moves back by no more than that. Called by
 `virtual` only.
 """
 
@@ -17,7 +18,8 @@ from operator import add
 from mediadb.mp4.plan import Span, TrackPlan, to_ticks, to_us
 
 LONGEST_SAMPLE_S = 6 * 3600
-"""A longer gap is split by repeating its last sample: at 90 kHz this stays inside a signed 32-bit duration."""
+"""A longer gap is split: at 90 kHz this stays inside a signed 32-bit duration. What is repeated is the last sync
+sample: a P or B picture decoded twice is a wrong picture in H.264 and an error in H.265 (duplicate POC)."""
 
 
 @dataclass(slots=True)
@@ -25,8 +27,9 @@ class TrackTable:
     """All samples of a track, spans joined; decode time of the first sample is 0.
 
     `durations`: how long each lasts in decode time. `entries`: (samples, entry) runs. Extents as in `Span`, gap
-    repeats included. `first_shown`/`end_shown`: media time (pts) of the presented range. `late_ticks`: how long after
-    the start of the movie the range begins (0 for all tracks but a late one).
+    repeats included. `span_shown`: pts of the first sample of each span. `first_shown`/`end_shown`: media time (pts)
+    of the presented range. `late_ticks`: how long after the start of the movie the range begins (0 for all tracks
+    but a late one).
     """
 
     plan: TrackPlan
@@ -38,6 +41,7 @@ class TrackTable:
     extent_ids: array[int] = field(default_factory=lambda: array("Q"))
     extent_offsets: array[int] = field(default_factory=lambda: array("Q"))
     extent_counts: array[int] = field(default_factory=lambda: array("I"))
+    span_shown: list[int] = field(default_factory=list)
     first_shown: int = 0
     end_shown: int = 0
     late_ticks: int = 0
@@ -74,17 +78,17 @@ def join_spans(plan: TrackPlan, start_us: int) -> TrackTable:
     at = 0  # decode time of the span's first sample
     last_pts = -(1 << 62)
     for number, span in enumerate(plan.spans):
-        span.check(plan.spec)
         low, high = _shown_range(span)
         if number:
             last_dts = at + sum(plan.spans[number - 1].deltas)
-            at = max(_wanted_dts(span, start_us, scale) - origin, last_dts + 1, last_pts + 1 - low)
+            least = _least_ticks(plan, plan.spans[number - 1])
+            at = max(_wanted_dts(span, start_us, scale) - origin, last_dts + least, last_pts + least - low)
             _close_gap(table, at - last_dts, scale)
         last_pts = max(last_pts, at + high)
         _append(table, span)
+        table.span_shown.append(at + span.offsets[0])
     first = plan.spans[0].offsets[0]
-    last_span_shown = at + plan.spans[-1].offsets[0]
-    table.end_shown = last_span_shown + plan.tail_ticks
+    table.end_shown = table.span_shown[-1] + plan.tail_ticks
     # Presentation starts with the asked picture, or where the movie starts when the track began before that.
     table.first_shown = first + plan.head_ticks
     lead = -(origin + table.first_shown)
@@ -100,6 +104,12 @@ def join_spans(plan: TrackPlan, start_us: int) -> TrackTable:
 
 def _wanted_dts(span: Span, start_us: int, scale: int) -> int:
     return to_ticks(span.wall_start_us - start_us, scale) - span.offsets[0]
+
+
+def _least_ticks(plan: TrackPlan, span: Span) -> int:
+    """How long the last sample of a span lasts at least: over half of what is usual, at most 1/20 s."""
+    usual = plan.spec.nominal_ticks or (span.deltas[-1] if span.deltas else 0)
+    return min(usual, plan.spec.timescale // 10) // 2 + 1
 
 
 def _shown_range(span: Span) -> tuple[int, int]:
@@ -135,24 +145,37 @@ def _append_run(table: TrackTable, count: int, entry: int) -> None:
 
 
 def _close_gap(table: TrackTable, ticks: int, scale: int) -> None:
-    """Gives the last sample its duration; one that is too long is shared out over repeats of that sample."""
+    """Gives the last sample its duration; one that is too long is shared out over repeats of the last sync sample."""
     longest = min(LONGEST_SAMPLE_S * scale, (1 << 31) - 1)
     repeats = (ticks - 1) // longest
     if repeats:
-        last_bytes = table.sizes[-1]
-        before = sum(table.sizes[len(table.sizes) - table.extent_counts[-1] : -1])
-        table.extent_ids.extend([table.extent_ids[-1]] * repeats)
-        table.extent_offsets.extend([table.extent_offsets[-1] + before] * repeats)
-        table.extent_counts.extend([1] * repeats)
-        table.sizes.extend([last_bytes] * repeats)
-        table.offsets.extend([table.offsets[-1]] * repeats)
-        table.sync.extend(table.sync[-1:] * repeats)
-        _append_run(table, repeats, table.entries[-1][1])
+        _repeat(table, max(table.sync.rfind(1), 0), repeats)
         table.durations.extend([longest] * repeats)
     table.durations.append(ticks - repeats * longest)
 
 
+def _repeat(table: TrackTable, sample: int, times: int) -> None:
+    """Appends one sample again and again, as extents that name the same bytes."""
+    extent, first = len(table.extent_counts) - 1, len(table.sizes)
+    while (first := first - table.extent_counts[extent]) > sample:
+        extent -= 1
+    offset = table.extent_offsets[extent] + sum(table.sizes[first:sample])
+    at = 0
+    for count, entry in table.entries:
+        at += count
+        if at > sample:
+            _append_run(table, times, entry)
+            break
+    table.extent_ids.extend([table.extent_ids[extent]] * times)
+    table.extent_offsets.extend([offset] * times)
+    table.extent_counts.extend([1] * times)
+    table.sizes.extend([table.sizes[sample]] * times)
+    table.offsets.extend([table.offsets[sample]] * times)
+    table.sync.extend(table.sync[sample : sample + 1] * times)
+
+
 def _shift_offsets(table: TrackTable, ticks: int) -> None:
     table.offsets = array("i", (offset + ticks for offset in table.offsets))
+    table.span_shown = [shown + ticks for shown in table.span_shown]
     table.first_shown += ticks
     table.end_shown += ticks

@@ -38,14 +38,24 @@ Piece = bytes | ExtentSlice
 
 
 @dataclass(frozen=True, slots=True)
+class Anchor:
+    """Presentation time `media_us` is wall time `wall_us`; from here on media time runs as the camera counted it,
+    until the next anchor. The first anchor may lie before 0: a keyframe that is decoded but not shown."""
+
+    media_us: int
+    wall_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class TrackFacts:
-    """What a server or an export tells about a track of the file."""
+    """What a server or an export tells about a track of the file. `anchors`: one per span, in order."""
 
     kind: str
     timescale: int
     samples: int
     gap_repeats: int  # samples that are in the file once more because a gap lasts over 6 h
     duration_us: int  # presented
+    anchors: tuple[Anchor, ...]
 
 
 class _Stream:
@@ -146,6 +156,8 @@ def build(plans: Sequence[TrackPlan]) -> VirtualMp4:
     """The virtual file of these tracks, in this order (video first). ValueError without tracks or for a broken plan."""
     if not 0 < len(plans) < 256:
         raise ValueError(f"{len(plans)} tracks: an MP4 of footage has 1 to 255")
+    for plan in plans:
+        plan.check()
     start_us = movie_start_us(plans)
     return VirtualMp4([join_spans(plan, start_us) for plan in plans], start_us)
 
@@ -238,6 +250,11 @@ def _track_boxes(track_id: int, table: TrackTable, movie_scale: int, stbl: bytes
 
 
 def _facts(table: TrackTable) -> TrackFacts:
+    zero = table.first_shown - table.late_ticks
+    anchors = tuple(
+        Anchor(to_us(shown - zero, table.timescale), span.wall_start_us)
+        for shown, span in zip(table.span_shown, table.plan.spans, strict=True)
+    )
     planned = sum(len(span.sizes) for span in table.plan.spans)
     return TrackFacts(
         table.plan.spec.kind,
@@ -245,4 +262,5 @@ def _facts(table: TrackTable) -> TrackFacts:
         len(table.sizes),
         len(table.sizes) - planned,
         to_us(table.end_shown - table.first_shown, table.timescale),
+        anchors,
     )
