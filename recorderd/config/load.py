@@ -146,6 +146,7 @@ def _server(table: Table) -> ServerConfig:
         loop=table.choice("loop", ("asyncio", "uvloop"), default.loop),
         log_level=table.choice("log_level", ("debug", "info", "warning", "error"), default.log_level),
         event_retention_us=table.duration_us("event_retention", default.event_retention_us, low=DAY_US),
+        id=table.identity(),
     )
     if not server.name or not server.name.isprintable():
         table.error("name", "must be printable and not empty")

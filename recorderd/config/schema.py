@@ -23,6 +23,7 @@ class ServerConfig:
     loop: str = "asyncio"  # asyncio | uvloop (when installed)
     log_level: str = "info"  # debug | info | warning | error
     event_retention_us: int = 90 * DAY_US
+    id: uuid.UUID | None = None  # to take over the storages of a server whose state was lost
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,15 +34,17 @@ class Identities:
         self._db = db
         self._clock = clock
 
-    async def server(self, known: uuid.UUID | None = None) -> uuid.UUID:
-        """This server's own UUID; made at the first start, or taken from `known` (its footage) after a loss."""
+    async def server(self, given: uuid.UUID | None = None, lost: uuid.UUID | None = None) -> uuid.UUID:
+        """This server's own UUID. `given` in the configuration wins; else the one made at the first start; else
+        `lost`, what was salvaged from a damaged database; else a new one."""
         async with self._db.engine.begin() as connection:
             found = (await connection.execute(sa.select(servers.c.id))).scalar()
-            if found is not None:
+            if found is not None and given in (None, uuid.UUID(found)):
                 return uuid.UUID(found)
-            made = known or new_uuid()
-            await connection.execute(sa.insert(servers), [{"id": str(made), "created_us": self._clock.utc_us()}])
-            return made
+            identity = given or lost or new_uuid()
+            await connection.execute(sa.delete(servers))
+            await connection.execute(sa.insert(servers), [{"id": str(identity), "created_us": self._clock.utc_us()}])
+            return identity
 
     async def hardware(self, driver: str, address: str, given: uuid.UUID | None = None) -> uuid.UUID:
         """The hardware at that address. A `given` id is bound to it from now on."""

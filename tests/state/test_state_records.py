@@ -38,12 +38,13 @@ async def test_a_given_id_wins_and_moves_with_its_hardware(db: StateDb) -> None:
     assert await who.camera(given, 3) == camera != await who.camera(given, 0)
 
 
-async def test_the_server_has_one_uuid_for_ever(db: StateDb) -> None:
+async def test_the_server_has_one_uuid_until_the_configuration_says_otherwise(db: StateDb) -> None:
     who = Identities(db, FakeClock())
-    adopted = uuid.uuid4()
-    assert await who.server(adopted) == adopted
-    assert await who.server(uuid.uuid4()) == adopted
-    assert await Identities(db, FakeClock()).server() == adopted
+    salvaged, given = uuid.uuid4(), uuid.uuid4()
+    assert await who.server(lost=salvaged) == salvaged
+    assert await who.server(lost=uuid.uuid4()) == salvaged
+    assert await who.server(given) == given
+    assert await Identities(db, FakeClock()).server() == given
 
 
 async def test_volumes_are_remembered_by_storage_name(db: StateDb) -> None:
