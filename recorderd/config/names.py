@@ -14,7 +14,7 @@ from recorderd.config.findings import Findings, Place
 from recorderd.config.schema import HardwareConfig, StorageConfig
 from recorderd.config.table import Table
 
-_Once = Callable[[str, object, Place, str, str], None]
+_Once = Callable[[str, object, Place, str, str], bool]
 _LABEL_LIMIT = 64
 _FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 
@@ -45,11 +45,12 @@ def check_unique(
     """Names, ids and device addresses that occur twice."""
     seen: dict[tuple[str, object], Place] = {}
 
-    def once(kind: str, value: object, place: Place, key: str, shown: str) -> None:
+    def once(kind: str, value: object, place: Place, key: str, shown: str) -> bool:
         first = seen.setdefault((kind, value), place)
         if first is not place:
             where = f"{first.file} {first.path}" if first.file != place.file else first.path
             findings.error(place / key, f"{shown} is already used by {where}")
+        return first is place
 
     for place, storage in storages:
         if storage.name:
@@ -61,8 +62,9 @@ def check_unique(
 
 
 def _check_device(place: Place, device: HardwareConfig, once: _Once) -> None:
+    name_is_free = True
     if device.name:
-        once("hardware", device.name, place, "name", f"the hardware name {device.name!r}")
+        name_is_free = once("hardware", device.name, place, "name", f"the hardware name {device.name!r}")
     if device.id:
         once("id", device.id, place, "id", f"the id {device.id}")
     elif device.driver and device.address:
@@ -71,7 +73,7 @@ def _check_device(place: Place, device: HardwareConfig, once: _Once) -> None:
         # The short form's camera is the hardware itself.
         short = len(device.cameras) == 1 and camera.name == device.name
         inner = place if short else place.item("camera", index)
-        if camera.name:
+        if camera.name and (name_is_free or not short):
             once("camera", camera.name, inner, "name", f"the camera name {camera.name!r}")
         if camera.id:
             once("id", camera.id, inner, "id", f"the id {camera.id}")

@@ -1,0 +1,75 @@
+"""The reload plan touches what changed and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from recorderd.config.diff import ReloadPlan, diff, in_force
+from recorderd.config.load import LoadResult
+from recorderd.config.schema import Config
+
+pytestmark = pytest.mark.fast
+Loader = Callable[..., LoadResult]
+
+BASE = """
+[server]
+name = "hq"
+[[storage]]
+name = "main"
+path = "/srv/a"
+max_size = "1GB"
+[[hardware]]
+name = "gate"
+driver = "rtsp"
+address = "rtsp://192.0.2.1/"
+storage = "main"
+password = "one"
+[[hardware]]
+name = "yard"
+driver = "rtsp"
+address = "rtsp://192.0.2.2/"
+storage = "main"
+"""
+
+
+def config(load_text: Loader, text: str) -> Config:
+    result = load_text(text)
+    assert result.config is not None, result.errors
+    return result.config
+
+
+def test_the_same_file_is_an_empty_plan(load_text: Loader) -> None:
+    plan = diff(config(load_text, BASE), config(load_text, BASE))
+    assert plan.empty and plan == ReloadPlan()
+
+
+def test_hardware_comes_goes_and_changes(load_text: Loader) -> None:
+    new = BASE.replace('name = "yard"', 'name = "roof"').replace('"one"', '"two"')
+    plan = diff(config(load_text, BASE), config(load_text, new))
+    assert [device.name for device in plan.added_hardware] == ["roof"]
+    assert [device.name for device in plan.removed_hardware] == ["yard"]
+    assert [device.name for device in plan.changed_hardware] == ["gate"]
+    assert not plan.changed_storages and not plan.restart_needed
+
+
+def test_limits_of_a_storage_change_at_once_its_path_waits(load_text: Loader) -> None:
+    old = config(load_text, BASE)
+    plan = diff(old, config(load_text, BASE.replace("1GB", "2GB")))
+    assert [storage.max_size_bytes for storage in plan.changed_storages] == [2 * 10**9] and not plan.restart_needed
+    moved = config(load_text, BASE.replace("/srv/a", "/srv/b").replace("1GB", "2GB"))
+    assert diff(old, moved).restart_needed == ("storage main.path",)
+    kept = in_force(old, moved).storages[0]
+    assert (str(kept.path), kept.max_size_bytes) == ("/srv/a", 2 * 10**9)
+
+
+def test_what_waits_for_a_restart_is_named_and_stays_as_it_was(load_text: Loader) -> None:
+    old = config(load_text, BASE)
+    new = config(
+        load_text, BASE.replace('name = "hq"', 'name = "hq2"\nloop = "uvloop"') + '[http]\nlisten = "127.0.0.1:1"\n'
+    )
+    plan = diff(old, new)
+    assert plan.restart_needed == ("server.loop", "http.listen")
+    active = in_force(old, new)
+    assert (active.server.name, active.server.loop, active.http) == ("hq2", "asyncio", old.http)
