@@ -82,6 +82,7 @@ class HardwareRunner:
         self._emit = emit
         self._backoff = Backoff(shared.jitter)
         self._wake = asyncio.Event()
+        self._kept: SessionStreams | None = None
         self._running: dict[tuple[int, str], RunningStream] = {}
         self._log = _log.bind(hardware=config.name, driver=config.driver)
         self._bugs = BugLog(config.driver, self._log, emit)
@@ -96,7 +97,10 @@ class HardwareRunner:
     def retry_now(self) -> None:
         """A reload: forget the back-off, try at once if waiting."""
         self._backoff.reset()
-        self._wake.set()
+        if self.status.state != "online":
+            self._wake.set()
+        if self._kept is not None:
+            self._kept.retry_now()
 
     @property
     def driver_bugs(self) -> int:
@@ -130,10 +134,11 @@ class HardwareRunner:
             self._set(error)
             for stream in self._streams:
                 stream.closed(error.reason, {})
-            await self._pause(self._backoff.after(error, media_us))
+            delay_us = self._backoff.after(error, media_us)
+            await self._pause(delay_us)
 
     async def _pause(self, delay_us: int | None) -> None:
-        """Wait for the next attempt, or (None) for a reload."""
+        """Wait for the next attempt, or (None) for a reload. A reload while we were busy counts as well."""
         if delay_us is not None:
             self.status.retry_us = self._shared.clock.utc_us() + delay_us
         try:
@@ -163,6 +168,7 @@ class HardwareRunner:
                 finally:
                     await keepers.stop(STOP_STREAM_S)
         finally:
+            self._kept = None
             await host.close()
             await tree.stop()
 

@@ -45,9 +45,15 @@ class SessionStreams:
         self._changed = changed
         self._alive = set(streams)  # running or being started
         self._kept = set(streams)  # not given up until a reload
+        self._reloaded = asyncio.Event()
+
+    def retry_now(self) -> None:
+        """A reload: streams that wait, even those given up, try again at once."""
+        self._reloaded.set()
+        self._reloaded = asyncio.Event()
 
     async def keep(self, stream: StreamRecorder, clock: Clock, jitter: Random) -> None:
-        """Run one stream until the session is over or the stream is given up."""
+        """Run one stream until the session is over."""
         backoff = Backoff(jitter)
         while True:
             error = await self._attempt(stream)
@@ -61,10 +67,17 @@ class SessionStreams:
                     self.over.set_result(error)
                 return
             stream.closed(error.reason, {})
-            if delay_us is None:
-                return
-            await asyncio.sleep(delay_us / 1e6)
+            await self._pause(delay_us)
             self._alive.add(stream)
+            self._kept.add(stream)
+
+    async def _pause(self, delay_us: int | None) -> None:
+        """Wait for the back-off or a reload; None: for a reload only."""
+        try:
+            async with asyncio.timeout(None if delay_us is None else delay_us / 1e6):
+                await self._reloaded.wait()
+        except TimeoutError:
+            pass  # the ordinary end of a back-off
 
     async def _attempt(self, stream: StreamRecorder) -> DriverError:
         """Start the stream and stay until it ends; returns why."""

@@ -1,0 +1,148 @@
+"""What the engine knows of each storage: who writes to it, what became durable, what is wrong with it.
+
+Law: passes the store's words on to the tracks concerned and to the event log; decides nothing about disks. One
+StorageWatch per configured storage; it is the `StoreListener` that the composition root hands to the store.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Protocol
+
+from mediadb.types import Cause, Names, Sample, State, TrackConfig, TrackSpec
+from recorderd.core.clock import Clock
+from recorderd.engine.ports import EventLog, MediaStore, TrackCommit
+from recorderd.engine.stream import StreamRecorder
+from recorderd.engine.views import StorageView
+
+MISSING = Cause(State.STORAGE_ERROR, "storage-missing")
+
+
+class CommitLike(Protocol):
+    """The part of the store's CommitInfo that the engine reads."""
+
+    @property
+    def tracks(self) -> Mapping[uuid.UUID, TrackCommit]: ...
+
+
+class StorageWatch:
+    """Implements the store's listener; called on the event loop's thread."""
+
+    def __init__(self, name: str, path: str, clock: Clock, events: EventLog) -> None:
+        self.name = name
+        self.path = path
+        self.store: MediaStore = MissingStore()
+        self.cause: Cause | None = MISSING
+        self._clock = clock
+        self._events = events
+        self._streams: list[StreamRecorder] = []
+        self._since_us = clock.utc_us()
+        self._last_commit_us: int | None = None
+        self._commits = 0
+        self._shed = 0
+
+    def opened(self, store: MediaStore) -> None:
+        """The storage can be written."""
+        self.store = store
+        self._turn(None)
+
+    def join(self, stream: StreamRecorder) -> None:
+        self._streams.append(stream)
+        stream.storage(self.cause)
+
+    def leave(self, stream: StreamRecorder) -> None:
+        if stream in self._streams:
+            self._streams.remove(stream)
+
+    # -- StoreListener ---------------------------------------------------------------------------------------
+
+    def committed(self, info: CommitLike) -> None:
+        self._commits += 1
+        self._last_commit_us = self._clock.utc_us()
+        commits = info.tracks
+        for stream in self._streams:
+            for track in stream.tracks:
+                commit = commits.get(track.spec.track)
+                if commit is not None:
+                    track.committed(commit)
+
+    def shed(self, track: uuid.UUID, start_us: int, end_us: int, samples: int, bytes: int) -> None:
+        self._shed += samples
+        for stream in self._streams:
+            for recorder in stream.tracks:
+                if recorder.spec.track == track:
+                    recorder.shed(start_us, end_us, samples, bytes)
+                    params = {"samples": samples, "bytes": bytes, "start_us": start_us, "end_us": end_us}
+                    self._events.emit(
+                        "overload-shed",
+                        camera=recorder.spec.camera,
+                        hardware=recorder.spec.hardware,
+                        params={"storage": self.name, "stream": recorder.spec.stream, **params},
+                    )
+
+    def trouble(self, code: str, params: dict[str, object]) -> None:
+        self._events.emit(code, params={"storage": self.name, **params})
+        if code == "storage-error":
+            self._turn(Cause(State.STORAGE_ERROR, str(params.get("reason", code)), params))
+        elif code == "storage-recovered":
+            self._turn(None)
+
+    # -- inside ----------------------------------------------------------------------------------------------
+
+    def _turn(self, cause: Cause | None) -> None:
+        if (cause is None) is not (self.cause is None):
+            self._since_us = self._clock.utc_us()
+        self.cause = cause
+        for stream in self._streams:
+            stream.storage(cause)
+
+    def view(self) -> StorageView:
+        state = "ok" if self.cause is None else "missing" if self.cause is MISSING else "error"
+        return StorageView(
+            name=self.name,
+            path=self.path,
+            state=state,
+            code=self.cause.reason if self.cause else "",
+            params=dict(self.cause.params) if self.cause else {},
+            since_us=self._since_us,
+            last_commit_us=self._last_commit_us,
+            commits=self._commits,
+            shed_samples=self._shed,
+            stats=dict(self.store.stats()),
+        )
+
+
+class MissingStore:
+    """Stands for a storage that could not be opened: cameras run for live viewers, every track says
+    storage-error, and `not-recording` fires."""
+
+    def track(self, spec: TrackSpec, names: Names) -> _NoWriter:
+        return _NoWriter()
+
+    async def known_tracks(self) -> list[TrackSpec]:
+        return []
+
+    def stats(self) -> Mapping[str, int]:
+        return {}
+
+
+class _NoWriter:
+    """Takes and forgets; nothing is ever committed."""
+
+    durable_us: int | None = None
+
+    def config(self, config: TrackConfig) -> None:
+        pass
+
+    def append(self, sample: Sample) -> None:
+        pass
+
+    def cover(self, time_us: int, cause: Cause) -> None:
+        pass
+
+    def gap(self, start_us: int, end_us: int, cause: Cause) -> None:
+        pass
+
+    def mark(self, time_us: int, code: str, params: dict[str, object]) -> None:
+        pass
