@@ -11,7 +11,7 @@ from recorderd.wire.errors import ProtocolError
 from recorderd.wire.rtsp_message import DOLLAR
 from recorderd.wire.track import Arrival, Track
 
-_TEXT_STARTS = frozenset(b"RrGgSsOoAaTtPpDd\r\n")  # RTSP/1.0 or a request of the server, or blank lines
+_TEXT_STARTS = frozenset(b"RrHGgSsOoAaTtPpDd")  # RTSP/1.0, or a request of the server
 MAX_RESYNC_BYTES = 256 * 1024
 
 
@@ -45,6 +45,9 @@ class InterleavedReceiver:
             if track is None:
                 known = head in self._control
                 if not known and buffer[pos] != DOLLAR:
+                    if buffer[pos] in b"\r\n":
+                        pos += 1  # blank lines, also in front of a frame
+                        continue
                     if buffer[pos] in _TEXT_STARTS:
                         break
                     pos = self._resync(buffer, pos, end)

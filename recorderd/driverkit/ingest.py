@@ -1,0 +1,108 @@
+"""What all media connections of an event loop share: one read buffer and one ticker of gathered reads.
+
+Law: a connection owns the buffer only while one of its callbacks runs; what it must keep it copies before it
+returns. Called by `rtsp_connection`.
+
+Gathering reads: under load, waking up for every small piece a camera sends costs more than parsing it. A
+gathered connection's transport stops reading; every 20 ms one poll tells which sockets have data and each is
+read once, straight into the shared buffer. Anything unusual (end of stream, error) is given back to the
+transport, which then finds it by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+from typing import Protocol
+from weakref import WeakKeyDictionary
+
+READ_BUFFER_BYTES = 512 * 1024
+_MAX_READS = 8  # per connection and tick, so that one flood does not starve the others
+
+
+class Gathered(Protocol):
+    """A connection that may be read by the ticker."""
+
+    def get_buffer(self, sizehint: int) -> memoryview: ...
+
+    def buffer_updated(self, nbytes: int) -> None: ...
+
+    def read_failed(self) -> None:
+        """Nothing more can be read here: let the transport find out why."""
+        ...
+
+
+class Ingest:
+    """One per event loop, made by `shared_ingest`."""
+
+    def __init__(self) -> None:
+        self.view = memoryview(bytearray(READ_BUFFER_BYTES))
+        self._poll: select.epoll | None = None
+        self._gathered: dict[int, Gathered] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._tick_us = 20_000
+
+    @property
+    def gathered(self) -> int:
+        """How many connections the ticker reads."""
+        return len(self._gathered)
+
+    def gather(self, fd: int, connection: Gathered, tick_us: int) -> None:
+        """Read `fd` in ticks from now on; its transport must have stopped reading."""
+        if self._poll is None:
+            self._poll = select.epoll()
+        self._tick_us = tick_us
+        self._gathered[fd] = connection
+        self._poll.register(fd, select.EPOLLIN)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(tick_us / 1e6, self._tick)
+
+    def release(self, fd: int) -> None:
+        """Stop reading `fd`; always before its socket is closed."""
+        if self._gathered.pop(fd, None) is not None and self._poll is not None:
+            self._poll.unregister(fd)
+        if not self._gathered and self._poll is not None:
+            self._poll.close()
+            self._poll = None
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+    def _tick(self) -> None:
+        if self._poll is None:
+            return
+        self._timer = asyncio.get_running_loop().call_later(self._tick_us / 1e6, self._tick)
+        for fd, _ in self._poll.poll(0):
+            connection = self._gathered.get(fd)
+            if connection is not None:
+                self._read(fd, connection)
+
+    def _read(self, fd: int, connection: Gathered) -> None:
+        for _ in range(_MAX_READS):
+            view = connection.get_buffer(-1)
+            try:
+                size = os.readv(fd, [view])
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                connection.read_failed()
+                return
+            if not size:
+                connection.read_failed()
+                return
+            connection.buffer_updated(size)
+            if size < len(view) or fd not in self._gathered:
+                return
+
+
+_shared: WeakKeyDictionary[asyncio.AbstractEventLoop, Ingest] = WeakKeyDictionary()
+
+
+def shared_ingest() -> Ingest:
+    """The running loop's own; state per loop, because a process may run several loops one after the other."""
+    loop = asyncio.get_running_loop()
+    ingest = _shared.get(loop)
+    if ingest is None:
+        ingest = _shared[loop] = Ingest()
+    return ingest

@@ -1,0 +1,175 @@
+"""One TCP connection to an RTSP camera: bytes between the transport and the sans-IO cores.
+
+Law: owns the transport and the partial packet between two reads; knows no session and no policy. An answer is
+matched to its request here; media goes to the receiver without leaving the callback. Called by `rtsp_stream`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from recorderd.core.clock import Clock
+from recorderd.driverapi.errors import DriverError, StreamLost
+from recorderd.driverkit.ingest import shared_ingest
+from recorderd.wire.errors import ProtocolError
+from recorderd.wire.interleaved import InterleavedReceiver
+from recorderd.wire.rtsp_message import (
+    DOLLAR,
+    Headers,
+    InterleavedFrame,
+    RtspRequest,
+    RtspResponse,
+    parse,
+)
+
+MAX_BODY_BYTES = 256 * 1024
+_HARMLESS = frozenset(("OPTIONS", "GET_PARAMETER", "SET_PARAMETER"))
+
+
+class RtspConnection(asyncio.BufferedProtocol):
+    """Use: dial with this as protocol, `exchange` requests, assign tracks to `receiver`, watch `closed`."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.receiver = InterleavedReceiver()
+        self.bytes_received = 0
+        self.closed = asyncio.Event()
+        self.error: DriverError | None = None
+        self._clock = clock
+        self._ingest = shared_ingest()
+        self._transport: asyncio.Transport | None = None
+        self._tail = b""
+        self._answers: dict[int, asyncio.Future[RtspResponse]] = {}
+        self._gathered_fd = -1
+
+    # Called by the transport.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._ungather()
+        self._end(StreamLost("the camera closed the connection", reason="closed"))
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        view = self._ingest.view
+        tail = self._tail
+        if not tail:
+            return view
+        view[: len(tail)] = tail
+        return view[len(tail) :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.bytes_received += nbytes
+        view, end = self._ingest.view, len(self._tail) + nbytes
+        arrival = self.receiver.arrival
+        arrival.utc_us, arrival.mono_us = self._clock.utc_us(), self._clock.monotonic_us()
+        try:
+            pos = self._consume(view, end)
+        except ProtocolError as error:
+            self._tail = b""
+            self.abort(StreamLost(f"unreadable data: {error.message}", reason="protocol"))
+            return
+        self._tail = bytes(view[pos:end]) if pos < end else b""
+
+    def eof_received(self) -> bool:
+        return False  # close the transport too
+
+    # Called by the stream.
+
+    async def exchange(self, request: RtspRequest, timeout_s: float) -> RtspResponse:
+        """Send a request and give its answer. Raises TimeoutError, or the error that ended the connection."""
+        if self._transport is None or self.closed.is_set():
+            raise self.error or StreamLost("the connection is closed", reason="closed")
+        answer: asyncio.Future[RtspResponse] = asyncio.get_running_loop().create_future()
+        key = request.cseq or 0
+        self._answers[key] = answer
+        try:
+            self._transport.write(request.encode())
+            async with asyncio.timeout(timeout_s):
+                return await answer
+        finally:
+            self._answers.pop(key, None)
+
+    def send_control(self, channel: int, packet: bytes) -> None:
+        """Send RTCP; nothing is lost if the connection just closed."""
+        if self._transport is not None and not self.closed.is_set():
+            self._transport.write(InterleavedFrame(channel, packet).encode())
+
+    def gather(self, tick_us: int) -> None:
+        """Read in shared ticks of `tick_us`, or at once when it is 0."""
+        if not tick_us:
+            if self._gathered_fd >= 0:
+                self._ungather()
+                if self._transport is not None and not self._transport.is_closing():
+                    self._transport.resume_reading()
+        elif self._gathered_fd < 0 and self._transport is not None and not self._transport.is_closing():
+            socket = self._transport.get_extra_info("socket")
+            if socket is not None and self._transport.get_extra_info("ssl_object") is None:
+                self._transport.pause_reading()
+                self._gathered_fd = socket.fileno()
+                self._ingest.gather(self._gathered_fd, self, tick_us)
+
+    def read_failed(self) -> None:
+        """The ticker met the end or an error: the transport reads again and reports it."""
+        self.gather(0)
+
+    def abort(self, error: DriverError) -> None:
+        """Close now; `error` is what everybody who waits gets."""
+        self._ungather()
+        self._end(error)
+        if self._transport is not None:
+            self._transport.abort()
+
+    def close(self) -> None:
+        """Close after what was written went out."""
+        self._ungather()
+        if self._transport is not None:
+            self._transport.close()
+
+    def _consume(self, view: memoryview, end: int) -> int:
+        pos = 0
+        while pos < end:
+            pos = self.receiver.receive(view, pos, end)
+            if pos >= end or view[pos] == DOLLAR:
+                break
+            message, after = parse(view, pos, end, MAX_BODY_BYTES)
+            if message is None:
+                return after
+            pos = after
+            if isinstance(message, RtspResponse):
+                self._answered(message)
+            elif isinstance(message, RtspRequest):
+                self._asked(message)
+        return pos
+
+    def _answered(self, response: RtspResponse) -> None:
+        key = response.cseq
+        if key is None:
+            key = next(iter(self._answers), None)  # a camera without CSeq answers in order
+        answer = self._answers.get(key) if key is not None else None
+        if answer is not None and not answer.done():
+            answer.set_result(response)
+
+    def _asked(self, request: RtspRequest) -> None:
+        """The camera asks: liveness is granted, everything else declined."""
+        if self._transport is None:
+            return
+        known = request.method in _HARMLESS
+        headers = Headers([("CSeq", request.headers.get("CSeq"))])
+        status, reason = (200, "OK") if known else (501, "Not Implemented")
+        self._transport.write(RtspResponse(status, reason, headers).encode())
+
+    def _ungather(self) -> None:
+        if self._gathered_fd >= 0:
+            fd, self._gathered_fd = self._gathered_fd, -1
+            self._ingest.release(fd)
+
+    def _end(self, error: DriverError) -> None:
+        if self.closed.is_set():
+            return
+        self.error = error
+        self.closed.set()
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(error)

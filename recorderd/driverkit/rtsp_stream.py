@@ -1,0 +1,157 @@
+"""A playing RTSP stream: keep-alive, receiver reports, stall detection, read pacing, goodbye.
+
+Law: one supervised task per stream, nothing per frame. Says why it ended exactly once. Called by drivers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from recorderd.driverapi.base import Host, Sink
+from recorderd.driverapi.errors import DeviceAuthFailed, DriverError, StreamLost
+from recorderd.driverkit.rtsp_handshake import TEARDOWN_S, OpenSession, play
+from recorderd.wire.rtcp import build_receiver_report
+from recorderd.wire.rtsp_client import LoginRefused
+from recorderd.wire.track import Track, TrackListener
+
+KEEP_ALIVE_ANSWER_S = 10.0
+REPORT_US = 5_000_000
+STALL_MIN_US = 5_000_000
+STALL_MAX_US = 60_000_000
+FIRST_UNIT_US = 10_000_000
+STALL_GOPS = 3
+BYE_PATIENCE_US = 2_000_000
+UPKEEP_S = 1.0
+_CNAME = b"recorderd"
+
+
+async def start_stream(open_session: OpenSession, audio: bool, sink: Sink, host: Host) -> RtspStream:
+    """Play a described session into `sink`. Raises DriverError; then the connection is closed."""
+    tracks = await play(open_session, audio, TrackListener(sink.unit, sink.event))
+    stream = RtspStream(open_session, tracks, sink, host)
+    host.spawn("rtsp-upkeep", stream.upkeep())
+    return stream
+
+
+class RtspStream:
+    """Implements `driverapi.base.RunningStream`."""
+
+    def __init__(self, open_session: OpenSession, tracks: list[Track], sink: Sink, host: Host) -> None:
+        self._open = open_session
+        self._connection = open_session.connection
+        self._session = open_session.session
+        self._tracks = tracks
+        self._lead = tracks[0]
+        self._sink = sink
+        self._host = host
+        self._stopping = False
+        self._over = asyncio.Event()
+        self._started_us = self._report_us = self._alive_us = host.clock.monotonic_us()
+        self._ssrc = hash((id(self), self._started_us)) & 0xFFFFFFFF
+
+    @property
+    def running(self) -> bool:
+        return not self._connection.closed.is_set()
+
+    async def wait(self) -> None:
+        """Return after `stop`; raise StreamLost when the stream ended by itself."""
+        await self._connection.closed.wait()
+        if not self._stopping:
+            raise self._connection.error or StreamLost("the stream ended", reason="closed")
+
+    async def stop(self) -> None:
+        """Tear down within 1 s; idempotent."""
+        if self._stopping:
+            return
+        self._stopping = True
+        self._over.set()
+        self._connection.gather(0)
+        try:
+            async with asyncio.timeout(TEARDOWN_S + 0.2):
+                await self._open.close()
+        except TimeoutError:
+            pass  # the goodbye is a courtesy
+        finally:
+            self._connection.abort(StreamLost("stopped", reason="stopped"))
+            self._report_loss()
+
+    def stats(self) -> dict[str, int]:
+        """Sums over the stream's tracks, since its start."""
+        counters = [track.counters for track in self._tracks]
+        return {
+            "bytes": self._connection.bytes_received,
+            "packets": sum(one.packets for one in counters),
+            "lost_packets": sum(one.lost_packets for one in counters),
+            "duplicate_packets": sum(one.duplicates for one in counters),
+            "malformed_packets": sum(one.counters.malformed + one.depay.malformed for one in self._tracks),
+            "foreign_packets": sum(one.foreign for one in counters) + self._connection.receiver.unassigned,
+            "units": sum(one.units for one in counters),
+            "damaged_units": sum(one.damaged_units for one in counters),
+            "restarts": sum(one.restarts for one in counters),
+            "resyncs": self._connection.receiver.resyncs,
+            "reconnects": 0,
+        }
+
+    async def upkeep(self) -> None:
+        """Once a second until the end: what a session needs besides media."""
+        while not self._over.is_set() and not self._connection.closed.is_set():
+            now_us = self._host.clock.monotonic_us()
+            lost = self._find_stall(now_us)
+            if lost is not None:
+                self._connection.abort(lost)
+                break
+            self._connection.gather(0 if self._sink.watched() else self._host.coalesce_us())
+            if now_us - self._report_us >= REPORT_US:
+                self._report_us = now_us
+                self._send_reports()
+            if now_us - self._alive_us >= self._session.facts.timeout_s * 500_000:
+                self._alive_us = now_us
+                await self._keep_alive()
+            await self._pause()
+        if not self._stopping:
+            self._report_loss()
+
+    async def _pause(self) -> None:
+        try:
+            async with asyncio.timeout(UPKEEP_S):
+                await self._over.wait()
+        except TimeoutError:
+            pass
+
+    def _find_stall(self, now_us: int) -> DriverError | None:
+        lead = self._lead
+        last_us = lead.last_unit_mono_us
+        if not last_us:
+            limit_us, silent_us = FIRST_UNIT_US, now_us - self._started_us
+        else:
+            limit_us = min(STALL_MAX_US, max(STALL_MIN_US, STALL_GOPS * lead.gop_us))
+            silent_us = now_us - last_us
+            if lead.counters.byes and silent_us >= BYE_PATIENCE_US:
+                return StreamLost("the camera said goodbye", reason="closed")
+        if silent_us < limit_us:
+            return None
+        return StreamLost(f"no picture for {silent_us / 1e6:.1f} s", reason="stall", silent_us=silent_us)
+
+    def _send_reports(self) -> None:
+        for track, planned in zip(self._tracks, self._session.tracks, strict=True):
+            report = build_receiver_report(self._ssrc, track.report_block(), _CNAME)
+            self._connection.send_control(planned.channels[1], report)
+
+    async def _keep_alive(self) -> None:
+        try:
+            for _ in range(4):
+                response = await self._connection.exchange(self._session.keep_alive(), KEEP_ALIVE_ANSWER_S)
+                if not self._session.kept_alive(response):
+                    return
+        except TimeoutError:
+            return  # some cameras never answer; missing media is what counts
+        except LoginRefused as error:
+            self._connection.abort(DeviceAuthFailed(error.message))
+        except DriverError:
+            return  # the connection ended; wait() tells
+
+    def _report_loss(self) -> None:
+        for track in self._tracks:
+            lost = track.take_loss()
+            if lost:
+                self._sink.loss(track.kind, lost)
