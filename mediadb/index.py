@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from mediadb.catalog import Catalog, CatalogLost, PartRow, SegmentRow, TrackRow
 from mediadb.errors import FormatError, MediaDbError
@@ -19,9 +19,10 @@ from mediadb.format.footer import ConfigPlace, FooterHead, TrackSummary
 from mediadb.format.records import decode_names, decode_spec
 from mediadb.fs import Fs
 from mediadb.index_part import Part, coding_tolerance_us, part_spans
-from mediadb.ledger_facts import FUTURE_US, MediaSpan, join_spans
+from mediadb.ledger_facts import FUTURE_US, PAST_US, MediaSpan, join_spans
 from mediadb.recent_cache import RecentCache
 from mediadb.segment_files import (
+    SEALED,
     SegmentFiles,
     SegmentPlace,
     list_segments,
@@ -29,25 +30,15 @@ from mediadb.segment_files import (
     read_footer,
     read_header,
     read_track,
+    stem,
     walk_index,
 )
-from mediadb.segment_index import SegmentIndex
+from mediadb.segment_index import LiveSource, SegmentIndex
 from mediadb.types import Names, Origin, TrackConfig, TrackSpec
 
 CACHED_PARTS: Final = 256  # decoded index regions kept: about 60 kB each at 5 min of video
 CACHED_CONFIGS: Final = 4096
 T = TypeVar("T")
-
-
-class LiveSource(Protocol):
-    """What the store shows of segments that have no footer yet.
-
-    A segment stays in the answer until `StorageIndex.sealed` has returned for it, so that it is never invisible.
-    """
-
-    def open_segments(self) -> Sequence[tuple[str, SegmentIndex]]:
-        """(name as in SegmentPlace, index); callable from any thread."""
-        ...
 
 
 class StorageIndex:
@@ -63,6 +54,7 @@ class StorageIndex:
         self._live = live
         self._lock = threading.RLock()
         self._walked: dict[str, SegmentIndex] = {}
+        self._seen: dict[str, Path] = {}  # what the writer showed last
         self._configs: RecentCache[bytes, tuple[TrackSpec, TrackConfig, Names]] = RecentCache(CACHED_CONFIGS)
         self._parts: RecentCache[tuple[str, uuid.UUID], Part] = RecentCache(CACHED_PARTS)
 
@@ -126,7 +118,7 @@ class StorageIndex:
 
     def sealed(self, path: Path) -> None:
         """A segment got its footer (by the writer or by recovery): enter it."""
-        name = str(path.relative_to(self.volume).with_suffix(""))
+        name = stem(self.volume, path)
         with self._lock:
             status = self.fs.stat(path)
             if status is not None:
@@ -165,18 +157,38 @@ class StorageIndex:
             return call()
 
     def _open_live(self) -> list[tuple[str, SegmentIndex]]:
-        return list(self._live.open_segments()) if self._live is not None else []
+        """The writer's segments; one that left since the last look was sealed and is entered before we go on."""
+        if self._live is None:
+            return []
+        shown = {stem(self.volume, live.path): live for live in self._live.live_segments()}
+        with self._lock:
+            left = [path for name, path in self._seen.items() if name not in shown]
+            self._seen = {name: live.path for name, live in shown.items()}
+            for path in left:
+                self.sealed(path.with_suffix(SEALED))
+        return [(name, live.index) for name, live in shown.items()]
 
-    def _unsealed(self) -> list[tuple[str, SegmentIndex]]:
+    def unsealed(self) -> list[tuple[str, SegmentIndex]]:
         """Segments that the catalog does not have: the writer's, and those left by a crash."""
         live = self._open_live()
         names = {name for name, _ in live}
         return live + [(name, index) for name, index in list(self._walked.items()) if name not in names]
 
+    def durable_end(self, name: str) -> int | None:
+        """Where the durable bytes of an unsealed segment end; None for a sealed one."""
+        return next((index.durable_end for known, index in self.unsealed() if known == name), None)
+
+    def first_us(self, track: uuid.UUID) -> int:
+        """When the first media of the track begins that is still there; FUTURE_US when there is none."""
+        first = [part.first_us for part in self._open_parts(track, self.unsealed(), set())]
+        rows = self._neighbours(track, PAST_US, 1, False)
+        return min([*first, *(row.summary.first_us for row in rows)], default=FUTURE_US)
+
     def tracks(self) -> list[TrackRow]:
         """All tracks with media, sealed or not."""
+        unsealed = self.unsealed()
         found = {row.spec.track: row for row in self._with_catalog(self._catalog.tracks)}
-        for _, index in self._unsealed():
+        for _, index in unsealed:
             for track, entry in list(index.tracks.items()):
                 if not entry.media.count:
                     continue
@@ -187,9 +199,9 @@ class StorageIndex:
                 found[track] = TrackRow(entry.spec, entry.names, first, end)
         return list(found.values())
 
-    def _open_parts(self, track: uuid.UUID, sealed: set[str]) -> list[Part]:
+    def _open_parts(self, track: uuid.UUID, unsealed: list[tuple[str, SegmentIndex]], sealed: set[str]) -> list[Part]:
         parts = []
-        for name, index in self._unsealed():
+        for name, index in unsealed:
             entry = index.tracks.get(track)
             if entry is None or name in sealed or not entry.media.count:
                 continue
@@ -214,16 +226,18 @@ class StorageIndex:
 
     def parts(self, track: uuid.UUID, start_us: int, end_us: int) -> list[Part]:
         """Parts with media in [start_us, end_us), by first time. Damaged index regions are left out and noted."""
+        unsealed = self.unsealed()  # before the catalog: what is sealed in between is seen twice, not never
         rows = self._with_catalog(lambda: self._catalog.parts(track, start_us, end_us))
         parts = [part for part in (self.load(row) for row in rows) if part is not None]
         sealed = {row.segment.name for row in rows}
         parts += [
-            p for p in self._open_parts(track, sealed) if p.first_us < end_us and p.end_us > start_us
+            p for p in self._open_parts(track, unsealed, sealed) if p.first_us < end_us and p.end_us > start_us
         ]  # fmt: skip
         return sorted(parts, key=lambda p: (p.first_us, p.name))
 
     def spans(self, track: uuid.UUID, start_us: int, end_us: int) -> list[MediaSpan]:
         """Gapless stretches of all media in or touching [start_us, end_us); lanes stay apart from live media."""
+        unsealed = self.unsealed()
         rows = self._with_catalog(lambda: self._catalog.parts(track, start_us, end_us))
         sealed = {row.segment.name for row in rows}
         spans: list[MediaSpan] = []
@@ -237,7 +251,7 @@ class StorageIndex:
                 spans += own
             else:
                 spans += row.spans
-        for part in self._open_parts(track, sealed):
+        for part in self._open_parts(track, unsealed, sealed):
             if part.first_us < end_us and part.end_us > start_us:
                 spans += self.part_spans(part)
         return join_spans(spans, self.tolerance_us(track))
@@ -245,11 +259,11 @@ class StorageIndex:
     def walk(self, track: uuid.UUID, time_us: int, *, before: bool) -> Iterator[Part]:
         """Parts from `time_us` outwards: those that begin at or before it, newest first; or the later ones."""
         done = set[str]()
-        waiting = [p for p in self._open_parts(track, set()) if (p.first_us <= time_us) == before]
+        waiting = [p for p in self._open_parts(track, self.unsealed(), set()) if (p.first_us <= time_us) == before]
         waiting.sort(key=lambda p: p.first_us, reverse=before)
         limit = 2
         while True:
-            rows = self._with_catalog(lambda: self._catalog.neighbours(track, at, limit + len(done), before=before))
+            rows = self._neighbours(track, time_us, limit + len(done), before)
             fresh = [row for row in rows if row.segment.name not in done]
             for row in fresh:
                 first = row.summary.first_us

@@ -74,7 +74,11 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class FoldInput:
-    """All that is known of one track. `now_us` bounds what can have happened at all."""
+    """All that is known of one track. `now_us` bounds what can have happened at all.
+
+    `media` may be cut to a part of time; then `known_since_us` (first media ever) and `filmed` (runs with media of
+    the track) say what the rest would.
+    """
 
     now_us: int
     media: Sequence[MediaSpan] = ()
@@ -83,6 +87,8 @@ class FoldInput:
     gaps: Sequence[Statement] = ()
     removed: Sequence[Statement] = ()
     tolerance_us: int = UNKNOWN_TOLERANCE_US
+    known_since_us: int = FUTURE_US
+    filmed: frozenset[int] = frozenset()
 
 
 def nominal_tolerance_us(frame_us: float) -> int:

@@ -5,9 +5,10 @@ Law: no I/O, no clock, no bytes: values in, intervals out, whatever the order in
 
 Every instant is decided by the first layer that covers it:
 media (live, then lanes) > future > removed > before the track's first record > between two runs > closed gaps >
-last transition of the run. What only claims "recorded" without media is settled by `_Settler`: joined when it
-is shorter than the join tolerance, network loss when the next sample counts lost packets, the end of the run
-when the process stopped there, and `unexplained` in every other case: a claim is never shown as footage.
+last transition of the run > gaps stated after a crash. What only claims "recorded" without media is settled by
+`_Settler`: joined when it is shorter than the join tolerance, network loss when the next sample counts lost packets,
+the end of the run when the process stopped there, and `unexplained` in every other case: a claim is never shown as
+footage.
 """
 
 from __future__ import annotations
@@ -108,8 +109,12 @@ def fold(given: FoldInput, start_us: int, end_us: int) -> list[Interval]:
     canvas.paint(_statement_pieces(given.removed))
     canvas.paint([_Piece(PAST_US, _first_record_us(given), NOT_CONFIGURED)])
     canvas.paint(_down_pieces(runs))
-    canvas.paint(_statement_pieces(given.gaps))
-    canvas.paint(_transition_pieces(given, runs))
+    words = _transition_pieces(given, runs)
+    canvas.paint(_statement_pieces([g for g in given.gaps if g.cause.state is not State.SERVER_DOWN]))
+    canvas.paint([word for word in words if word.cause.state is not State.RECORDED])
+    # Gaps stated after a crash reach to the first new sample: what the new run said of that time is finer.
+    canvas.paint(_statement_pieces([g for g in given.gaps if g.cause.state is State.SERVER_DOWN]))
+    canvas.paint([word for word in words if word.cause.state is State.RECORDED])
     canvas.paint([_Piece(PAST_US, FUTURE_US, RECORDED)])  # in a run, but nobody said anything: settled below
     settled = _Settler(given, runs, canvas.pieces).settle()
     return _intervals(settled, start_us, end_us)
@@ -152,7 +157,7 @@ def _statement_pieces(statements: Sequence[Statement]) -> list[_Piece]:
 
 
 def _first_record_us(given: FoldInput) -> int:
-    times = [s.start_us for s in given.media]
+    times = [given.known_since_us, *(s.start_us for s in given.media)]
     times += [t.time_us for t in given.transitions]
     times += [g.start_us for g in given.gaps]
     times += [r.start_us for r in given.removed]
@@ -207,35 +212,37 @@ def _transition_pieces(given: FoldInput, runs: Sequence[RunLife]) -> list[_Piece
         spoken.get(transition.run, strays).append(transition)
     if strays:
         spoken.setdefault(0, []).extend(strays)
-    filmed = {span.run for span in given.media if not span.lane}
+    filmed = given.filmed | {span.run for span in given.media if not span.lane}
     heard = [life for life in runs if spoken[life.run] or life.run in filmed]
     pieces: list[_Piece] = []
+    starting = STARTING
     for life in runs:
         words = sorted(spoken[life.run], key=lambda t: (t.time_us, t.order, t.cause.state, t.cause.reason))
         end = end_of(life)
         if words:
-            pieces.extend(_until_first_word(life, words[0].time_us))
+            pieces.extend(_until_first_word(life, words[0].time_us, starting))
         elif life.run not in filmed:
-            pieces.extend(_silent_run(life, heard, given.now_us))
+            pieces.extend(_silent_run(life, heard, given.now_us, starting))
         for i, word in enumerate(words):
             until = words[i + 1].time_us if i + 1 < len(words) else end
             pieces.append(_Piece(max(word.time_us, life.start_us), min(until, end), word.cause))
+        starting = down_cause(life)  # a new run is down, for the reason the last one ended, until it speaks
     pieces.extend(_stray_pieces(spoken.get(0, []), runs))
     return [p for p in pieces if p.start_us < p.end_us]
 
 
-def _until_first_word(life: RunLife, first_us: int) -> list[_Piece]:
+def _until_first_word(life: RunLife, first_us: int, starting: Cause) -> list[_Piece]:
     starting_until = min(first_us, life.start_us + STARTING_US)
-    return [_Piece(life.start_us, starting_until, STARTING), _Piece(starting_until, first_us, NOT_CONFIGURED)]
+    return [_Piece(life.start_us, starting_until, starting), _Piece(starting_until, first_us, NOT_CONFIGURED)]
 
 
-def _silent_run(life: RunLife, heard: Sequence[RunLife], now_us: int) -> list[_Piece]:
+def _silent_run(life: RunLife, heard: Sequence[RunLife], now_us: int, starting: Cause) -> list[_Piece]:
     """A run without a word or a frame of this track: still starting when short, else not configured there."""
     end = end_of(life)
     later = any(other.start_us >= life.start_us for other in heard)
     short = life.end_us is not None and end - life.start_us <= STARTING_US
     fresh = life.end_us is None and now_us < life.start_us + STARTING_US
-    cause = STARTING if (short and later) or fresh else NOT_CONFIGURED
+    cause = starting if (short and later) or fresh else NOT_CONFIGURED
     return [_Piece(life.start_us, end, cause)]
 
 

@@ -76,8 +76,7 @@ def test_transitions_explain_holes_and_do_not_leak_into_the_next_run() -> None:
     assert states(given, 80, 120) == [
         (80, 90, "recorded", ""),
         (90, 100, "camera-offline", "stall"),
-        (100, 110, "server-down", "stop"),
-        (110, 112, "server-down", "starting"),
+        (100, 112, "server-down", "stop"),
         (112, 120, "recorded", ""),
     ]
 
@@ -164,9 +163,22 @@ def test_a_cause_noticed_a_moment_late_explains_the_time_since_the_last_sample()
 def test_a_run_killed_before_its_first_word_is_server_down() -> None:
     runs = [RunLife(1, 10 * S, 100 * S), RunLife(3, 105 * S, 106 * S), RunLife(2, 110 * S, None)]
     assert states(scene(runs=runs), 100, 110) == [
-        (100, 105, "server-down", "crash"),
-        (105, 106, "server-down", "starting"),
-        (106, 110, "server-down", "crash"),
+        (100, 110, "server-down", "crash"),
+    ]
+
+
+def test_a_crash_gap_never_hides_what_the_new_run_said_of_that_time() -> None:
+    given = scene(
+        runs=[RunLife(1, 10 * S, 100 * S), RunLife(2, 110 * S, None)],
+        transitions=[Transition(10 * S, REC, 1), Transition(111 * S, OFFLINE, 2), Transition(200 * S, REC, 2)],
+        media=[media(10, 99, 1), media(200, 1000, 2)],
+        gaps=[Statement(99 * S, 200 * S, Cause(State.SERVER_DOWN, "crash"))],
+    )
+    assert states(given, 90, 210) == [
+        (90, 99, "recorded", ""),
+        (99, 111, "server-down", "crash"),
+        (111, 200, "camera-offline", "stall"),
+        (200, 210, "recorded", ""),
     ]
 
 
