@@ -1,0 +1,94 @@
+"""frames/{time}.jpg: one picture out of the footage, decoded by a worker process.
+
+Law: this process never decodes. The worker gets the group of pictures up to the wanted one and gives back a JPEG;
+how many of these may wait is the pool's bound.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from mediadb.reader import Reader
+from mediadb.types import Kind, Sample, TrackConfig
+from recorderd.core.rights import Right
+from recorderd.server.http.footage import store_of, stream_tracks
+from recorderd.server.http.media_routes import STREAM
+from recorderd.server.http.problems import HttpRefusal
+from recorderd.server.http.routing import API, Answer, Call, Param, Route
+from recorderd.server.http.timespan import read_time, show_time
+
+MAX_FRAMES = 300  # of one group of pictures; beyond, the picture shown is an earlier one of the group
+MAX_BYTES = 16 * 2**20
+
+QUALITY = Param("quality", "count", "JPEG quality", default="85", highest=95)
+WIDTH = Param("width", "count", "scale down to this many pixels; never up", highest=3840)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The samples from a key up to the wanted picture, in decode order."""
+
+    config: TrackConfig
+    samples: list[Sample]
+
+
+def read_group(reader: Reader, track: uuid.UUID, time_us: int) -> Group | None:
+    """The newest decodable samples at or before `time_us`, or None when there are none. Blocking."""
+    key = reader.locate_key(track, time_us)
+    if key is None:
+        return None
+    first = reader.read(key)
+    samples = [sample for sample in first.samples if sample.recv_us <= time_us] or first.samples[:1]
+    total = sum(len(sample.data) for sample in samples)
+    for ref in reader.chunks(track, key.recv_us, time_us + 1, (Kind.KEY, Kind.DELTA, Kind.INTRA)):
+        if ref.run != key.run or ref.gop != key.gop or ref.seq <= key.seq:
+            continue
+        for sample in reader.read(ref).samples:
+            total += len(sample.data)
+            if sample.recv_us > time_us or len(samples) >= MAX_FRAMES or total > MAX_BYTES:
+                return Group(first.config, samples)
+            samples.append(sample)
+    return Group(first.config, samples)
+
+
+async def frame_jpg(call: Call) -> web.StreamResponse:
+    """The newest picture at or before a moment, as JPEG; X-Frame-Time tells its own time."""
+    view = call.camera()
+    store = store_of(call.deps, view)
+    time_us = read_time(call.request.match_info["time"], call.deps.clock.utc_us())
+    video, _ = stream_tracks(view, call.text("stream"))
+    group = await store.read(read_group, store.reader, video, time_us)
+    if group is None:
+        raise HttpRefusal("no-footage", f"{view.name} has no picture at or before {show_time(time_us)}")
+    picture = await call.deps.decoder.ask(*_request(group, call))
+    if picture.head.get("error"):
+        raise HttpRefusal("decode-failed", f"the picture cannot be decoded: {picture.head['error']}")
+    headers = {
+        "X-Frame-Time": show_time(group.samples[-1].recv_us) or "",
+        "Cache-Control": "private, max-age=60" if call.request.match_info["time"] != "now" else "no-store",
+    }
+    return web.Response(body=picture.payload, content_type="image/jpeg", headers=headers)
+
+
+def _request(group: Group, call: Call) -> tuple[dict[str, object], bytes]:
+    head: dict[str, object] = {
+        "op": "jpeg",
+        "codec": group.config.codec,
+        "entry": group.config.sample_entry,
+        "sizes": [len(sample.data) for sample in group.samples],
+        "quality": int(call.text("quality")),
+        "width": int(call.text("width") or 0),
+    }
+    return head, b"".join(sample.data for sample in group.samples)
+
+
+ROUTES = (
+    Route(method="GET", path=f"{API}/cameras/{{camera}}/frames/{{time}}.jpg", operation="getFrame", handler=frame_jpg,
+          right=Right.VIEW_RECORDED, doc=frame_jpg.__doc__ or "", tag="recorded", query=(STREAM, QUALITY, WIDTH),
+          answer=Answer("image/jpeg", headers=("X-Frame-Time",)),
+          problems=("not-found", "no-footage", "storage-unavailable", "footage-damaged", "footage-reclaimed", "busy",
+                    "decode-failed")),
+)  # fmt: skip

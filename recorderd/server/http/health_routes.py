@@ -1,0 +1,49 @@
+"""Health, readiness, metrics and the API document.
+
+Law: nothing here touches a disk or a camera; a probe is answered from memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from aiohttp import web
+
+from recorderd.core.rights import Right
+from recorderd.server.http.metrics import CONTENT_TYPE, metrics_text
+from recorderd.server.http.problems import HttpRefusal
+from recorderd.server.http.routing import Answer, Call, Route
+
+
+async def healthz(call: Call) -> web.StreamResponse:
+    """200 while the process answers; says nothing about cameras or storage."""
+    return web.Response(text="ok\n")
+
+
+async def readyz(call: Call) -> web.StreamResponse:
+    """200 when recording can be relied on, else 503 naming what is missing."""
+    missing = call.deps.not_ready()
+    if missing:
+        raise HttpRefusal("unavailable", "not ready: " + "; ".join(missing), missing=missing)
+    return web.Response(text="ready\n")
+
+
+async def metrics(call: Call) -> web.StreamResponse:
+    """Figures for Prometheus."""
+    deps = call.deps
+    pool = {name: value for name, value in asdict(deps.decoder.stats).items() if isinstance(value, int)}
+    gauges = {f"decode_{name}_total": float(value) for name, value in pool.items()}
+    uptime_s = (deps.clock.utc_us() - deps.info.started_us) / 1e6
+    gauges |= {"uptime_seconds": uptime_s, **deps.gauges()}
+    text = metrics_text(deps.engine.cameras(), deps.engine.storages(), gauges)
+    return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
+
+
+ROUTES = (
+    Route(method="GET", path="/healthz", operation="healthz", handler=healthz, right=Right.PUBLIC,
+          doc=healthz.__doc__ or "", answer=Answer("text/plain"), tag="health"),
+    Route(method="GET", path="/readyz", operation="readyz", handler=readyz, right=Right.PUBLIC,
+          doc=readyz.__doc__ or "", answer=Answer("text/plain"), tag="health", problems=("unavailable",)),
+    Route(method="GET", path="/metrics", operation="metrics", handler=metrics, right=Right.READ_STATUS,
+          doc=metrics.__doc__ or "", answer=Answer("text/plain"), tag="health"),
+)  # fmt: skip

@@ -1,0 +1,67 @@
+"""live.mp4: a stream as one fragmented MP4 without end, for players and scripts.
+
+Law: one hub subscription and one Fragmenter per viewer; a slow viewer is skipped and dropped by the hub, never waited
+for. Bytes held per viewer: the hub's limit and the socket's write buffer.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from recorderd.core.rights import Right
+from recorderd.engine.live import LiveSubscription
+from recorderd.server.http.footage import stream_tracks
+from recorderd.server.http.fragments import Fragmenter, Init
+from recorderd.server.http.problems import HttpRefusal
+from recorderd.server.http.routing import API, Answer, Call, Param, Route
+
+LIMIT_BYTES = 4 * 2**20
+STREAM = Param("stream", "text", "role of the stream: main or sub", default="main")
+AUDIO = Param("audio", "word", "with sound when the stream has any", default="yes", words=("yes", "no"))
+
+
+async def live_mp4(call: Call) -> web.StreamResponse:
+    """Live pictures and sound as fragmented MP4, one fragment per frame, from the newest keyframe on.
+
+    Ends when the stream's coding changes (start again for the new one), the camera is removed or the reader is too
+    slow."""
+    view = call.camera()
+    role, audio = call.text("stream"), call.text("audio") == "yes"
+    stream_tracks(view, role)
+    if not any(stream.role == role and stream.connected for stream in view.streams):
+        raise HttpRefusal("not-live", f"{view.name} sends no {role!r} stream now: {view.reason or view.state}",
+                          state=view.state, reason=view.reason)  # fmt: skip
+    response = web.StreamResponse(headers={"Content-Type": "video/mp4", "Cache-Control": "no-store"})
+    if call.request.method == "HEAD":
+        return response
+    has_audio = audio and any(
+        track.kind == "audio" for stream in view.streams if stream.role == role for track in stream.tracks
+    )
+    subscription = call.deps.engine.live.subscribe(view.id, role, audio=has_audio, limit_bytes=LIMIT_BYTES)
+    try:
+        await response.prepare(call.request)
+        await _send(response, subscription, Fragmenter(audio=has_audio))
+        await response.write_eof()
+    finally:
+        subscription.close()
+    return response
+
+
+async def _send(response: web.StreamResponse, subscription: LiveSubscription, fragmenter: Fragmenter) -> None:
+    begun = False
+    async for kind, unit in subscription:
+        for part in fragmenter.feed(kind, unit):
+            if isinstance(part, Init):
+                if begun:
+                    return
+                begun = True
+                await response.write(part.data)
+            else:
+                await response.write(part.head + part.data)
+
+
+ROUTES = (
+    Route(method="GET", path=f"{API}/cameras/{{camera}}/live.mp4", operation="getLive", handler=live_mp4,
+          right=Right.VIEW_LIVE, doc=live_mp4.__doc__ or "", answer=Answer("video/mp4"), query=(STREAM, AUDIO),
+          tag="live", problems=("not-found", "not-live")),
+)  # fmt: skip

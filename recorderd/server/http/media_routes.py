@@ -1,0 +1,242 @@
+"""media.mp4 and media.json: recorded footage as one file with ranges, and its exact map to wall time.
+
+Law: the file is planned once and read in pieces; memory per request is one piece. Whoever asks for ranges of one URL
+gets bytes of one file: a remembered plan serves them as long as it lives, and what was reclaimed meanwhile is answered
+with 412, never with other bytes. Source of the range rules: RFC 9110 §13, §14 (`byte_range`).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from aiohttp import web
+
+from mediadb.types import State
+from recorderd.core.rights import Right
+from recorderd.core.timerange import TimeRange
+from recorderd.server.http.answers import json_answer
+from recorderd.server.http.byte_range import NotModified, Part, PreconditionFailed, Unsatisfiable, decide
+from recorderd.server.http.coverage_routes import END, START, interval_json
+from recorderd.server.http.footage import main_track, store_of, stream_tracks
+from recorderd.server.http.movie import Movie, plan_movie, read_bytes
+from recorderd.server.http.problems import HttpRefusal
+from recorderd.server.http.routing import API, Answer, Call, Param, Route
+from recorderd.server.http.timespan import MAX_MEDIA_US, is_absolute, read_range, show_time
+
+if TYPE_CHECKING:
+    from mediadb.aio import AsyncStore
+    from recorderd.engine.views import CameraView
+
+PIECE_BYTES = 256 * 1024
+PLANS_BYTES = 64 * 2**20
+REMEMBERED_ETAGS = 4_096
+
+STREAM = Param("stream", "text", "role of the stream: main or sub", default="main")
+Key = tuple[str, str, int, int]
+
+
+class MovieShelf:
+    """Plans by what was asked for, the least used dropped first, and the ETags given out for far more of them."""
+
+    def __init__(self, limit_bytes: int = PLANS_BYTES) -> None:
+        self._limit_bytes = limit_bytes
+        self._plans: OrderedDict[Key, Movie] = OrderedDict()
+        self._etags: OrderedDict[Key, str] = OrderedDict()
+        self._bytes = 0
+
+    def plan(self, key: Key) -> Movie | None:
+        """The plan as it was given out last."""
+        movie = self._plans.get(key)
+        if movie is not None:
+            self._plans.move_to_end(key)
+        return movie
+
+    def etag(self, key: Key) -> str | None:
+        """The ETag given out last; outlives the plan."""
+        return self._etags.get(key)
+
+    def put(self, key: Key, movie: Movie) -> None:
+        self.drop(key)
+        self._plans[key] = movie
+        self._bytes += movie.cost_bytes
+        while self._bytes > self._limit_bytes and len(self._plans) > 1:
+            self._bytes -= self._plans.popitem(last=False)[1].cost_bytes
+        self._etags[key] = movie.etag
+        self._etags.move_to_end(key)
+        while len(self._etags) > REMEMBERED_ETAGS:
+            self._etags.popitem(last=False)
+
+    def drop(self, key: Key) -> None:
+        """Forget the plan, keep the ETag."""
+        movie = self._plans.pop(key, None)
+        if movie is not None:
+            self._bytes -= movie.cost_bytes
+
+
+SHELF: web.AppKey[MovieShelf] = web.AppKey("movie shelf", MovieShelf)
+
+
+async def media_mp4(call: Call) -> web.StreamResponse:
+    """Recorded video and sound of a stream as one MP4 of known length, up to an hour, with Range, ETag and HEAD.
+
+    `end` is cut to what is durable. The file begins with the newest keyframe at or before `start` and shows from
+    the first picture inside the range on (X-Start-Time). A gap is the long duration of the last picture before it. A
+    Range request whose times are relative or reach beyond what is durable is sent on (307) to the same range in
+    absolute times, because only those name one file."""
+    view = call.camera()
+    store = store_of(call.deps, view)
+    span = _span(call)
+    role = call.text("stream")
+    shelf = call.request.app[SHELF]
+    key = (str(view.id), role, span.start_us, span.end_us)
+    ranged = "Range" in call.request.headers
+    if ranged and not (is_absolute(call.text("start")) and is_absolute(call.text("end"))):
+        span = TimeRange(span.start_us, await _durable_end(store, view, role, span))
+        raise _elsewhere(call, span)
+    movie = shelf.plan(key) if ranged else None
+    if movie is None:
+        movie = await _plan(store, view, role, span)
+        if ranged and movie.span.end_us < span.end_us:
+            raise _elsewhere(call, movie.span)
+        given = shelf.etag(key)
+        if ranged and given is not None and given != movie.etag and "If-Range" not in call.request.headers:
+            raise HttpRefusal("footage-reclaimed", "this range is another file now than when it was first asked for")
+        shelf.put(key, movie)
+    return await _send(call, store, movie, key)
+
+
+async def media_json(call: Call) -> web.StreamResponse:
+    """The exact map between media.mp4 of the same query and wall time: anchors, and gaps with their causes."""
+    view = call.camera()
+    store = store_of(call.deps, view)
+    role = call.text("stream")
+    movie = await _plan(store, view, role, _span(call))
+    track = movie.tracks[0][1]
+    start_us, end_us = movie.span.start_us, movie.span.end_us
+    found = await store.read(store.reader.coverage, [track], start_us, end_us)
+    gaps = [one for one in found[track] if one.cause.state != State.RECORDED]
+    return json_answer(
+        {
+            "id": str(view.id),
+            "name": view.name,
+            "stream": role,
+            "start": show_time(start_us),
+            "end": show_time(end_us),
+            "etag": movie.etag,
+            "length": movie.file.total_bytes,
+            "file_start": show_time(movie.file.start_us),
+            "duration_us": movie.file.duration_us,
+            "tracks": [
+                {
+                    "id": str(identity),
+                    "kind": facts.kind,
+                    "timescale": facts.timescale,
+                    "samples": facts.samples,
+                    "gap_repeats": facts.gap_repeats,
+                    "duration_us": facts.duration_us,
+                    "anchors": [{"media_us": at.media_us, "time": show_time(at.wall_us)} for at in facts.anchors],
+                }
+                for (_, identity), facts in zip(movie.tracks, movie.file.tracks, strict=True)
+            ],
+            "gaps": [interval_json(gap) for gap in gaps],
+        }
+    )
+
+
+def _span(call: Call) -> TimeRange:
+    return read_range(call.text("start"), call.text("end"), call.deps.clock.utc_us(), MAX_MEDIA_US)
+
+
+async def _plan(store: AsyncStore, view: CameraView, role: str, span: TimeRange) -> Movie:
+    movie: Movie | None = await store.read(plan_movie, store.reader, stream_tracks(view, role), span)
+    if movie is None:
+        found = await store.read(store.reader.coverage, [main_track(view)], span.start_us, span.end_us)
+        causes = [interval_json(one) for one in found[main_track(view)][:20]]
+        raise HttpRefusal("no-footage", f"{view.name} has nothing recorded in this range", causes=causes)
+    return movie
+
+
+async def _durable_end(store: AsyncStore, view: CameraView, role: str, span: TimeRange) -> int:
+    """The end of the range, cut to what is durable; unchanged when nothing is."""
+    ends = [await store.read(store.reader.durable_us, track) for track in stream_tracks(view, role)]
+    newest = max((end for end in ends if end is not None), default=span.end_us)
+    return min(span.end_us, newest) if newest > span.start_us else span.end_us
+
+
+def _elsewhere(call: Call, span: TimeRange) -> web.HTTPTemporaryRedirect:
+    """The same footage under a URL that names one file for ever."""
+    times = {"start": show_time(span.start_us), "end": show_time(span.end_us), "stream": call.text("stream")}
+    return web.HTTPTemporaryRedirect(f"{call.request.rel_url.raw_path}?{urlencode(times)}")
+
+
+async def _send(call: Call, store: AsyncStore, movie: Movie, key: Key) -> web.StreamResponse:
+    """Answer with the part that the headers ask for."""
+    request, length = call.request, movie.file.total_bytes
+    decision = decide(request.headers, movie.etag, length)
+    headers = _headers(movie)
+    if isinstance(decision, PreconditionFailed):
+        raise HttpRefusal("precondition-failed", "If-Match does not name the file as it is now", etag=movie.etag)
+    if isinstance(decision, NotModified):
+        return web.Response(status=304, headers=headers)
+    if isinstance(decision, Unsatisfiable):
+        raise HttpRefusal("range-not-satisfiable", f"the file has {length} bytes", length=length,
+                          headers={"Content-Range": f"bytes */{length}"})  # fmt: skip
+    start, end = (decision.start, decision.end) if isinstance(decision, Part) else (0, length)
+    response = web.StreamResponse(status=206 if isinstance(decision, Part) else 200, headers=headers)
+    if isinstance(decision, Part):
+        response.headers["Content-Range"] = f"bytes {start}-{end - 1}/{length}"
+    response.content_length = end - start
+    if request.method == "HEAD":
+        await response.prepare(request)
+        return response
+    try:
+        # before the first header goes out, so that reclaimed footage can still be answered with 412
+        piece = await store.read(read_bytes, store.reader, movie, start, min(end, start + PIECE_BYTES))
+    except Exception:
+        request.app[SHELF].drop(key)
+        raise
+    await response.prepare(request)
+    while True:
+        await response.write(piece)
+        start += len(piece)
+        if start >= end:
+            break
+        piece = await store.read(read_bytes, store.reader, movie, start, min(end, start + PIECE_BYTES))
+    await response.write_eof()
+    return response
+
+
+def _headers(movie: Movie) -> dict[str, str]:
+    return {
+        "Content-Type": "video/mp4",
+        "Accept-Ranges": "bytes",
+        "ETag": movie.etag,
+        "Cache-Control": "no-cache",
+        "X-Start-Time": show_time(movie.file.start_us) or "",
+        "X-End-Time": show_time(movie.span.end_us) or "",
+    }
+
+
+_PROBLEMS = (
+    "not-found", "range-too-long", "no-footage", "media-mixed", "storage-unavailable", "footage-reclaimed",
+    "footage-damaged",
+)  # fmt: skip
+
+
+def _route(name: str, operation: str, handler: Any, answer: Answer, problems: tuple[str, ...]) -> Route:
+    return Route(
+        method="GET", path=f"{API}/cameras/{{camera}}/{name}", operation=operation, handler=handler,
+        right=Right.VIEW_RECORDED, doc=handler.__doc__, answer=answer, query=(START, END, STREAM),
+        problems=problems, tag="recorded",
+    )  # fmt: skip
+
+
+_HEADERS = ("ETag", "Accept-Ranges", "X-Start-Time", "X-End-Time")
+
+ROUTES = (
+    _route("media.mp4", "getMedia", media_mp4, Answer("video/mp4", headers=_HEADERS),
+           (*_PROBLEMS, "precondition-failed", "range-not-satisfiable")),
+    _route("media.json", "getMediaMap", media_json, Answer(schema="MediaMap"), _PROBLEMS),
+)  # fmt: skip

@@ -1,0 +1,210 @@
+"""What a WebSocket can be told to send: live media, events, camera states, coverage.
+
+Law: a feed sends through its session and waits only there. Each ends by returning a reason word or by being cancelled;
+`close` lets go of what it held. Feeds know nothing of each other. Called by `ws_session`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mediadb.types import Interval
+from recorderd.core.rights import Principal
+from recorderd.engine.live import LiveSubscription
+from recorderd.engine.views import CameraView
+from recorderd.media.access_unit import MediaKind
+from recorderd.server.http.coverage_routes import interval_json
+from recorderd.server.http.deps import ServerDeps
+from recorderd.server.http.footage import main_track, store_of, stream_tracks
+from recorderd.server.http.fragments import Fragment, Fragmenter, Init
+from recorderd.server.http.shapes import camera_json, event_json
+from recorderd.server.http.timespan import show_time
+from recorderd.server.http.ws_protocol import MediaFlag, MediaType, media_head
+
+if TYPE_CHECKING:
+    from recorderd.server.http.ws_session import Session
+
+LIMIT_BYTES = 4 * 2**20
+STATE_EVERY_S = 1.0
+EVENT_PAGE = 500
+MAX_INTERVALS = 2_000  # of one camera in one message; the oldest are left out and `from` says so
+
+
+class Feed(Protocol):
+    """One stream of messages."""
+
+    async def run(self, session: Session, number: int) -> str:
+        """Send until there is no more; returns why it ended."""
+        ...
+
+    def close(self) -> None:
+        """Let go; idempotent."""
+        ...
+
+
+class LiveFeed:
+    """One camera's stream."""
+
+    def __init__(self, subscription: LiveSubscription, audio: bool) -> None:
+        self._subscription = subscription
+        self._fragmenter = Fragmenter(audio=audio)
+        self._sequence = 0
+        self._skips = 0
+
+    @classmethod
+    def open(cls, deps: ServerDeps, view: CameraView, role: str, audio: bool) -> LiveFeed:
+        """Raises HttpRefusal (not-found) for a stream that the camera does not have. A camera that is away is no
+        error: its media follow when it comes back."""
+        stream_tracks(view, role)
+        sound = audio and any(
+            track.kind == "audio" for stream in view.streams if stream.role == role for track in stream.tracks
+        )
+        return cls(deps.engine.live.subscribe(view.id, role, audio=sound, limit_bytes=LIMIT_BYTES), sound)
+
+    async def run(self, session: Session, number: int) -> str:
+        async for kind, unit in self._subscription:
+            for part in self._fragmenter.feed(kind, unit):
+                if isinstance(part, Init):
+                    await session.send(
+                        {"type": "media", "feed": number, "mime": part.mime, "init_bytes": len(part.data)}
+                    )
+                    await session.send_media(self._head(MediaType.INIT, 0, number, unit.recv_us), part.data)
+                else:
+                    await session.send_media(self._fragment_head(part, number), part.head, part.data)
+        return self._subscription.reason or "unsubscribed"
+
+    def close(self) -> None:
+        self._subscription.close()
+
+    def _fragment_head(self, part: Fragment, number: int) -> bytes:
+        flags = MediaFlag.KEY if part.key else MediaFlag(0)
+        if part.discontinuity:
+            flags |= MediaFlag.DISCONTINUITY
+        if self._subscription.skips != self._skips:
+            self._skips = self._subscription.skips
+            flags |= MediaFlag.SKIPPED
+        kind = MediaType.VIDEO if part.kind is MediaKind.VIDEO else MediaType.AUDIO
+        return self._head(kind, flags, number, part.recv_us)
+
+    def _head(self, kind: MediaType, flags: int, number: int, recv_us: int) -> bytes:
+        self._sequence += 1
+        return media_head(kind, flags, number, self._sequence, recv_us)
+
+
+class EventFeed:
+    """Stored events after an id, then new ones, without a hole between the two."""
+
+    def __init__(self, deps: ServerDeps, principal: Principal, after: int) -> None:
+        self._events = deps.events
+        self._principal = principal
+        self._after = after
+        self._subscription = deps.events.subscribe()
+
+    async def run(self, session: Session, number: int) -> str:
+        while page := await self._events.list(after=self._after, limit=EVENT_PAGE):
+            for event in page:
+                await self._send(session, number, event)
+        async for event in self._subscription:
+            if event.id > self._after:
+                await self._send(session, number, event)
+        return "too-slow"
+
+    def close(self) -> None:
+        self._events.unsubscribe(self._subscription)
+
+    async def _send(self, session: Session, number: int, event: Any) -> None:
+        self._after = event.id
+        if event.camera is None or self._principal.cameras is None or event.camera in self._principal.cameras:
+            await session.send({"type": "event", "feed": number, "event": event_json(event)})
+
+
+class StateFeed:
+    """All cameras at first, then those whose state, reason, connection or alarm changed, and names of removed ones."""
+
+    def __init__(self, deps: ServerDeps, principal: Principal) -> None:
+        self._deps = deps
+        self._principal = principal
+        self._known: dict[uuid.UUID, tuple[object, ...]] = {}
+
+    async def run(self, session: Session, number: int) -> str:
+        first = True
+        while True:
+            changed, removed = self._changes()
+            if first or changed or removed:
+                await session.send(
+                    {"type": "state", "feed": number, "time": show_time(self._deps.clock.utc_us()),
+                     "cameras": [camera_json(view) for view in changed], "removed": removed}
+                )  # fmt: skip
+            first = False
+            await asyncio.sleep(STATE_EVERY_S)
+
+    def close(self) -> None:
+        self._known.clear()
+
+    def _changes(self) -> tuple[list[CameraView], list[str]]:
+        seen = self._principal.cameras
+        views = {view.id: view for view in self._deps.engine.cameras() if seen is None or view.id in seen}
+        removed = [str(camera) for camera in self._known if camera not in views]
+        marks = {camera: _mark(view) for camera, view in views.items()}
+        changed = [view for camera, view in views.items() if self._known.get(camera) != marks[camera]]
+        self._known = marks
+        return changed, removed
+
+
+def _mark(view: CameraView) -> tuple[object, ...]:
+    """What makes a camera's state news; counters and rates do not."""
+    streams = tuple((stream.role, stream.connected, stream.codec_string) for stream in view.streams)
+    recording = view.recording
+    return view.name, view.state, view.reason, view.connected, recording.not_recording, recording.since_us, streams
+
+
+class CoverageFeed:
+    """Coverage of the last `window_s` seconds: the whole window first, then from the last change on."""
+
+    def __init__(self, deps: ServerDeps, views: list[CameraView], window_s: int, every_s: int) -> None:
+        self._deps = deps
+        self._views = views
+        self._window_us = window_s * 1_000_000
+        self._every_s = every_s
+        self._from_us: dict[uuid.UUID, int] = {}
+
+    async def run(self, session: Session, number: int) -> str:
+        by_storage: dict[str, list[CameraView]] = defaultdict(list)
+        for view in self._views:
+            by_storage[view.storage].append(view)
+        while True:
+            for members in by_storage.values():
+                await self._tick(session, number, members)
+            await asyncio.sleep(self._every_s)
+
+    def close(self) -> None:
+        self._from_us.clear()
+
+    async def _tick(self, session: Session, number: int, members: list[CameraView]) -> None:
+        store = store_of(self._deps, members[0])
+        now_us = self._deps.clock.utc_us()
+        begin_us = now_us - self._window_us
+        starts = {view.id: max(begin_us, self._from_us.get(view.id, begin_us)) for view in members}
+        tracks = [main_track(view) for view in members]
+        found = await store.read(store.reader.coverage, tracks, min(starts.values()), now_us)
+        cameras = []
+        for view in members:
+            intervals = [one for one in found.get(main_track(view), []) if one.end_us > starts[view.id]]
+            intervals = intervals[-MAX_INTERVALS:]
+            if intervals:
+                cameras.append(self._shown(view, intervals, max(starts[view.id], intervals[0].start_us)))
+        message = {"type": "coverage", "feed": number, "start": show_time(begin_us), "end": show_time(now_us)}
+        await session.send({**message, "cameras": cameras})
+
+    def _shown(self, view: CameraView, intervals: list[Interval], from_us: int) -> dict[str, Any]:
+        """What the client puts in place of everything from `from` on. Next time begins two stretches back: the
+        newest may still grow, and the one before may be explained a moment later."""
+        self._from_us[view.id] = intervals[-2].start_us if len(intervals) > 1 else intervals[-1].start_us
+        return {
+            "id": str(view.id),
+            "from": show_time(from_us),
+            "intervals": [interval_json(one) for one in intervals],
+        }

@@ -1,0 +1,40 @@
+"""The WebSocket's route: one per page.
+
+Law: opens and closes; the conversation is `ws_session`'s.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from recorderd.core.rights import Right
+from recorderd.server.http.routing import API, Answer, Call, Route
+from recorderd.server.http.ws_protocol import MAX_COMMAND_BYTES
+from recorderd.server.http.ws_session import COMMANDS, Session, check_commands
+
+PING_S = 20.0  # a client that does not answer in half of that is gone
+CLOSE_S = 2.0
+
+check_commands(COMMANDS)
+
+
+async def websocket(call: Call) -> web.StreamResponse:
+    """One WebSocket for everything a page shows: live pictures, events, states, coverage.
+
+    The right of each command is checked when it is given."""
+    socket = web.WebSocketResponse(
+        compress=False, heartbeat=PING_S, timeout=CLOSE_S, max_msg_size=MAX_COMMAND_BYTES, autoping=True
+    )
+    await socket.prepare(call.request)
+    tree = call.deps.supervisor.child("websocket", together=True)
+    try:
+        await Session(call.deps, call.principal, socket, tree).run()
+    finally:
+        await tree.stop()
+    return socket
+
+
+ROUTES = (
+    Route(method="GET", path=f"{API}/ws", operation="openWebSocket", handler=websocket, right=Right.PUBLIC,
+          doc=websocket.__doc__ or "", answer=Answer("application/octet-stream", status=101), tag="live"),
+)  # fmt: skip
