@@ -1,12 +1,13 @@
 """The ledger of a log on disk: records appended in page batches to monthly files, and read back.
 
-Law: framing and files only; what follows from the records is folded elsewhere. Nothing here is ever rewritten. A batch that
-does not verify is skipped (torn tail, damage) and counted; one bad page never hides the others. Used by the writer
-thread (append) and by any reader thread (read).
+Law: framing and files only; what follows from the records is folded elsewhere. Nothing here is ever rewritten. A
+batch that does not verify is skipped (torn tail, damage) and told; one bad page never hides the others. Used by the
+writer thread (append) and by any reader thread (read).
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,7 +32,10 @@ class LedgerDamage:
 
 
 class LedgerWriter:
-    """Collects records and appends them, durable, when told. Errors leave the records waiting for the next try."""
+    """Collects records and appends them, durable, when told. Errors leave the records waiting for the next try.
+
+    Thread-safe: the writer thread and reclaim use one together.
+    """
 
     def __init__(self, fs: Fs, folder: Path, run: int, epoch: int) -> None:
         self._fs, self._folder, self._run, self._epoch = fs, folder, run, epoch
@@ -39,6 +43,7 @@ class LedgerWriter:
         self._month = ""
         self._number = 0
         self._pending: list[LedgerRecord] = []
+        self._lock = threading.Lock()  # the writer thread and reclaim both flush
         self.dropped = 0
 
     @property
@@ -54,10 +59,14 @@ class LedgerWriter:
 
     def flush(self, wall_us: int) -> None:
         """Append all waiting records and sync. Raises OSError; then they wait and go into a new file next time."""
-        if not self._pending:
+        with self._lock:
+            self._flush(wall_us)
+
+    def _flush(self, wall_us: int) -> None:
+        batch = list(self._pending)  # other threads may add while this one writes
+        if not batch:
             return
-        count = len(self._pending)
-        page = encode_page(self._pending, self._run, self._epoch, self._number, wall_us)
+        page = encode_page(batch, self._run, self._epoch, self._number, wall_us)
         try:
             file = self._open(wall_us)
             self._fs.point("ledger_append")
@@ -65,23 +74,27 @@ class LedgerWriter:
             self._fs.point("ledger_sync")
             file.sync()
         except OSError:
-            self.close()
+            if self._file is not None:
+                self._file.close()
             raise
         file.end = end
         self._number += 1
-        del self._pending[:count]
+        del self._pending[: len(batch)]
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+                self._file = None
 
     def _open(self, wall_us: int) -> BlockFile:
         month = f"{datetime.fromtimestamp(wall_us / 1_000_000, UTC):%Y-%m}"
         if self._file is not None and month == self._month and not self._file.poisoned:
             return self._file
         poisoned = self._file is not None and self._file.poisoned
-        self.close()
-        self._file = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
         self._fs.mkdirs(self._folder)
         last = [name for name in ledger_files(self._fs, self._folder) if name.split(".")[0] == month][-1:]
         if last and not poisoned:

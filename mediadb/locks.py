@@ -248,8 +248,8 @@ def _take(fs: Fs, fd: int, request: OpenRequest, folder: Path) -> LogHandle:
 def _newest_epoch(fs: Fs, folder: Path, log: uuid.UUID) -> int:
     """The highest epoch that a segment of this log names; only the newest by name is opened."""
     newest = 0
-    for day in fs.listdir(folder):
-        for name in fs.listdir(folder / day):
+    for day in reversed(fs.listdir(folder)):
+        for name in reversed(fs.listdir(folder / day)):
             parts = name.split(".")[0].split("-")
             if len(parts) != 3 or not parts[1].isdigit() or int(parts[1]) <= newest:
                 continue

@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mediadb.blockfile import BlockFile
-from mediadb.format.block import Supersedes
+from mediadb.format.block import Commit, Supersedes
 from mediadb.format.chunk import ChunkHeader
-from mediadb.format.constants import NO_SEQ, NO_TIME
-from mediadb.format.footer import FLAG_RECOVERED, encode_head, footer_tail
+from mediadb.format.constants import NO_SEQ
+from mediadb.format.footer import FLAG_RECOVERED, FooterHead, encode_head, footer_tail
 from mediadb.format.records import Record, run_text
 from mediadb.format.segment_header import SEGMENT_PAGE_BYTES, SegmentHeader, encode_segment_header
 from mediadb.fs import Fs
@@ -51,6 +51,7 @@ class SegmentWriter:
         self._limit = size_limit
         self.index = SegmentIndex(header, durable_end=file.end)
         self.live = LiveSegment(file.path, self.index)
+        self.first_staged: Commit | None = None  # first commit written since the last sync that returned
         self._configs: set[bytes] = set()
         self._staged: list[tuple[BlockLayout, CommitStamp, int, dict[bytes, TrackState]]] = []
 
@@ -76,6 +77,8 @@ class SegmentWriter:
     def append(self, batch: Batch, stamp: CommitStamp) -> None:
         """`append` and `directory`: write one commit. Raises OSError; then the file is poisoned."""
         file, fs = self._file, self._file.fs
+        if self.first_staged is None:
+            self.first_staged = stamp.commit
         chunks = [*self._missing_configs(batch.chunks), *batch.chunks]
         layout = lay_out(chunks, stamp, self.index.header.block_align)
         start = file.end
@@ -98,13 +101,14 @@ class SegmentWriter:
         for layout, stamp, start, tracks in self._staged:
             self._enter(layout, stamp, start, tracks)
         self._staged.clear()
+        self.first_staged = None
         self.index.publish(self._file.end)
 
-    def seal(self) -> Path:
+    def seal(self) -> tuple[Path, FooterHead]:
         """Write the footer and give the segment its final name; raises OSError."""
-        path = seal_file(self._file, self.index)
+        path, head = seal_file(self._file, self.index)
         self.live.path = path
-        return path
+        return path, head
 
     def close(self) -> None:
         self._file.close()
@@ -146,8 +150,8 @@ def note_continuation(entry: TrackIndex, header: ChunkHeader, key_segment: uuid.
         entry.key_seq, entry.key_segment = header.gop, key_segment
 
 
-def seal_file(file: BlockFile, index: SegmentIndex) -> Path:
-    """The seal steps up to `sync_dir` on an open segment file; returns the final path. Repeatable after a crash."""
+def seal_file(file: BlockFile, index: SegmentIndex) -> tuple[Path, FooterHead]:
+    """The seal steps up to `sync_dir` on an open segment file; returns path and footer. Repeatable after a crash."""
     fs, path = file.fs, file.path
     fs.point("seal_last_commit")
     offset = file.end
@@ -166,33 +170,29 @@ def seal_file(file: BlockFile, index: SegmentIndex) -> Path:
     fs.point("seal_sync_dir")
     fs.fsync_dir(path.parent)
     file.close()
-    return sealed
+    return sealed, head
 
 
-def seal_record(index: SegmentIndex, name: str, size: int) -> Record:
+def seal_record(head: FooterHead, name: str, size: int) -> Record:
     """The body of a SEGMENT_SEAL ledger record."""
     tracks = [
         {
-            "track": str(track.spec.track), "first_us": _time_or_none(track.first_us), "end_us": _time_or_none(track.end_us),
-            "first_seq": track.first_seq, "next_seq": track.next_seq, "samples": track.samples,
-            "bytes": track.stored_bytes,
+            "track": str(track.track), "first_us": track.first_us if track.media_count else None,
+            "end_us": track.end_us if track.media_count else None, "first_seq": track.first_seq,
+            "next_seq": track.next_seq, "samples": track.samples, "bytes": track.stored_bytes,
         }
-        for track in index.tracks.values()
+        for track in head.tracks
     ]  # fmt: skip
     return {
-        "segment": str(index.header.segment), "name": name, "bytes": size, "recovered": index.recovered,
-        "run": run_text(index.header.run), "first_commit": list(index.first_commit),
-        "last_commit": list(index.last_commit), "last_wall_us": index.last_wall_us, "tracks": tracks,
+        "segment": str(head.segment), "name": name, "bytes": size, "recovered": bool(head.flags & FLAG_RECOVERED),
+        "run": run_text(head.run), "first_commit": list(head.first_commit), "last_commit": list(head.last_commit),
+        "last_wall_us": head.last_wall_us, "tracks": tracks,
     }  # fmt: skip
 
 
 def supersedes_of(writer: SegmentWriter, first: tuple[int, int]) -> Supersedes:
     """Everything of this segment from commit `first` on is void."""
     return Supersedes(writer.index.header.segment, first)
-
-
-def _time_or_none(time_us: int) -> int | None:
-    return None if time_us == NO_TIME else time_us
 
 
 def _entry_order(header: ChunkHeader) -> tuple[bytes, bool, int]:

@@ -1,0 +1,254 @@
+"""The media database for an event loop: one store per log, everything blocking on the volume's own threads.
+
+Law: the only module of the package that knows asyncio. It joins collector, writer thread, reader and reclaim, and
+keeps the slot timer; it decides nothing about bytes. No call here blocks the loop: even `open` runs on a thread,
+because a hung disk blocks it too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from mediadb.collect import Collector, TrackWriter
+from mediadb.commits import CommitInfo, StoreListener, StoreOptions
+from mediadb.errors import StorageError
+from mediadb.fs import Fs, RealFs
+from mediadb.locks import OpenRequest, open_log
+from mediadb.reader import Reader
+from mediadb.reclaim import ClockBrake, Reclaimer, ReclaimOptions
+from mediadb.store import Now
+from mediadb.types import Names, TrackSpec
+from mediadb.writer_thread import Ticking, WriterThread
+
+T = TypeVar("T")
+CLOCK_STEP_US = 500_000
+RECLAIM_US = 5_000_000
+READ_THREADS = 4
+
+__all__ = ["AsyncStore", "CommitInfo", "StoreListener", "StoreOptions", "TrackWriter"]
+
+
+class AsyncStore:
+    """One log, open for writing and reading. Made by `open`; everything but `read`'s calls runs on the loop thread."""
+
+    reader: Reader
+
+    def __init__(self, storage: str, options: StoreOptions, listener: StoreListener, clock: Ticking) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._storage, self._options, self._listener, self._clock = storage, options, listener, clock
+        self._pool = ThreadPoolExecutor(READ_THREADS, thread_name_prefix=f"mediadb-{storage}-read")
+        self._ready: asyncio.Future[None] = self._loop.create_future()
+        self._timer: asyncio.TimerHandle | None = None
+        self._thread: WriterThread
+        self._collector: Collector
+        self._reclaimer: Reclaimer | None = None
+        self._offset_us = clock.utc_us() - clock.monotonic_us()
+        self._clock_run = 0
+        self._last_commit_us = self._last_reclaim_us = clock.monotonic_us()
+        self._counts = {"commits": 0, "committed_samples": 0, "committed_bytes": 0, "troubles": 0, "commit_us": 0}
+        self.volume_id: uuid.UUID
+        self.epoch = self.run = 0
+
+    @classmethod
+    async def open(
+        cls,
+        volume: Path,
+        storage: str,
+        *,
+        server: uuid.UUID,
+        clock: Ticking,
+        options: StoreOptions,
+        listener: StoreListener,
+        fs: Fs | None = None,
+    ) -> AsyncStore:
+        """Check, lock and open; recording may begin when this returns, older segments are recovered beside.
+
+        Raises StorageMissing, StorageForeign, StorageDoublyOwned, StorageOlder, StorageLocked, StorageDamaged; and
+        StorageError when the volume does not take the new run's first record.
+        """
+        self = cls(storage, options, listener, clock)
+        request = OpenRequest(
+            volume=volume,
+            storage=storage,
+            owner=server,
+            run=options.run or secrets.randbits(63) + 1,
+            now_us=clock.utc_us(),
+            create=options.create,
+            expected_volume=options.expected_volume,
+            known_epoch=options.known_epoch,
+        )
+        try:
+            await self._loop.run_in_executor(self._pool, self._open_blocking, request, fs or RealFs())
+        except BaseException:
+            self._pool.shutdown(wait=False)
+            raise
+        self._collector = Collector(self._thread.writer, options, listener.shed)
+        self._loop.run_in_executor(self._pool, self._load_reader)
+        self._arm()
+        return self
+
+    def track(self, spec: TrackSpec, names: Names) -> TrackWriter:
+        """The writer of a track: the same object for the same track; new names are recorded."""
+        return self._collector.track(spec, names)
+
+    async def read(self, call: Callable[..., T], *args: object) -> T:
+        """Run a blocking call of the reader on the volume's read pool."""
+        await asyncio.shield(self._ready)
+        return await self._loop.run_in_executor(self._pool, call, *args)
+
+    async def flush(self) -> None:
+        """Commit now and wait until it is durable (or known not to be: see the listener)."""
+        self._tick(commit=True)
+        await asyncio.wrap_future(self._thread.flushed())
+
+    async def close(self) -> list[str]:
+        """Commit, seal, write the clean stop; returns in words what was not durable (empty: nothing)."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._collector.end_shedding(self._clock.utc_us())
+        self._tick(commit=True)
+        now = self._now()
+        await asyncio.shield(self._ready)
+        try:
+            lost = await asyncio.wrap_future(self._thread.close(now))
+        except Exception as error:
+            lost = [f"everything after the writer failed: {error!r}"]
+        await self._loop.run_in_executor(self._pool, self.reader.close)
+        self._pool.shutdown(wait=True)
+        return lost
+
+    def stats(self) -> dict[str, int]:
+        """Counters since the start; `commit_us` is the duration of the last commit, `held_bytes` not yet durable."""
+        collector = self._collector
+        return {
+            **self._counts,
+            "samples": collector.samples,
+            "held_bytes": collector.held,
+            "shed_samples": collector.shed_samples,
+            "shed_bytes": collector.shed_bytes,
+            "refused_samples": collector.refused,
+            "failed": int(self._thread.writer.failed),
+        }
+
+    # -- threads of the volume ------------------------------------------------------------------------------------
+
+    def _open_blocking(self, request: OpenRequest, fs: Fs) -> None:
+        try:
+            log = open_log(fs, request)
+        except OSError as error:
+            raise StorageError(f"{request.volume}: {error}", path=str(request.volume)) from error
+        self.volume_id, self.epoch, self.run = log.identity.volume, log.identity.epoch, log.identity.run
+        try:
+            thread = WriterThread(log, request.owner, self._options, self._clock, self, self._post)
+            self.reader = Reader(request.volume, request.storage, self._clock.utc_us, fs=fs, live=thread.writer)
+            thread.start(self._now())
+        except OSError as error:
+            log.close()
+            raise StorageError(f"{request.volume}: {error}", path=str(request.volume)) from error
+        self._thread = thread
+
+    def _load_reader(self) -> None:
+        """Beside recording: what is on the volume from earlier runs."""
+        newest_us = None
+        try:
+            self.reader.refresh()
+            newest_us = max((track.last_us for track in self.reader.tracks()), default=None)
+        except Exception as error:
+            self._post(self.on_trouble, "reader-failed", {"text": repr(error)})
+        thread, options = self._thread, self._options
+        self._reclaimer = Reclaimer(
+            thread.log.fs,
+            thread.log.folder,
+            thread.writer.ledger,
+            ReclaimOptions(options.retention_us, options.quota_bytes),
+            lambda: thread.log.fs.free_bytes(thread.log.root),
+            ClockBrake(newest_us),
+            self.reader.removed,
+        )
+        thread.beside(self._repeat_reclaim)
+        self._post(self._ready.set_result, None)
+
+    def _repeat_reclaim(self) -> None:
+        """Finish what a crash interrupted."""
+        if self._reclaimer is not None:
+            self._reclaimer.repeat_unfinished(self._clock.utc_us())
+
+    def _reclaim(self) -> None:
+        reclaimer, clock = self._reclaimer, self._clock
+        if reclaimer is None:
+            return
+        report = reclaimer.step(clock.utc_us(), clock.monotonic_us())
+        for removal in report.removed:
+            params: dict[str, object] = {"path": str(removal.fact.path), "rule": removal.rule}
+            self._post(self.on_trouble, "reclaimed", params)
+        if report.errors or report.short_bytes:
+            trouble: dict[str, object] = {"errors": report.errors, "short_bytes": report.short_bytes}
+            self._post(self.on_trouble, "reclaim-short", trouble)
+
+    def on_sealed(self, path: Path) -> None:
+        """On the sealing thread, while the segment is still among the open ones: nothing is invisible in between."""
+        self.reader.sealed(path)
+
+    # -- loop thread ----------------------------------------------------------------------------------------------
+
+    def on_committed(self, info: CommitInfo) -> None:
+        self._collector.committed(info)
+        counts = self._counts
+        counts["commits"] += 1
+        counts["commit_us"] = info.duration_us
+        for fact in info.tracks.values():
+            counts["committed_samples"] += fact.samples
+            counts["committed_bytes"] += fact.bytes
+        self._listener.committed(info)
+
+    def on_trouble(self, code: str, params: dict[str, object]) -> None:
+        self._counts["troubles"] += 1
+        self._listener.trouble(code, params)
+
+    def on_refused(self, track: uuid.UUID, size: int) -> None:
+        self._collector.drop_refused(track, size)
+        self.on_trouble("sample-refused", {"track": str(track), "bytes": size})
+
+    def _post(self, call: Callable[..., object], *args: object) -> None:
+        """From any thread: run a call on the loop."""
+        try:
+            self._loop.call_soon_threadsafe(call, *args)
+        except RuntimeError:
+            pass  # the loop is closed: nobody is left to be told
+
+    def _arm(self) -> None:
+        self._timer = self._loop.call_later(self._options.slot_us / 1_000_000, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._arm()
+        mono_us = self._clock.monotonic_us()
+        self._tick(commit=mono_us - self._last_commit_us >= self._options.commit_us)
+        if mono_us - self._last_reclaim_us >= RECLAIM_US:
+            self._last_reclaim_us = mono_us
+            self._thread.beside(self._reclaim)
+
+    def _tick(self, *, commit: bool) -> None:
+        """Hand a slot to the writer thread."""
+        now = self._now()
+        items = self._collector.slot()
+        if commit:
+            self._last_commit_us = now.mono_us
+        if items or commit:
+            self._thread.slot(items, now, commit)
+
+    def _now(self) -> Now:
+        """Both clocks; a step of the wall clock begins a new clock run."""
+        utc_us, mono_us = self._clock.utc_us(), self._clock.monotonic_us()
+        step_us = utc_us - mono_us - self._offset_us
+        self._offset_us += step_us  # slow corrections are followed, only a jump counts
+        if abs(step_us) > CLOCK_STEP_US:
+            self._clock_run += 1
+            self._post(self.on_trouble, "recorder-clock-step", {"delta_us": step_us, "clock_run": self._clock_run})
+        return Now(utc_us, mono_us, self._clock_run)

@@ -1,0 +1,87 @@
+"""What the writer tells the outside: options in, facts about commits out.
+
+Law: plain values and the two protocols that receive them; no I/O. Times are recorder UTC microseconds.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOptions:
+    """How a log is written. `quota_bytes` and `retention_us` also bound what is kept (None: no limit).
+
+    `run`: the random id of this process, shared by all its logs (None: drawn for this log). `expected_volume` and
+    `known_epoch`: what the caller's own state remembers of this storage.
+    """
+
+    commit_us: int = 1_000_000
+    slot_us: int = 100_000
+    commit_bytes: int = 64 * MIB
+    segment_us: int = 300_000_000
+    segment_bytes: int = 64 << 30
+    quota_bytes: int | None = None
+    retention_us: int | None = None
+    memory_bytes: int = 256 * MIB
+    probe_us: int = 1_000_000
+    alive_us: int = 60_000_000
+    create: bool = False
+    run: int | None = None
+    expected_volume: uuid.UUID | None = None
+    known_epoch: int | None = None
+
+    @property
+    def segment_limit(self) -> int:
+        """Bytes at which a segment ends: 64 GiB, or 1/64 of the quota when that is less (at least 1 MiB)."""
+        if self.quota_bytes is None:
+            return self.segment_bytes
+        return min(self.segment_bytes, max(self.quota_bytes // 64, MIB))
+
+
+@dataclass(frozen=True, slots=True)
+class TrackCommit:
+    """One track's part of a commit. `bytes` are sample bytes, `last_recv_us` of the last sample's chunk end."""
+
+    samples: int
+    bytes: int
+    last_recv_us: int | None
+    next_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommitInfo:
+    """A commit that is durable: its counter in this run, when it was closed, how long writing and syncing took."""
+
+    number: int
+    wall_us: int
+    tracks: Mapping[uuid.UUID, TrackCommit]
+    duration_us: int
+
+
+class StoreListener(Protocol):
+    """Told on the event loop thread."""
+
+    def committed(self, info: CommitInfo) -> None: ...
+    def shed(self, track: uuid.UUID, start_us: int, end_us: int, samples: int, bytes: int) -> None: ...
+    def trouble(self, code: str, params: dict[str, object]) -> None: ...
+
+
+class WriterEvents(Protocol):
+    """Told on the writer thread."""
+
+    def committed(self, info: CommitInfo) -> None: ...
+    def trouble(self, code: str, params: dict[str, object]) -> None: ...
+    def refused(self, track: uuid.UUID, size: int) -> None:
+        """A sample whose times the format cannot hold was dropped; `size` leaves the memory budget."""
+        ...
+
+    def sealed(self, path: Path) -> None:
+        """A segment has its footer and final name."""
+        ...
