@@ -246,6 +246,31 @@ def test_negative_composition_offsets_are_signed() -> None:
     assert whole[at + 4] == 1
 
 
+def test_a_first_picture_shown_before_it_is_decoded_moves_all_pictures() -> None:
+    clip = Clip("video", 90_000, AVC)
+    for number in range(5):
+        add_sample(clip, b"x", 3600 * number, 3600 * number - 1800, number == 0)
+    library = Library()
+    virtual = build([library.plan(clip)])
+    movie, _ = read_back(library, virtual)
+    assert list(movie.tracks[0].samples.cts) == [0] * 5
+    assert movie.tracks[0].edits == ()
+    assert virtual.duration_us == 200_000
+
+
+def test_chunks_of_many_sync_samples_are_cut_inside() -> None:
+    library, sound = Library(), audio(250)
+    start = WALL_US + 1_530_000
+    virtual = build([library.plan(sound, start_us=start)])
+    movie, whole = read_back(library, virtual)
+    assert sample_bytes(movie, whole, 0) == sound.data[76:]  # the frame of 1.520 s lasts over the start
+    assert movie.tracks[0].edits == (((5_000_000 - 1_530_000) * 8 // 1000, 80),)
+    assert virtual.start_us == start
+    pictures = video(50, gop=1)
+    movie, whole = read_back(library, build([library.plan(pictures, start_us=start)]))
+    assert sample_bytes(movie, whole, 0) == pictures.data[38:]
+
+
 def test_over_four_gigabytes_uses_64_bit_offsets() -> None:
     builder = TrackBuilder(TrackSpec("video", 90_000, (AVC,)), WALL_US, WALL_US + HOUR_US)
     for second in range(60):
@@ -392,9 +417,12 @@ def test_what_is_written_is_what_is_read(
     assert sample_bytes(movie, whole, 0) == [part for part, _, _ in expected]
     assert [bool(flag) for flag in table.sync] == [key for _, _, key in expected]
     assert table.sizes == array("I", [size for span in plan.spans for size in span.sizes])
-    at = 0
+    at, before, pts = 0, 0, pts_of(table)
     for span in plan.spans:
         count = len(span.sizes)
+        if at:  # whatever the clocks did, a span is shown after the one before it
+            assert min(pts[at : at + count]) > max(pts[at - before : at])
+        before = count
         assert table.durations[at : at + count - 1] == span.deltas
         shift = table.cts[at] - span.offsets[0]
         assert [cts - shift for cts in table.cts[at : at + count]] == list(span.offsets)
@@ -404,3 +432,34 @@ def test_what_is_written_is_what_is_read(
     start = data.draw(st.integers(0, len(whole)))
     end = data.draw(st.integers(start, len(whole)))
     assert library.read(virtual, start, end) == whole[start:end]
+
+
+def shown(library: Library, plan: TrackPlan | None) -> list[bytes]:
+    """The samples a player shows, in the order it shows them."""
+    if plan is None:
+        return []
+    movie, whole = read_back(library, build([plan]))
+    (track,) = movie.tracks
+    ((duration, media_time),) = track.edits or ((track.duration, 0),)
+    rows = sorted(zip(pts_of(track.samples), sample_bytes(movie, whole, 0), strict=True))
+    return [data for pts, data in rows if media_time <= pts < media_time + duration]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.booleans(),
+    st.integers(1, 25),
+    st.integers(0, 5_000_000),
+    st.lists(st.integers(0, 9_000_000), min_size=1, max_size=4),
+)
+def test_ranges_that_touch_lose_and_repeat_no_picture(b_frames: bool, gop: int, gap_us: int, cuts: list[int]) -> None:
+    library, clip = Library(), video(100, b_frames=b_frames, gop=gop)
+    half = next(number for number in range(50, 100) if clip.key[number])
+    edges = sorted({WALL_US - 1, *(WALL_US + cut for cut in cuts), WALL_US + HOUR_US})
+    found: list[bytes] = []
+    for start, end in pairwise(edges):
+        builder = TrackBuilder(TrackSpec("video", 90_000, (AVC,), 3600), start, end)
+        library.feed(builder, clip, WALL_US, 0, half)
+        library.feed(builder, clip, WALL_US + half * 40_000 + gap_us, half)
+        found += shown(library, builder.plan())
+    assert found == [data for _, data in sorted(zip(clip.pts, clip.data, strict=True))]
