@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 
 from mediadb.catalog import Catalog, CatalogLost, PartRow, SegmentRow, TrackRow
 from mediadb.errors import FormatError, MediaDbError
+from mediadb.format.block import Commit
 from mediadb.format.columns import ChunkColumns
 from mediadb.format.footer import ConfigPlace, FooterHead, TrackSummary
 from mediadb.format.records import decode_names, decode_spec
@@ -25,6 +26,7 @@ from mediadb.segment_files import (
     SEALED,
     SegmentFiles,
     SegmentPlace,
+    Voids,
     list_segments,
     read_config,
     read_footer,
@@ -54,6 +56,8 @@ class StorageIndex:
         self._live = live
         self._lock = threading.RLock()
         self._walked: dict[str, SegmentIndex] = {}
+        self._voids: Voids = {}
+        self._looked = False  # were the folders looked at yet?
         self._seen: dict[str, Path] = {}  # what the writer showed last
         self._configs: RecentCache[bytes, tuple[TrackSpec, TrackConfig, Names]] = RecentCache(CACHED_CONFIGS)
         self._parts: RecentCache[tuple[str, uuid.UUID], Part] = RecentCache(CACHED_PARTS)
@@ -61,6 +65,7 @@ class StorageIndex:
     def refresh(self) -> None:
         """Compare the folders with the catalog; enter what is new, forget what is gone."""
         with self._lock:
+            self._looked = True
             try:
                 self._refresh()
             except CatalogLost:
@@ -80,7 +85,9 @@ class StorageIndex:
             row_known = known.get(name)
             if place.sealed and (row_known is None or row_known.size != place.size):
                 self._enter(place)
-            elif not place.sealed and name not in live:
+        # Newest first: what a later segment wrote again is void in the earlier one.
+        for name, place in sorted(places.items(), reverse=True):
+            if not place.sealed and name not in live:
                 self._walk(place)
 
     def _enter(self, place: SegmentPlace) -> None:
@@ -99,6 +106,8 @@ class StorageIndex:
             self.fs.close(fd)
         self.damaged.pop(place.name, None)
         self._walked.pop(place.name, None)
+        for old in head.meta.get("supersedes", []):
+            self._void(uuid.UUID(old["segment"]), (int(old["epoch"]), int(old["counter"])))
         self._catalog.add(
             SegmentRow(place.name, place.size, head.segment, head.run, int(header.origin)),
             [(spec, names, summary, None) for spec, names, summary in footer_tracks(head)],
@@ -106,15 +115,17 @@ class StorageIndex:
 
     def _walk(self, place: SegmentPlace) -> None:
         try:
-            fd = self.fs.open_read(place.path)
+            self._walked[place.name] = walk_index(self.fs, place.path, self._voids)
         except FileNotFoundError:
-            return
-        try:
-            self._walked[place.name] = walk_index(self.fs, fd)
+            return  # sealed or reclaimed since the folder was listed
         except FormatError as error:
             self.damaged[place.name] = error.message
-        finally:
-            self.fs.close(fd)
+        else:
+            for old in self._walked[place.name].supersedes:
+                self._void(old.segment, old.first)
+
+    def _void(self, segment: uuid.UUID, first: Commit) -> None:
+        self._voids[segment] = min(self._voids.get(segment, first), first)
 
     def sealed(self, path: Path) -> None:
         """A segment got its footer (by the writer or by recovery): enter it."""
@@ -148,6 +159,7 @@ class StorageIndex:
 
     def _with_catalog(self, call: Callable[[], T]) -> T:
         """Run `call`; when the catalog was deleted or damaged, fill it again and run it once more."""
+        self._look_once()
         try:
             self._catalog.check()
             return call()
@@ -155,6 +167,12 @@ class StorageIndex:
             with self._lock:
                 self._refresh()
             return call()
+
+    def _look_once(self) -> None:
+        if not self._looked:
+            with self._lock:
+                if not self._looked:
+                    self.refresh()
 
     def _open_live(self) -> list[tuple[str, SegmentIndex]]:
         """The writer's segments; one that left since the last look was sealed and is entered before we go on."""
@@ -170,12 +188,15 @@ class StorageIndex:
 
     def unsealed(self) -> list[tuple[str, SegmentIndex]]:
         """Segments that the catalog does not have: the writer's, and those left by a crash."""
+        self._look_once()
         live = self._open_live()
         names = {name for name, _ in live}
         return live + [(name, index) for name, index in list(self._walked.items()) if name not in names]
 
     def durable_end(self, name: str) -> int | None:
         """Where the durable bytes of an unsealed segment end; None for a sealed one."""
+        if name in self.damaged:
+            return None  # a sealed one that is walked because its footer is damaged
         return next((index.durable_end for known, index in self.unsealed() if known == name), None)
 
     def first_us(self, track: uuid.UUID) -> int:
@@ -316,7 +337,9 @@ class StorageIndex:
         except FormatError:
             pass
         self.damaged[row.segment.name] = "the footer does not verify; run mediadb fsck --repair"
-        entry = walk_index(self.fs, fd).tracks.get(row.summary.track)
+        entry = walk_index(self.fs, self.volume / (row.segment.name + SEALED), self._voids).tracks.get(
+            row.summary.track
+        )
         if entry is None:
             raise FormatError(f"no index of track {row.summary.track}")
         return entry.configs, entry.media, entry.notes

@@ -72,7 +72,7 @@ def _spans(fs: Fs, path: Path) -> Spans:
     try:
         return {
             part_track: thin_out([(s.start_us, s.end_us) for s in part_spans(part, codings)])
-            for part_track, part, codings in _parts(fs, fd, path.name)
+            for part_track, part, codings in _parts(fs, fd, path)
         }
     except MediaDbError:
         return {}  # nothing in it could be read: the removal names the segment alone
@@ -80,13 +80,13 @@ def _spans(fs: Fs, path: Path) -> Spans:
         fs.close(fd)
 
 
-def _parts(fs: Fs, fd: int, name: str) -> Iterator[tuple[uuid.UUID, Part, list[TrackConfig | None]]]:
+def _parts(fs: Fs, fd: int, path: Path) -> Iterator[tuple[uuid.UUID, Part, list[TrackConfig | None]]]:
     header = read_header(fs, fd)
     try:
         head, _ = read_footer(fs, fd)
         tracks = [(t.track, *read_track(fs, fd, t)) for t in head.tracks if t.media_count]
     except MediaDbError:
-        index = walk_index(fs, fd)
+        index = walk_index(fs, path)
         tracks = [(track, t.configs, t.media, t.notes) for track, t in index.tracks.items() if t.media.count]
     for track, configs, media, notes in tracks:
         codings: list[TrackConfig | None] = []
@@ -95,7 +95,7 @@ def _parts(fs: Fs, fd: int, name: str) -> Iterator[tuple[uuid.UUID, Part, list[T
                 codings.append(read_config(fs, fd, place)[1])
             except MediaDbError:
                 codings.append(None)
-        part = Part(name, header.segment, header.run, "", 0, 0, configs, media, notes, media.count)
+        part = Part(path.name, header.segment, header.run, "", 0, 0, configs, media, notes, media.count)
         yield track, part, codings
 
 

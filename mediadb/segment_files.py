@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Final
 
 from mediadb.errors import ChunkCorrupt, ChunkGone, FormatError
-from mediadb.format.block import BLOCK_HEADER_BYTES, ENTRY_BYTES, decode_block_header, decode_directory
+from mediadb.format.block import Commit, Entry
 from mediadb.format.chunk import CHUNK_HEADER_BYTES, ChunkHeader, decode_chunk_header
 from mediadb.format.columns import ChunkColumns
-from mediadb.format.constants import SALT_LEN
+from mediadb.format.constants import NO_COMMIT, SALT_LEN
 from mediadb.format.footer import (
     TRAILER_BYTES,
     ConfigPlace,
@@ -34,6 +34,7 @@ from mediadb.format.records import config_hash, decode_config, decode_names, loa
 from mediadb.format.segment_header import SEGMENT_PAGE_BYTES, SegmentHeader, decode_segment_header
 from mediadb.fs import Fs
 from mediadb.segment_index import SegmentIndex, TrackIndex
+from mediadb.segment_scan import scan_segment
 from mediadb.types import Kind, Names, TrackConfig, TrackSpec
 
 SEALED: Final = ".rseg"
@@ -114,30 +115,43 @@ def read_config(fs: Fs, fd: int, place: ConfigPlace) -> tuple[TrackSpec, TrackCo
     return spec, config, decode_names(load_record(names)) if names else Names()
 
 
-def walk_index(fs: Fs, fd: int) -> SegmentIndex:
-    """The index of a segment without footer, out of its block directories, up to the first that does not verify.
+Voids = dict[uuid.UUID, Commit]
 
-    What a torn last block claims is only found out when its chunks are read. FormatError without a valid header.
+
+def walk_index(fs: Fs, path: Path, voids: Voids | None = None) -> SegmentIndex:
+    """The index of a segment without footer, out of its block directories.
+
+    `voids`: per segment the first commit that was written again elsewhere. What a torn last block claims is found out
+    when its chunks are read. Raises OSError, or FormatError without a valid header.
     """
-    header = read_header(fs, fd)
-    index = SegmentIndex(header)
-    size = fs.fstat(fd).size
-    offset = SEGMENT_PAGE_BYTES
-    while offset < size:
-        try:
-            block = decode_block_header(fs.pread(fd, BLOCK_HEADER_BYTES, offset))
-            if block.segment != header.segment:
+    scan = scan_segment(fs, path)
+    index = SegmentIndex(scan.header)
+    durable_end = SEGMENT_PAGE_BYTES
+    first_void = (voids or {}).get(scan.header.segment)
+    durable = max((block.header.durable for block in scan.blocks if block.header.durable != NO_COMMIT), default=None)
+    fd = fs.open_read(path)
+    try:
+        for block in scan.blocks:
+            if first_void is not None and block.header.commit >= first_void:
                 break
-            entries = decode_directory(block, fs.pread(fd, block.count * ENTRY_BYTES, offset + block.dir_offset))
-        except FormatError:
-            break
-        ordered = sorted(entries, key=lambda e: (e.header.kind != Kind.CONFIG, e.header.track, e.header.seq))
-        for entry in ordered:
-            _enter(fs, fd, index, entry.header, offset + entry.offset)
-        index.note_commit(block.commit, block.wall_us)
-        offset += block.block_len
-        index.publish(offset)
+            for entry in sorted(block.entries, key=_entry_order):
+                if block.offset + entry.offset + entry.header.chunk_len > scan.size:
+                    continue  # the file was cut off before the end of this chunk
+                _enter(fs, fd, index, entry.header, block.offset + entry.offset)
+            index.note_commit(block.header.commit, block.header.wall_us)
+            if block.header.supersedes is not None:
+                index.supersedes.append(block.header.supersedes)
+            if durable is not None and block.header.commit <= durable:
+                durable_end = block.end
+    finally:
+        fs.close(fd)
+    index.damaged = list(scan.bad)
+    index.publish(durable_end)
     return index
+
+
+def _entry_order(entry: Entry) -> tuple[bytes, bool, int]:
+    return entry.header.track, entry.header.kind != Kind.CONFIG, entry.header.seq
 
 
 def _enter(fs: Fs, fd: int, index: SegmentIndex, header: ChunkHeader, offset: int) -> None:
@@ -146,9 +160,8 @@ def _enter(fs: Fs, fd: int, index: SegmentIndex, header: ChunkHeader, offset: in
     if entry is None:
         if header.kind != Kind.CONFIG:
             return  # nothing of this track can be read without its CONFIG
-        place = ConfigPlace(header.config_hash, offset, header.chunk_len)
         try:
-            spec, _, names = read_config(fs, fd, place)
+            spec, _, names = read_config(fs, fd, ConfigPlace(header.config_hash, offset, header.chunk_len))
         except FormatError:
             return
         entry = index.tracks[track] = TrackIndex(spec, names)
