@@ -6,6 +6,7 @@ driver's own settings against its settings type. Drivers are handed in as Driver
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -55,7 +56,7 @@ def read_hardware(raw: Mapping[str, Any], place: Place, findings: Findings, arou
         username=table.value("username", str, "") or None,
         password=read_secret(table, "password", around.secrets),
         settings=_settings(table, info),
-        cameras=_cameras(table, name, around),
+        cameras=_cameras(table, name, around, _setting_names(info)),
         id=table.identity(),
     )
     if info is not None:  # with an unknown driver every setting of it would be reported as unknown too
@@ -65,6 +66,10 @@ def read_hardware(raw: Mapping[str, Any], place: Place, findings: Findings, arou
 
 def _settings(table: Table, info: DriverInfo | None) -> Any:
     return None if info is None else read_settings(table, info)
+
+
+def _setting_names(info: DriverInfo | None) -> frozenset[str]:
+    return frozenset() if info is None else frozenset(field.name for field in dataclasses.fields(info.settings))
 
 
 def _address(table: Table, info: DriverInfo | None) -> str:
@@ -89,12 +94,12 @@ def _address(table: Table, info: DriverInfo | None) -> str:
     return text
 
 
-def _cameras(table: Table, name: str, around: Surroundings) -> tuple[CameraConfig, ...]:
+def _cameras(table: Table, name: str, around: Surroundings, settings: frozenset[str]) -> tuple[CameraConfig, ...]:
     items = table.tables("camera")
     if not items:
         return (_camera(table, name, around),)
     for key in _CAMERA_KEYS:
-        if table.has(key):
+        if table.has(key) and key not in settings:
             table.value(key, type(table.raw[key]), None)
             table.error(key, "belongs into each [[hardware.camera]] once there is one")
     cameras = []

@@ -1,7 +1,8 @@
 """A driver's own keys: the fields of its settings type, read from the hardware's table.
 
 Law: knows no driver. A settings type is a frozen dataclass of str, int, float, bool, enum (or one of these or
-None) fields, each with a default; what its constructor refuses with UsageError or ValueError becomes a finding.
+None) fields, each with a default; what its constructor refuses with UsageError (param `key`: which one) or
+ValueError becomes a finding.
 """
 
 from __future__ import annotations
@@ -30,9 +31,11 @@ def read_settings(table: Table, info: DriverInfo) -> Any:
             given[field.name] = value
     try:
         return info.settings(**given)
-    except (UsageError, ValueError) as error:
+    except UsageError as error:
+        table.error(str(error.params.get("key", "")), error.message)
+    except ValueError as error:
         table.error("", f"driver {info.id!r} refuses its settings: {error}")
-        return info.settings()
+    return info.settings()
 
 
 def _plain_type(hint: Any) -> Any:

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mediadb.errors import MediaDbError
-from mediadb.format.identity import decode_log, decode_volume
+from mediadb.format.identity import decode_volume
 from recorderd.config.load import StorageFindings
 from recorderd.config.schema import ServerConfig, StorageConfig
+from recorderd.daemon.state_start import log_owner
 from recorderd.daemon.unit_paths import missing_from_unit, unit_texts
 from recorderd.state.database import FILE_NAME
 from recorderd.state.peek import Known, peek
@@ -53,17 +54,9 @@ def _volume_errors(storage: StorageConfig, known: Known, server: uuid.UUID | Non
     if expected not in (None, found):
         yield f"{storage.path} holds volume {found}, but storage {storage.name!r} belongs to volume {expected}"
     for log in sorted((storage.path / "log" / storage.name).glob("*/LOG")):
-        owner = _owner(log)
+        owner = log_owner(log)
         if owner is not None and owner != server:
             yield (
                 f"{log.parent} belongs to server {owner}, not to this one: use another folder, or, when that server is "
                 f'gone for good, set [server] id = "{owner}"'
             )
-
-
-def _owner(log: Path) -> uuid.UUID | None:
-    try:
-        newest, _ = decode_log(log.read_bytes())
-    except (OSError, MediaDbError):
-        return None  # the store says so when it opens; not a question of ownership
-    return None if newest is None else newest.owner

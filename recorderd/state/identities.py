@@ -15,16 +15,19 @@ from sqlalchemy.dialects.sqlite import insert
 from recorderd.core.clock import Clock
 from recorderd.core.ids import new_uuid
 from recorderd.state.database import StateDb
+from recorderd.state.peek import Known
 from recorderd.state.tables import cameras, hardware, servers, storages
 
 
 @dataclass(frozen=True, slots=True)
 class KnownVolume:
-    """The volume that a storage name was first opened on; `path` is where it was last seen."""
+    """The volume that a storage name was last opened on, where, and at which epoch of our log there: an older
+    epoch found later is a restored copy."""
 
     name: str
     volume: uuid.UUID
     path: str
+    epoch: int
 
 
 class Identities:
@@ -91,11 +94,18 @@ class Identities:
         """Known volumes by storage name."""
         async with self._db.engine.connect() as connection:
             rows = await connection.execute(sa.select(storages))
-            return {row.name: KnownVolume(row.name, uuid.UUID(row.volume), row.path) for row in rows}
+            return {row.name: KnownVolume(row.name, uuid.UUID(row.volume), row.path, row.epoch) for row in rows}
 
-    async def remember_volume(self, name: str, volume: uuid.UUID, path: str) -> None:
+    async def remember_volume(self, known: KnownVolume) -> None:
         """From now on this storage name belongs to that volume."""
-        row = {"name": name, "volume": str(volume), "path": path, "first_seen_us": self._clock.utc_us()}
-        known = insert(storages).values(row)
+        place = {"volume": str(known.volume), "path": known.path, "epoch": known.epoch}
+        row = insert(storages).values({"name": known.name, "first_seen_us": self._clock.utc_us(), **place})
         async with self._db.engine.begin() as connection:
-            await connection.execute(known.on_conflict_do_update(["name"], set_={"volume": str(volume), "path": path}))
+            await connection.execute(row.on_conflict_do_update(["name"], set_=place))
+
+    async def adopt(self, lost: Known) -> None:
+        """Bind what was salvaged from a damaged database again."""
+        for id_, driver, address in lost.hardware:
+            await self.hardware(driver, address, id_)
+        for id_, hardware_id, channel in lost.cameras:
+            await self.camera(hardware_id, channel, id_)

@@ -23,6 +23,7 @@ storages = sa.Table(
     sa.Column("name", sa.String(64), primary_key=True),
     sa.Column("volume", sa.String(36), nullable=False),
     sa.Column("path", sa.Text, nullable=False),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
     sa.Column("first_seen_us", sa.BigInteger, nullable=False),
 )
 

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from recorderd.config.load import LoadResult, StorageInspector, load, look_nowhere
+from recorderd.core.errors import UsageError
 from recorderd.driverapi.info import DriverInfo
 
 
 class Transport(enum.StrEnum):
     TCP = "tcp"
+    UDP = "udp"
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,12 @@ class RtspSettings:
     transport: Transport = Transport.TCP
     timeout_s: float = 10.0
     nickname: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.transport is Transport.UDP:
+            raise UsageError("'udp' is not built yet", key="transport")
+        if self.timeout_s < 0:
+            raise ValueError("timeout_s must not be negative")
 
 
 @dataclass(frozen=True)

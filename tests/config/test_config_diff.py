@@ -42,7 +42,8 @@ def config(load_text: Loader, text: str) -> Config:
 
 def test_the_same_file_is_an_empty_plan(load_text: Loader) -> None:
     plan = diff(config(load_text, BASE), config(load_text, BASE))
-    assert plan.empty and plan == ReloadPlan()
+    assert plan.empty
+    assert plan == ReloadPlan()
 
 
 def test_hardware_comes_goes_and_changes(load_text: Loader) -> None:
@@ -51,13 +52,15 @@ def test_hardware_comes_goes_and_changes(load_text: Loader) -> None:
     assert [device.name for device in plan.added_hardware] == ["roof"]
     assert [device.name for device in plan.removed_hardware] == ["yard"]
     assert [device.name for device in plan.changed_hardware] == ["gate"]
-    assert not plan.changed_storages and not plan.restart_needed
+    assert not plan.changed_storages
+    assert not plan.restart_needed
 
 
 def test_limits_of_a_storage_change_at_once_its_path_waits(load_text: Loader) -> None:
     old = config(load_text, BASE)
     plan = diff(old, config(load_text, BASE.replace("1GB", "2GB")))
-    assert [storage.max_size_bytes for storage in plan.changed_storages] == [2 * 10**9] and not plan.restart_needed
+    assert [storage.max_size_bytes for storage in plan.changed_storages] == [2 * 10**9]
+    assert not plan.restart_needed
     moved = config(load_text, BASE.replace("/srv/a", "/srv/b").replace("1GB", "2GB"))
     assert diff(old, moved).restart_needed == ("storage main.path",)
     kept = in_force(old, moved).storages[0]

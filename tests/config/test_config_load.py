@@ -20,7 +20,8 @@ CAMERA = "[[hardware.camera]]\n"
 
 
 def good(result: LoadResult) -> Config:
-    assert result.errors == () and result.config is not None, [str(error) for error in result.errors]
+    assert result.config is not None, [str(error) for error in result.errors]
+    assert result.errors == ()
     return result.config
 
 
@@ -33,7 +34,8 @@ def test_the_short_form_is_one_camera_named_like_the_hardware(load_text: Loader)
     (device,) = config.hardware
     (camera,) = device.cameras
     assert (camera.name, camera.storage, camera.prebuffer_us, camera.record) == ("gate", "main", 10_000_000, "never")
-    assert not camera.audio and device.settings.timeout_s == 3.0
+    assert not camera.audio
+    assert device.settings.timeout_s == 3.0
     assert config.storages[0].retention_us == 30 * 86_400_000_000
 
 
@@ -106,7 +108,8 @@ BAD = [
     (STORAGE + GATE + "adress = 'x'\n", "hardware[0].adress", "did you mean 'address'?"),
     (STORAGE + GATE + "transport = 'udp'\n", "hardware[0].transport", "'udp' is not built yet"),
     (STORAGE + GATE + "transport = 'auto'\n", "hardware[0].transport", "'auto' is not built yet"),
-    (STORAGE + GATE + "transport = 'pigeon'\n", "hardware[0].transport", "is not one of 'tcp'"),
+    (STORAGE + GATE + "transport = 'pigeon'\n", "hardware[0].transport", "is not one of 'tcp', 'udp'"),
+    (STORAGE + GATE + "timeout_s = -1\n", "hardware[0]", "driver 'rtsp' refuses its settings: timeout_s must not be"),
     (STORAGE + GATE + "timeout_s = 'x'\n", "hardware[0].timeout_s", "must be a number"),
     (STORAGE + GATE + "record = 'motion'\n", "hardware[0].record", "'motion' is not built yet"),
     (STORAGE + GATE + "record = 'event'\n", "hardware[0].record", "'event' is not built yet"),
@@ -129,8 +132,10 @@ BAD = [
     (STORAGE + GATE.replace("gate", str(uuid.UUID(int=5))), "hardware[0].name", "looks like an id"),
     (STORAGE + GATE + "record = 'always'\n" + CAMERA + "name = 'a'\n", "hardware[0].record", "[[hardware.camera]]"),
     (STORAGE + GATE + CAMERA, "hardware[0].camera[0].name", "is missing"),
-    (STORAGE + GATE + CAMERA + "name='a'\n" + CAMERA + "name='b'\n", "hardware[0].camera[1].channel", "already camera[0]"),
-    (STORAGE + GATE + CAMERA + "name='a'\n" + CAMERA + "name='a'\nchannel=1\n", "hardware[0].camera[1].name", "already used"),
+    (STORAGE + GATE + CAMERA + "name='a'\n" + CAMERA + "name='b'\n", "hardware[0].camera[1].channel",
+     "already camera[0]"),
+    (STORAGE + GATE + CAMERA + "name='a'\n" + CAMERA + "name='a'\nchannel=1\n", "hardware[0].camera[1].name",
+     "already used"),
     (STORAGE + GATE + CAMERA + "name='a'\nretention={min='1d'}\n", "hardware[0].camera[0].retention", "not built yet"),
     (STORAGE + GATE + CAMERA + "name='a'\n[[hardware.camera.stream]]\nrole='third'\n",
      "hardware[0].camera[0].stream[0].role", "is not one of"),
@@ -175,7 +180,8 @@ def test_a_key_set_in_two_files_is_refused(load_text: Loader) -> None:
 @pytest.mark.parametrize("text", ["[server\n", "a = 1\na = 2\n", "x = " + "[" * 5000])
 def test_broken_toml_names_the_file(load_text: Loader, tmp_path: Path, text: str) -> None:
     errors = load_text(text).errors
-    assert errors[0].file == str(tmp_path / "recorderd.toml") and "not valid TOML" in errors[0].message
+    assert errors[0].file == str(tmp_path / "recorderd.toml")
+    assert "not valid TOML" in errors[0].message
 
 
 def test_no_file_and_no_text(load_text: Loader, tmp_path: Path) -> None:

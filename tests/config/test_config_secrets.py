@@ -50,7 +50,8 @@ def test_outside_the_service_an_absent_credential_is_only_not_checked(load_text:
         text = f"{HEAD}{GATE}password = {source}\n"
         assert load_text(text).config is None
         result = load_text(text, checking=True)
-        assert result.config is not None and "not checked here" in result.warnings[0].message
+        assert result.config is not None
+        assert "not checked here" in result.warnings[0].message
 
 
 @pytest.mark.parametrize(

@@ -59,10 +59,11 @@ async def test_a_damaged_file_is_named_and_can_be_moved_aside(tmp_path: Path, wh
     with path.open("r+b") as file:
         file.seek(where)
         file.write(b"\xff" * 64)
-    with pytest.raises(StateDamaged, match="state.db is damaged"):
+    with pytest.raises(StateDamaged, match=r"state\.db is damaged"):
         await StateDb.open(path)
     kept = move_aside(path, 77)
-    assert kept.name == "state.db.damaged-77" and kept.exists()
+    assert kept.name == "state.db.damaged-77"
+    assert kept.exists()
     await (await StateDb.open(path)).close()
 
 

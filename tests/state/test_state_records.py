@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sqlite3
 import uuid
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from recorderd.core.clock import FakeClock
 from recorderd.core.errors import NotFoundError
-from recorderd.state.database import StateDb
-from recorderd.state.identities import Identities
+from recorderd.state.database import FILE_NAME, StateDb
+from recorderd.state.identities import Identities, KnownVolume
 from recorderd.state.jobs import Jobs, JobState
+from recorderd.state.peek import Known, peek
 
 
 async def test_identities_are_bound_to_driver_address_and_channel(db: StateDb) -> None:
@@ -50,10 +54,39 @@ async def test_the_server_has_one_uuid_until_the_configuration_says_otherwise(db
 async def test_volumes_are_remembered_by_storage_name(db: StateDb) -> None:
     who = Identities(db, FakeClock())
     volume = uuid.uuid4()
-    await who.remember_volume("main", volume, "/srv/a")
-    await who.remember_volume("main", volume, "/srv/b")
-    known = await who.volumes()
-    assert (known["main"].volume, known["main"].path) == (volume, "/srv/b")
+    await who.remember_volume(KnownVolume("main", volume, "/srv/a", 3))
+    await who.remember_volume(KnownVolume("main", volume, "/srv/b", 4))
+    assert await who.volumes() == {"main": KnownVolume("main", volume, "/srv/b", 4)}
+
+
+async def test_what_is_left_of_a_damaged_database_is_salvaged(tmp_path: Path) -> None:
+    """The page of one table is destroyed: the others still tell who we are."""
+    path = tmp_path / FILE_NAME
+    first = await StateDb.open(path)
+    who = Identities(first, FakeClock())
+    server = await who.server()
+    gate = await who.hardware("rtsp", "rtsp://a/")
+    camera = await who.camera(gate, 0)
+    await who.remember_volume(KnownVolume("main", server, "/srv/a", 3))
+    await first.close()
+    with closing(sqlite3.connect(path)) as raw:
+        (page,) = raw.execute("SELECT rootpage FROM sqlite_master WHERE name = 'events'").fetchone()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xff" * 4096)
+    before = path.read_bytes()
+    lost = peek(path)
+    assert path.read_bytes() == before
+    assert [child.name for child in tmp_path.iterdir()] == [FILE_NAME]
+    assert (lost.server, lost.volumes) == (server, {"main": server})
+    second = await StateDb.open(tmp_path / "new.db")
+    again = Identities(second, FakeClock())
+    assert await again.server(lost=lost.server) == server
+    await again.adopt(lost)
+    assert await again.hardware("rtsp", "rtsp://a/") == gate
+    assert await again.camera(gate, 0) == camera
+    await second.close()
+    assert peek(tmp_path / "absent.db") == Known()
 
 
 async def test_a_job_goes_its_way_and_a_finished_one_does_not_change(db: StateDb) -> None:
@@ -84,7 +117,9 @@ async def test_jobs_left_open_by_a_crash_are_failed_at_the_next_start(db: StateD
     assert await jobs.interrupt_open() == 2
     for job in (queued, running):
         found = await jobs.get(job.id)
-        assert found.state is JobState.FAILED and found.error is not None and found.error["code"] == "interrupted"
+        assert found.state is JobState.FAILED
+        assert found.error is not None
+        assert found.error["code"] == "interrupted"
     assert (await jobs.get(done.id)).state is JobState.DONE
     clock.advance(1_000)
     young = await jobs.create("export", {})

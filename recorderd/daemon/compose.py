@@ -1,0 +1,276 @@
+"""The server, put together: state, storages, engine, HTTP, in this order; taken down in reverse.
+
+Law: wiring and order only. Recording begins before anybody is served and ends after the last viewer was told; what
+is held is made durable before the process ends, or named.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+import os
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from recorderd.aio import sd_notify
+from recorderd.aio.loop_watchdog import LoopWatchdog
+from recorderd.aio.supervisor import Supervisor
+from recorderd.aio.worker_pool import DecodePool
+from recorderd.config.diff import ReloadPlan
+from recorderd.config.load import LoadResult, load, look_nowhere
+from recorderd.config.schema import Config, HttpConfig
+from recorderd.core.clock import Clock
+from recorderd.daemon.engine_store import EngineStore
+from recorderd.daemon.rebind import bindings
+from recorderd.daemon.reloading import Reloader
+from recorderd.daemon.state_start import State, hold_data_dir, open_state
+from recorderd.daemon.storages import StorageParts, Storages
+from recorderd.daemon.upkeep import feed_watchdog, purge_forever
+from recorderd.engine.engine import Engine, EngineDeps
+from recorderd.engine.registry import Registry
+from recorderd.server.http.app import build_app
+from recorderd.server.http.deps import ServerDeps, ServerInfo
+from recorderd.server.http.listeners import HttpServer
+from recorderd.state.events import EventLog
+from recorderd.state.jobs import Jobs
+
+STOP_S = 4.5  # from the signal to the last word
+SERVE_STOP_S = 3.0  # viewers and drivers leave within this, the rest belongs to the disks
+_SOCKET_LIMIT_BYTES = 107
+
+_log = structlog.get_logger("daemon")
+
+
+class Daemon:
+    """`start`, then `reload` any number of times, then `stop`. `path` is where the configuration is read again."""
+
+    def __init__(self, path: Path, config: Config, registry: Registry, clock: Clock) -> None:
+        self.registry = registry
+        self.clock = clock
+        self.watchdog = LoopWatchdog(clock)
+        self._path = path
+        self._first = config
+        self._lock = asyncio.Lock()
+        self._tree = Supervisor("daemon", report=self._task_failed)
+        self._lock_fd: int | None = None
+        self._state: State | None = None
+        self._events: EventLog | None = None
+        self._http: HttpServer | None = None
+        self._pulse = 0
+
+    # -- life ---------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Returns when every camera was started and the API answers. Raises RecorderdError; then `stop`."""
+        config = self._first
+        self.watchdog.start()
+        self._lock_fd = hold_data_dir(config.server.data_dir)
+        state = self._state = await open_state(config, self.clock)
+        events = self._events = await EventLog.open(state.db, self.clock)
+        self._tree.restarting("events", events.write_forever, _again_after_a_second)
+        events.emit("server-started", params={"version": version("recorderd")})
+        if state.moved_to is not None:
+            events.emit("state-damaged", params={"moved_to": str(state.moved_to)})
+        jobs = Jobs(state.db, self.clock)
+        await jobs.interrupt_open()
+        await self._start_engine(config, state, events)
+        await self._start_http(config, state, events, jobs)
+        self._tree.restarting("purge", lambda: self._purge(events, jobs), _again_after_a_second)
+        self._tree.restarting("pulse", self._beat, _again_after_a_second)
+        self._tree.start("watchdog", feed_watchdog(self.watchdog, self._tree_moves, self.status))
+        gc.collect()
+        gc.freeze()  # what lives as long as the process is never looked at again
+        sd_notify.ready(self.status())
+
+    async def stop(self) -> list[str]:
+        """Take everything down within STOP_S; returns what is not known to be durable. Idempotent."""
+        deadline_us = self.clock.monotonic_us() + int(STOP_S * 1e6)
+        sd_notify.stopping("writing what is held")
+        lost: list[str] = []
+        ends = [part.stop() for part in (self._http, getattr(self, "engine", None)) if part is not None]
+        try:
+            async with asyncio.timeout(SERVE_STOP_S):
+                await asyncio.gather(*ends)
+        except TimeoutError:
+            _log.error("slow-to-leave", parts="http or drivers", waited_s=SERVE_STOP_S)
+        if hasattr(self, "storages"):
+            lost = await self.storages.close(max(0.5, (deadline_us - self.clock.monotonic_us()) / 1e6))
+        if self._events is not None:
+            self._events.emit("server-stopped", params={"not_durable": lost})
+            lost += await self._flush_events(self._events)
+        await self._tree.stop(1.0)
+        if self._state is not None:
+            await self._state.db.close()
+        self.watchdog.stop()
+        if self._lock_fd is not None:
+            os.close(self._lock_fd)
+            self._lock_fd = None
+        return lost
+
+    async def reload(self) -> Mapping[str, Any]:
+        """Read the configuration again. Raises ConfigRejected and leaves everything as it is."""
+        sd_notify.reloading(self.clock)
+        try:
+            return await self.reloader.reload(self._lock)
+        finally:
+            sd_notify.ready(self.status())
+
+    # -- what it says of itself ---------------------------------------------------------------------------------
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        return self._http.addresses if self._http is not None else []
+
+    def status(self) -> str:
+        """One line for `systemctl status`."""
+        views = self.engine.cameras()
+        recording = sum(view.state == "recorded" for view in views)
+        troubled = [view.name for view in self.engine.storages() if view.state != "ok"]
+        text = f"{recording} of {len(views)} cameras recording"
+        return f"{text}; storage trouble: {', '.join(troubled)}" if troubled else text
+
+    def not_ready(self) -> list[str]:
+        """What is missing until recording can be relied on."""
+        return [f"storage {view.name}: {view.code}" for view in self.engine.storages() if view.state != "ok"]
+
+    def gauges(self) -> Mapping[str, float]:
+        """Process-wide figures for /metrics."""
+        lag = self.watchdog.lag()
+        return {
+            "loop_lag_p50_seconds": lag.p50_us / 1e6,
+            "loop_lag_p99_seconds": lag.p99_us / 1e6,
+            "loop_lag_max_seconds": lag.max_us / 1e6,
+            "loop_blocked_total": float(lag.blocks),
+            "loop_load": self.watchdog.load(),
+            "tasks": float(self._tree.census()),
+            "events_lost_total": float(self._events.lost if self._events is not None else 0),
+        }
+
+    # -- building -----------------------------------------------------------------------------------------------
+
+    async def _start_engine(self, config: Config, state: State, events: EventLog) -> None:
+        """Storages are asked first, with little patience; then every camera starts."""
+        self.engine_stores: dict[str, EngineStore] = {}
+        self.engine = Engine(
+            EngineDeps(
+                clock=self.clock,
+                supervisor=self._tree,
+                registry=self.registry,
+                stores=self.engine_stores,
+                identities=state.identities,
+                events=events,
+                load=self.watchdog.load,
+            )
+        )
+        parts = StorageParts(self.clock, state.identities, state.server, self.engine.listener, self._storage_came)
+        self.storages = Storages(parts, self._tree)
+        self.reloader = Reloader(self._path, config, self._load, self._apply, events)
+        await self.storages.start(config.storages)
+        self._show_stores()
+        await self._bind_again(config, state)
+        await self.engine.start(config)
+
+    async def _bind_again(self, config: Config, state: State) -> None:
+        """With a new state database, cameras found in the footage keep their identities."""
+        if await state.identities.knows_hardware():
+            return
+        tracks = [track for store in self.storages.stores.values() for track in await store.read(store.reader.tracks)]
+        for binding in bindings(config, tracks):
+            await state.identities.hardware(binding.driver, binding.address, binding.hardware)
+            for channel, camera in binding.cameras:
+                await state.identities.camera(binding.hardware, channel, camera)
+            _log.warning("identity-from-footage", hardware=str(binding.hardware), cameras=len(binding.cameras))
+
+    async def _start_http(self, config: Config, state: State, events: EventLog, jobs: Jobs) -> None:
+        info = ServerInfo(state.server, config.server.name, version("recorderd"), self.clock.utc_us())
+        deps = ServerDeps(
+            clock=self.clock,
+            supervisor=self._tree,
+            engine=self.engine,
+            stores=self.storages.stores,
+            events=events,
+            jobs=jobs,
+            decoder=DecodePool(self._tree),
+            info=info,
+            reload=self.reload,
+            not_ready=self.not_ready,
+            gauges=self.gauges,
+        )
+        self._http = HttpServer(build_app(deps))
+        await self._http.start(config.http.listen, socket_path(config.http, config.server.data_dir))
+        _log.info("listening", http=[f"{host}:{port}" for host, port in self.addresses])
+
+    # -- reload and late storages -------------------------------------------------------------------------------
+
+    def _load(self) -> LoadResult:
+        return load(self._path, self.registry.infos, look_nowhere)
+
+    async def _apply(self, plan: ReloadPlan, config: Config) -> None:
+        for storage in plan.added_storages:
+            self.storages.add(storage)
+        for storage in plan.changed_storages:
+            self.storages.change(storage)
+        await self.engine.apply(plan, config)
+        for storage in plan.removed_storages:
+            self.engine_stores.pop(storage.name, None)
+            for what in await self.storages.remove(storage.name):
+                _log.error("not-durable", storage=storage.name, what=what)
+
+    async def _storage_came(self, name: str) -> None:
+        """A storage that was missing was opened: its cameras record from now on."""
+        self._show_stores()
+        if self._events is not None:
+            self._events.emit("storage-recovered", params={"storage": name})
+        async with self._lock:
+            await self.engine.apply(ReloadPlan(), self.reloader.config)
+
+    def _show_stores(self) -> None:
+        for name, store in self.storages.stores.items():
+            if name not in self.engine_stores:
+                self.engine_stores[name] = EngineStore(store)
+
+    # -- upkeep -------------------------------------------------------------------------------------------------
+
+    async def _purge(self, events: EventLog, jobs: Jobs) -> None:
+        await purge_forever(events, jobs, self.clock, lambda: self.reloader.config.server.event_retention_us)
+
+    async def _beat(self) -> None:
+        while True:
+            self._pulse += 1
+            await asyncio.sleep(1.0)
+
+    def _tree_moves(self) -> bool:
+        """Whether the supervised tasks ran since the last look."""
+        moved, self._pulse = self._pulse > 0, 0
+        return moved
+
+    def _task_failed(self, task: str, error: BaseException) -> None:
+        if self._events is not None:
+            self._events.emit("task-failed", params={"task": task, "error": type(error).__name__})
+
+    async def _flush_events(self, events: EventLog) -> list[str]:
+        try:
+            async with asyncio.timeout(1.0):
+                await events.flush()
+        except Exception as error:  # whatever stops the last events, the media is safe already
+            _log.error("events-not-written", error=str(error))
+            return ["the newest events"]
+        return []
+
+
+def socket_path(http: HttpConfig, data_dir: Path) -> Path | None:
+    """The configured socket, or data_dir/api.sock when the kernel takes a path of that length."""
+    path = http.socket or data_dir / "api.sock"
+    if len(os.fsencode(path)) > _SOCKET_LIMIT_BYTES:
+        _log.warning("socket-skipped", path=str(path), reason="the path is too long: set [http] socket")
+        return None
+    return path
+
+
+def _again_after_a_second() -> Iterator[float]:
+    return itertools.repeat(1.0)

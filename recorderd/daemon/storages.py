@@ -1,0 +1,156 @@
+"""The storages of the running server: opened, opened again when they come back, closed with a deadline.
+
+Law: one storage never waits for another. What cannot be opened is a state with an event and is tried again; cameras
+and live viewers go on. What is known of each volume (identity, epoch) is remembered in the state database, so that
+another disk or a restored copy is refused and an empty mount point is never written to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import secrets
+import uuid
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+
+import structlog
+
+from mediadb.aio import AsyncStore
+from mediadb.commits import StoreListener, StoreOptions
+from mediadb.errors import MediaDbError
+from recorderd.aio.supervisor import Supervisor
+from recorderd.config.schema import StorageConfig
+from recorderd.core.clock import Clock
+from recorderd.state.identities import Identities, KnownVolume
+
+RETRY_S = 10.0
+FIRST_LOOK_S = 3.0  # how long a start waits for disks before it goes on without them
+
+_log = structlog.get_logger("storages")
+
+
+@dataclass(frozen=True, slots=True)
+class StorageParts:
+    """What storages are opened with. `listener` gives each its listener; `opened` hears of late ones."""
+
+    clock: Clock
+    identities: Identities
+    server: uuid.UUID
+    listener: Callable[[str, str], StoreListener]
+    opened: Callable[[str], Awaitable[None]]
+
+
+class Storages:
+    """`stores` holds what is open, by name; it is the mapping that engine and servers look into."""
+
+    def __init__(self, parts: StorageParts, supervisor: Supervisor) -> None:
+        self.stores: dict[str, AsyncStore] = {}
+        self._parts = parts
+        self._tree = supervisor.child("storages", together=True)
+        self._run = secrets.randbits(63)  # one run for all logs of this process
+        self._keepers: dict[str, asyncio.Task[None]] = {}
+        self._looked: dict[str, asyncio.Event] = {}
+        self._told: dict[str, str] = {}
+
+    async def start(self, storages: Iterable[StorageConfig]) -> None:
+        """Begin with all of them; returns when each was looked at once, or after FIRST_LOOK_S."""
+        for storage in storages:
+            self.add(storage)
+        try:
+            async with asyncio.timeout(FIRST_LOOK_S):
+                await asyncio.gather(*(event.wait() for event in self._looked.values()))
+        except TimeoutError:
+            late = [name for name, event in self._looked.items() if not event.is_set()]
+            _log.warning("storages-slow", storages=late)
+
+    def add(self, storage: StorageConfig) -> None:
+        """Keep trying to open it until it is open."""
+        self._looked[storage.name] = asyncio.Event()
+        self._keepers[storage.name] = self._tree.start(f"open {storage.name}", self._keep_opening(storage))
+
+    async def remove(self, name: str) -> list[str]:
+        """Stop trying or close it; what was not durable."""
+        keeper = self._keepers.pop(name, None)
+        if keeper is not None:
+            keeper.cancel()
+            await asyncio.wait([keeper])
+        store = self.stores.pop(name, None)
+        return [] if store is None else await store.close()
+
+    def change(self, storage: StorageConfig) -> None:
+        """New limits for an open storage; one that is not open yet is opened with them."""
+        store = self.stores.get(storage.name)
+        if store is not None:
+            store.limits(storage.max_size_bytes, storage.retention_us)
+        else:
+            self._keepers.pop(storage.name).cancel()
+            self.add(storage)
+
+    async def close(self, timeout_s: float) -> list[str]:
+        """Close all at the same time; names what is not known to be durable."""
+        for keeper in self._keepers.values():
+            keeper.cancel()
+        closing = {name: self._tree.start(f"close {name}", store.close()) for name, store in self.stores.items()}
+        if not closing:
+            return []
+        await asyncio.wait(closing.values(), timeout=timeout_s)
+        lost: list[str] = []
+        for name, task in closing.items():
+            if not task.done():
+                lost.append(
+                    f"storage {name}: did not answer within {timeout_s:.1f} s; what it held since its last commit"
+                )
+            elif (error := task.exception()) is not None:
+                lost.append(f"storage {name}: {error}")
+            else:
+                lost += [f"storage {name}: {what}" for what in task.result()]
+        return lost
+
+    async def _keep_opening(self, storage: StorageConfig) -> None:
+        for attempt in itertools.count():
+            try:
+                store = await self._open(storage)
+            except (MediaDbError, OSError) as error:
+                self._tell(storage, error)
+            else:
+                self.stores[storage.name] = store
+                self._looked[storage.name].set()
+                if attempt or self._told.pop(storage.name, None):
+                    await self._parts.opened(storage.name)
+                return
+            self._looked[storage.name].set()
+            await asyncio.sleep(RETRY_S)
+
+    async def _open(self, storage: StorageConfig) -> AsyncStore:
+        parts = self._parts
+        known = (await parts.identities.volumes()).get(storage.name)
+        options = StoreOptions(
+            commit_us=storage.commit_us,
+            segment_us=storage.segment_us,
+            quota_bytes=storage.max_size_bytes,
+            retention_us=storage.retention_us,
+            memory_bytes=storage.memory_bytes,
+            create=known is None,
+            run=self._run,
+            expected_volume=known.volume if known else storage.id,
+            known_epoch=known.epoch if known else None,
+        )
+        store = await AsyncStore.open(
+            storage.path, storage.name, server=parts.server, clock=parts.clock, options=options,
+            listener=parts.listener(storage.name, str(storage.path)),
+        )  # fmt: skip
+        await parts.identities.remember_volume(
+            KnownVolume(storage.name, store.volume_id, str(storage.path), store.epoch)
+        )
+        return store
+
+    def _tell(self, storage: StorageConfig, error: MediaDbError | OSError) -> None:
+        """One event per kind of trouble, not per attempt."""
+        code = error.code if isinstance(error, MediaDbError) else "storage-unusable"
+        if self._told.get(storage.name) == code:
+            return
+        self._told[storage.name] = code
+        _log.error("storage-not-opened", storage=storage.name, path=str(storage.path), code=code, error=str(error))
+        listener = self._parts.listener(storage.name, str(storage.path))
+        listener.trouble("storage-error", {"reason": code, "message": str(error), "path": str(storage.path)})
