@@ -271,6 +271,19 @@ def test_chunks_of_many_sync_samples_are_cut_inside() -> None:
     assert sample_bytes(movie, whole, 0) == pictures.data[38:]
 
 
+def test_edges_on_a_sample_are_half_open() -> None:
+    for clip, rows in ((video(100), slice(50, 65)), (audio(250), slice(100, 130))):
+        library = Library()
+        plan = library.plan(clip, start_us=WALL_US + 2_000_000, end_us=WALL_US + 2_600_000)
+        movie, whole = read_back(library, build([plan]))
+        assert sample_bytes(movie, whole, 0) == clip.data[rows]
+        assert movie.tracks[0].edits == ()
+    library, sound = Library(), audio(250)
+    movie, whole = read_back(library, build([library.plan(sound, start_us=WALL_US + 1_520_000)]))
+    assert sample_bytes(movie, whole, 0) == sound.data[76:]
+    assert movie.tracks[0].edits == ()
+
+
 def test_over_four_gigabytes_uses_64_bit_offsets() -> None:
     builder = TrackBuilder(TrackSpec("video", 90_000, (AVC,)), WALL_US, WALL_US + HOUR_US)
     for second in range(60):
