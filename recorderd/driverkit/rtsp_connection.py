@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 
-from recorderd.core.clock import Clock
 from recorderd.driverapi.errors import DriverError, StreamLost
 from recorderd.driverkit.ingest import shared_ingest
 from recorderd.wire.errors import ProtocolError
@@ -29,13 +28,13 @@ _HARMLESS = frozenset(("OPTIONS", "GET_PARAMETER", "SET_PARAMETER"))
 class RtspConnection(asyncio.BufferedProtocol):
     """Use: dial with this as protocol, `exchange` requests, assign tracks to `receiver`, watch `closed`."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self) -> None:
         self.receiver = InterleavedReceiver()
         self.bytes_received = 0
         self.closed = asyncio.Event()
         self.error: DriverError | None = None
-        self._clock = clock
         self._ingest = shared_ingest()
+        self._view = self._ingest.view
         self._transport: asyncio.Transport | None = None
         self._tail = b""
         self._answers: dict[int, asyncio.Future[RtspResponse]] = {}
@@ -52,8 +51,7 @@ class RtspConnection(asyncio.BufferedProtocol):
         self._end(StreamLost("the camera closed the connection", reason="closed"))
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        view = self._ingest.view
-        tail = self._tail
+        view, tail = self._view, self._tail
         if not tail:
             return view
         view[: len(tail)] = tail
@@ -61,11 +59,11 @@ class RtspConnection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         self.bytes_received += nbytes
-        view, end = self._ingest.view, len(self._tail) + nbytes
-        arrival = self.receiver.arrival
-        arrival.utc_us, arrival.mono_us = self._clock.utc_us(), self._clock.monotonic_us()
+        view, end = self._view, len(self._tail) + nbytes
         try:
-            pos = self._consume(view, end)
+            pos = self.receiver.receive(view, 0, end)
+            if pos < end and view[pos] != DOLLAR:
+                pos = self._consume(view, pos, end)
         except ProtocolError as error:
             self._tail = b""
             self.abort(StreamLost(f"unreadable data: {error.message}", reason="protocol"))
@@ -127,12 +125,9 @@ class RtspConnection(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.close()
 
-    def _consume(self, view: memoryview, end: int) -> int:
-        pos = 0
-        while pos < end:
-            pos = self.receiver.receive(view, pos, end)
-            if pos >= end or view[pos] == DOLLAR:
-                break
+    def _consume(self, view: memoryview, pos: int, end: int) -> int:
+        """Text begins at `pos`; media may follow it."""
+        while pos < end and view[pos] != DOLLAR:
             message, after = parse(view, pos, end, MAX_BODY_BYTES)
             if message is None:
                 return after
@@ -141,6 +136,7 @@ class RtspConnection(asyncio.BufferedProtocol):
                 self._answered(message)
             elif isinstance(message, RtspRequest):
                 self._asked(message)
+            pos = self.receiver.receive(view, pos, end)
         return pos
 
     def _answered(self, response: RtspResponse) -> None:

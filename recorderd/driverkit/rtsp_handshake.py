@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
+from recorderd.core.clock import Clock
 from recorderd.core.errors import RecorderdError
 from recorderd.driverapi.base import Host
 from recorderd.driverapi.errors import DeviceUnsupported, DriverError
@@ -60,7 +61,7 @@ async def describe(open_session: OpenSession, credentials: Credentials | None, h
     return await _advance(open_session, State.CHOOSE, credentials, host)
 
 
-async def play(open_session: OpenSession, audio: bool, listener: TrackListener) -> list[Track]:
+async def play(open_session: OpenSession, audio: bool, listener: TrackListener, clock: Clock) -> list[Track]:
     """Set up and play what can be read of a described session. Closes the connection when it fails."""
     session, connection = open_session.session, open_session.connection
     description = session.description
@@ -71,7 +72,7 @@ async def play(open_session: OpenSession, audio: bool, listener: TrackListener) 
         offered = ", ".join(encodings(description)) or "nothing"
         raise DeviceUnsupported(f"the camera offers no codec that can be recorded (offers {offered})", "codec")
     session.setup([one.media for one in chosen])
-    tracks = [Track(one.plan, connection.receiver.arrival, listener) for one in chosen]
+    tracks = [Track(one.plan, clock, listener) for one in chosen]
     try:
         while not session.playing:
             await _step(open_session, REQUEST_S)
@@ -118,7 +119,7 @@ async def _step(open_session: OpenSession, timeout_s: float) -> None:
 
 async def _dial(url: RtspUrl, credentials: Credentials | None, host: Host) -> OpenSession:
     try:
-        _, protocol = await host.dial(url.host, url.port, lambda: RtspConnection(host.clock))
+        _, protocol = await host.dial(url.host, url.port, RtspConnection)
     except (OSError, RecorderdError) as error:
         raise driver_error(error) from error
     assert isinstance(protocol, RtspConnection)

@@ -27,7 +27,7 @@ _CNAME = b"recorderd"
 
 async def start_stream(open_session: OpenSession, audio: bool, sink: Sink, host: Host) -> RtspStream:
     """Play a described session into `sink`. Raises DriverError; then the connection is closed."""
-    tracks = await play(open_session, audio, TrackListener(sink.unit, sink.event))
+    tracks = await play(open_session, audio, TrackListener(sink.unit, sink.event), host.clock)
     stream = RtspStream(open_session, tracks, sink, host)
     host.spawn("rtsp-upkeep", stream.upkeep())
     return stream

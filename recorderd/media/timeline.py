@@ -169,32 +169,33 @@ class JumpDetector:
     arrival is a step.
     """
 
-    __slots__ = ("_base_us", "_hz", "_last_mono_us", "_last_pts", "_typical_us")
+    __slots__ = ("_base_us", "_last_us", "_typical_us")
 
-    def __init__(self, clock_hz: int) -> None:
-        self._hz = clock_hz
-        self._last_pts: int | None = None
-        self._last_mono_us = 0
+    def __init__(self) -> None:
+        self._last_us: int | None = None
         self._base_us = 0  # media minus arrival at the least delay seen
         self._typical_us = 40_000.0
 
-    def observe(self, pts: int, mono_us: int) -> int | None:
+    def observe(self, media_us: int, mono_us: int) -> int | None:
         """Take one access unit; gives the step in microseconds, or None."""
-        media_us = pts * 1_000_000 // self._hz
         offset_us = media_us - mono_us
-        last_pts, self._last_pts = self._last_pts, pts
-        elapsed_us, self._last_mono_us = mono_us - self._last_mono_us, mono_us
-        if last_pts is None:
+        last_us, self._last_us = self._last_us, media_us
+        if last_us is None:
             self._base_us = offset_us
             return None
-        moved_us = (pts - last_pts) * 1_000_000 // self._hz
-        limit_us = max(JUMP_MIN_US, 3 * self._typical_us)
-        if abs(moved_us) <= limit_us:
-            self._typical_us += (abs(moved_us) - self._typical_us) / 16
-            # The base follows clock drift slowly and less delay at once.
-            self._base_us = max(offset_us, self._base_us - max(0, elapsed_us) // 100)
+        moved_us = media_us - last_us
+        if -JUMP_MIN_US < moved_us < JUMP_MIN_US:
+            self._typical_us += (moved_us - self._typical_us) / 16
+            # The base follows less delay at once and clock drift slowly.
+            if offset_us > self._base_us:
+                self._base_us = offset_us
+            else:
+                self._base_us -= min(self._base_us - offset_us, abs(moved_us) // 100)
             return None
+        limit_us = max(JUMP_MIN_US, 3 * self._typical_us)
         step_us = offset_us - self._base_us
+        if abs(moved_us) <= limit_us:
+            self._typical_us += (moved_us - self._typical_us) / 16
         if abs(step_us) <= limit_us:
             return None
         self._base_us = offset_us
@@ -208,37 +209,34 @@ class DriftEstimator:
     standard errors above the limit and fits within 15 ms: a filling network buffer bends, a clock does not.
     """
 
-    def __init__(self, clock_hz: int) -> None:
-        self._hz = clock_hz
-        self._points: deque[tuple[float, float]] = deque(maxlen=_MAX_WINDOWS)
-        self._origin: tuple[int, int] | None = None
+    def __init__(self) -> None:
+        self._points: deque[tuple[float, float]] = deque(maxlen=_MAX_WINDOWS)  # (s, us) since the first
+        self._origin = self._best = (0, 0)  # (arrival, lead) in us
         self._window_end_us = 0
-        self._best: tuple[int, int] | None = None
         self._told_ppm = 0.0
 
     def restart(self) -> None:
         """Media time jumped: measure anew; what was told stays told."""
         self._points.clear()
-        self._origin = self._best = None
+        self._window_end_us = 0
 
-    def observe(self, pts: int, mono_us: int) -> int | None:
+    def observe(self, media_us: int, mono_us: int) -> int | None:
         """Take one access unit; gives the drift in ppm when it is sure and news."""
-        if self._origin is None:
-            self._origin = (pts, mono_us)
-            self._window_end_us = mono_us + _WINDOW_US
-        lead_us = (pts - self._origin[0]) * 1_000_000 // self._hz - (mono_us - self._origin[1])
+        lead_us = media_us - mono_us
         if mono_us < self._window_end_us:
-            if self._best is None or lead_us > self._best[1]:
+            if lead_us > self._best[1]:
                 self._best = (mono_us, lead_us)
             return None
-        news = self._close_window()
+        news = self._close_window() if self._window_end_us else None
         self._window_end_us = mono_us + _WINDOW_US
         self._best = (mono_us, lead_us)
         return news
 
     def _close_window(self) -> int | None:
-        if self._best is not None and self._origin is not None:
-            self._points.append(((self._best[0] - self._origin[1]) / 1e6, float(self._best[1])))
+        if not self._points:
+            self._origin = self._best
+        mono_us, lead_us = self._best
+        self._points.append(((mono_us - self._origin[0]) / 1e6, float(lead_us - self._origin[1])))
         if len(self._points) < _MIN_WINDOWS:
             return None
         slope_ppm, error_ppm, residual_us = self._fit()

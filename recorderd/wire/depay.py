@@ -19,6 +19,7 @@ from recorderd.media.bits import BitstreamError
 from recorderd.media.nal import has_recovery_point, split_annex_b
 
 MAX_UNIT_BYTES = 32 * 1024 * 1024
+MAX_PIECES = 65_536  # reads that one unit may take
 MAX_SETS = 64
 
 # (data, type, damaged, ticks after the packet's timestamp)
@@ -28,7 +29,7 @@ Emit = Callable[[bytes, UnitType, bool, int], None]
 class Depacketiser(Protocol):
     """One track's depacketiser.
 
-    `fragment_key` is None, or the payload header values (as `head` unpacks them) of packets that only
+    `fragment_key` is None, or the payload header (as the track's `head` unpacks it) of packets that only
     continue
     the open NAL unit: such packets may be appended to `parts` from `fragment_offset` on without calling
     `feed`.
@@ -36,7 +37,7 @@ class Depacketiser(Protocol):
 
     config: CodecConfig
     parts: list[Any]
-    fragment_key: tuple[int, int] | None
+    fragment_key: int | bytes | None
     fragment_offset: int
     malformed: int
 
@@ -74,12 +75,12 @@ class NalDepacketiser(ABC):
 
     def __init__(self, emit: Emit, sets: list[bytes]) -> None:
         self.parts: list[Any] = []
-        self.fragment_key: tuple[int, int] | None = None
+        self.fragment_key: int | bytes | None = None
         self.malformed = 0
         self._emit = emit
         self._sets: dict[tuple[int, int], bytes] = {}
         self._open_at = -1  # index in parts of the open NAL unit's length
-        self._settled = 0
+        self._settled = self._kept_bytes = 0
         self._picture = False
         self._type = UnitType.DELTA
         self._damaged = False
@@ -164,27 +165,28 @@ class NalDepacketiser(ABC):
         self._ended_by_gap = packets == 1 and self._marker_works
 
     def settle(self) -> None:
-        """Join slices of the read buffer; at most three pieces remain."""
-        parts = self.parts
-        if len(parts) == self._settled:
+        """Replace slices of the read buffer by bytes."""
+        parts, done = self.parts, self._settled
+        if len(parts) == done:
             return
-        at = self._open_at
-        if at < 0:
-            parts[:] = [b"".join(parts)]
-        else:
-            done, rest = parts[:at], parts[at + 1 :]
-            parts[:] = ([b"".join(done)] if done else []) + [b"", b"".join(rest)]
-            self._open_at = len(parts) - 2
+        if self._open_at >= done:  # its length is not known yet and must stay a piece of its own
+            parts[done : self._open_at] = (b"".join(parts[done : self._open_at]),)
+            self._open_at = done + 1
+            done += 2
+        fresh = b"".join(parts[done:])
+        parts[done:] = (fresh,)
+        self._kept_bytes += len(fresh)
         self._settled = len(parts)
-        if sum(map(len, parts)) > MAX_UNIT_BYTES:
-            self.malformed += 1
+        if self._kept_bytes > MAX_UNIT_BYTES or len(parts) > MAX_PIECES:
+            self._bad()
             self._reset()
             self._damaged = self._after_gap = True
 
     def _reset(self) -> None:
         self.parts.clear()
         self.fragment_key = None
-        self._open_at, self._settled, self._front = -1, 0, -1
+        self._open_at, self._front = -1, -1
+        self._settled = self._kept_bytes = 0
         self._picture = self._damaged = False
         self._type = UnitType.DELTA
 
@@ -216,46 +218,37 @@ class NalDepacketiser(ABC):
                 if entry is not UnitType.DELTA:
                     self._type = entry
 
-    def _whole(self, buffer: memoryview, pos: int, end: int) -> None:
+    def _whole(self, nal: bytes) -> None:
         """A whole NAL unit."""
-        size = end - pos
+        size = len(nal)
         if size <= self.header_bytes:
             self._bad()
             return
-        kind = self.kind(buffer[pos])
-        self._before(kind, buffer[pos + self.header_bytes] >= 0x80)
-        self.parts.append(size.to_bytes(4, "big"))
-        self.parts.append(buffer[pos:end])
+        kind = self.kind(nal[0])
+        self._before(kind, nal[self.header_bytes] >= 0x80)
+        self.parts += (size.to_bytes(4, "big"), nal)
         if not self._is_picture(kind):
-            self._other(kind, bytes(buffer[pos:end]))
+            self._other(kind, nal)
 
     def _single(self, buffer: memoryview, pos: int, end: int) -> None:
         """A single NAL unit packet; some cameras put start codes and several NAL units into one."""
         data = bytes(buffer[pos:end])
         if b"\x00\x00\x01" not in data:
-            self._whole(buffer, pos, end)
+            self._whole(data)
             return
         for nal in split_annex_b(data):
-            self._whole(memoryview(nal), 0, len(nal))
+            self._whole(nal)
 
-    def _begin(self, header: bytes, buffer: memoryview, pos: int, end: int) -> None:
-        """The first fragment of a NAL unit whose header is given."""
-        self._before(self.kind(header[0]), pos < end and buffer[pos] >= 0x80)
-        self._open_at = len(self.parts)
-        self.parts += (b"", header, buffer[pos:end])
-
-    def _fragment(self, flags: int, header: bytes, span: tuple[memoryview, int, int]) -> None:
-        """A fragment: `flags` is the FU header with start and end bits."""
-        buffer, pos, end = span
-        if flags & 0x80 or (self._open_at < 0 and not self._after_gap):
-            self._begin(header, buffer, pos, end)
-        elif self._open_at < 0:
+    def _start(self, flags: int, header: bytes, data: memoryview) -> None:
+        """A fragment that continues no open NAL unit; `flags` is the FU header with start and end bits."""
+        if not flags & 0x80 and self._after_gap:
             # The start is lost: without its header the rest cannot be read by anybody.
             self._damaged = self._orphaned = True
             self._picture = self._picture or self._is_picture(self.kind(header[0]))
             return
-        else:
-            self.parts.append(buffer[pos:end])
+        self._before(self.kind(header[0]), len(data) > 0 and data[0] >= 0x80)
+        self._open_at = len(self.parts)
+        self.parts += (b"", header, data)
         if flags & 0x40:
             self._close()
 
@@ -273,7 +266,7 @@ class NalDepacketiser(ABC):
                 del parts[at:]
                 self._settled = min(self._settled, len(parts))
                 for nal in split_annex_b(whole):
-                    self._whole(memoryview(nal), 0, len(nal))
+                    self._whole(nal)
             else:
                 self._other(kind, whole)
 

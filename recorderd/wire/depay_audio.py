@@ -15,7 +15,7 @@ from recorderd.wire.depay import Emit
 class G711Depacketiser:
     """Every packet is one unit, whatever its length."""
 
-    fragment_key: tuple[int, int] | None = None
+    fragment_key: int | bytes | None = None
     fragment_offset = 0
 
     def __init__(self, emit: Emit, config: CodecConfig) -> None:
@@ -44,7 +44,7 @@ class G711Depacketiser:
 class AacDepacketiser:
     """AU headers of `size_bits` and `index_bits`, then the frames; one frame may span packets."""
 
-    fragment_key: tuple[int, int] | None = None
+    fragment_key: int | bytes | None = None
     fragment_offset = 0
 
     def __init__(self, emit: Emit, config: CodecConfig, size_bits: int = 13, index_bits: int = 3) -> None:

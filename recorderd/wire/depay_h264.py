@@ -13,7 +13,8 @@ from recorderd.media.access_unit import CodecConfig, UnitType
 from recorderd.wire.depay import NalDepacketiser
 
 STAP_A, FU_A = 24, 28
-HEAD = struct.Struct(">HHHHIIBB")  # `$`+channel, length, RTP header, FU indicator, FU header
+# `$`, channel and length; flags and sequence number; timestamp and source; FU indicator and FU header
+HEAD = struct.Struct(">IIQH")
 
 _SINGLE_LAST = 23
 _OPENERS = frozenset((h264.SEI, h264.SPS, h264.PPS, h264.AUD, 14, 15, 16, 17, 18))
@@ -34,9 +35,14 @@ class H264Depacketiser(NalDepacketiser):
                 self._bad()
                 return
             flags = buffer[pos + 1]
-            self._fragment(flags, bytes((first & 0xE0 | flags & 0x1F,)), (buffer, pos + 2, end))
+            if self._open_at >= 0 and flags < 0x80:
+                self.parts.append(buffer[pos + 2 : end])
+                if flags & 0x40:
+                    self._close()
+                return
+            self._start(flags, bytes((first & 0xE0 | flags & 0x1F,)), buffer[pos + 2 : end])
             if self._open_at >= 0:
-                self.fragment_key = (first, flags & 0x1F)
+                self.fragment_key = first << 8 | flags & 0x1F
         elif kind <= _SINGLE_LAST:
             self._single(buffer, pos, end)
         elif kind == STAP_A:

@@ -12,7 +12,8 @@ from recorderd.media.access_unit import CodecConfig, UnitType
 from recorderd.wire.depay import NalDepacketiser
 
 AP, FU = 48, 49
-HEAD = struct.Struct(">HHHHIIHB")  # `$`+channel, length, RTP header, payload header, FU header
+# `$`, channel and length; flags and sequence number; timestamp and source; payload header and FU header
+HEAD = struct.Struct(">IIQ3s")
 
 _IRAP_LAST = 23
 
@@ -32,10 +33,14 @@ class H265Depacketiser(NalDepacketiser):
         kind = first >> 1 & 0x3F
         if kind == FU:
             flags = buffer[pos + 2]
-            header = bytes((first & 0x81 | (flags & 0x3F) << 1, second))
-            self._fragment(flags, header, (buffer, pos + 3, end))
+            if self._open_at >= 0 and flags < 0x80:
+                self.parts.append(buffer[pos + 3 : end])
+                if flags & 0x40:
+                    self._close()
+                return
+            self._start(flags, bytes((first & 0x81 | (flags & 0x3F) << 1, second)), buffer[pos + 3 : end])
             if self._open_at >= 0:
-                self.fragment_key = (first << 8 | second, flags & 0x3F)
+                self.fragment_key = bytes((first, second, flags & 0x3F))
         elif kind == AP:
             self._aggregate(buffer, pos + 2, end)
         elif kind < AP:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from recorderd.wire.errors import ProtocolError
 from recorderd.wire.rtsp_message import DOLLAR
-from recorderd.wire.track import Arrival, Track
+from recorderd.wire.track import Track
 
 _TEXT_STARTS = frozenset(b"RrHGgSsOoAaTtPpDd")  # RTSP/1.0, or a request of the server
 MAX_RESYNC_BYTES = 256 * 1024
@@ -19,7 +19,6 @@ class InterleavedReceiver:
     """Channels of one connection. `receive` consumes whole frames; text is left to the caller."""
 
     def __init__(self) -> None:
-        self.arrival = Arrival()
         self.unassigned = 0  # frames on channels nobody asked for
         self.resyncs = 0
         self._media: dict[int, Track] = {}  # by `$` and channel as one 16-bit number
@@ -62,10 +61,13 @@ class InterleavedReceiver:
                 continue
             if stop > end:
                 break
+            if track.depay.fragment_key is not None:
+                after = _run(track, head, buffer, (pos, end))
+                if after != pos:
+                    pos = after
+                    continue
             track.packet(buffer, pos + 4, stop)
             pos = stop
-            if track.depay.fragment_key is not None:
-                pos = _run(track, head, buffer, (pos, end))
         for track in self._tracks:
             track.depay.settle()
         return pos
@@ -99,24 +101,28 @@ class InterleavedReceiver:
 
 
 def _run(track: Track, head: int, buffer: memoryview, span: tuple[int, int]) -> int:
-    """Middle fragments of one NAL unit: everything of their headers but the sequence number repeats."""
+    """Middle fragments of one NAL unit: everything of their headers repeats, only the sequence number counts
+    up; so four numbers compared per packet are enough. The first packet that differs ends the run."""
     pos, end = span
     depay = track.depay
-    first, second = depay.fragment_key or (-1, -1)
-    unpack, offset, append = track.unpack_head, depay.fragment_offset, depay.parts.append
-    flags, timestamp, ssrc = track.flags, track.timestamp, track.ssrc
-    start = sequence = track.sequence or 0
-    while end - pos > offset:
-        h, length, f, s, t, source, a, b = unpack(buffer, pos)
-        stop = pos + 4 + length
-        if (
-            s != sequence or stop > end or f != flags or b != second or a != first
-            or t != timestamp or h != head or source != ssrc
-        ):  # fmt: skip
+    unpack, offset, key, append = track.unpack_head, depay.fragment_offset, depay.fragment_key, depay.parts.append
+    if end - pos < offset:
+        return pos
+    framing, _, source, _ = unpack(buffer, pos)
+    if framing >> 16 != head or source != track.timestamp << 32 | track.ssrc:
+        return pos
+    size = 4 + (framing & 0xFFFF)
+    start = track.sequence or 0
+    expected = track.flags << 16 | start
+    while end - pos >= size:
+        f, numbered, s, k = unpack(buffer, pos)
+        if numbered != expected or f != framing or k != key or s != source:
             break
-        append(buffer[pos + offset : stop])
-        sequence = (s + 1) & 0xFFFF
-        pos = stop
-    track.sequence = sequence
+        append(buffer[pos + offset : pos + size])
+        pos += size
+        expected += 1
+        if not expected & 0xFFFF:
+            expected -= 0x10000
+    track.sequence = sequence = expected & 0xFFFF
     track.counters.packets += (sequence - start) & 0xFFFF
     return pos

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import struct
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,7 +21,6 @@ from recorderd.wire.depay_h265 import H265Depacketiser
 from recorderd.wire.sdp import Format, MediaDescription, SessionDescription
 from recorderd.wire.track import TrackPlan
 
-_PLAIN_HEAD = struct.Struct(">HHHHIIBB")
 _G711 = {"PCMU": (Codec.PCMU, "ulaw"), "PCMA": (Codec.PCMA, "alaw")}
 _MAX_SET_BYTES = 4096
 
@@ -83,7 +81,7 @@ def _plan_format(fmt: Format, types: frozenset[int], leads: bool) -> TrackPlan |
         config = CodecConfig(
             codec, MediaKind.AUDIO, hz, sample_rate=hz, channels=fmt.channels, codec_string=name
         )  # fmt: skip
-        return TrackPlan(MediaKind.AUDIO, hz, types, partial(G711Depacketiser, config=config), _PLAIN_HEAD, leads)
+        return TrackPlan(MediaKind.AUDIO, hz, types, partial(G711Depacketiser, config=config), depay_h264.HEAD, leads)
     if fmt.encoding == "MPEG4-GENERIC":
         return _plan_aac(fmt, types, leads)
     return None
@@ -103,7 +101,7 @@ def _plan_aac(fmt: Format, types: frozenset[int], leads: bool) -> TrackPlan:
     if not 1 <= size_bits <= 24 or not 0 <= index_bits <= 8:
         raise ValueError("AU headers of impossible size")
     make = partial(AacDepacketiser, config=config, size_bits=size_bits, index_bits=index_bits)
-    return TrackPlan(MediaKind.AUDIO, hz, types, make, _PLAIN_HEAD, leads)
+    return TrackPlan(MediaKind.AUDIO, hz, types, make, depay_h264.HEAD, leads)
 
 
 def _sets(parameters: dict[str, str], *names: str) -> list[bytes]:

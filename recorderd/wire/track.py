@@ -1,8 +1,8 @@
 """RTP reception of one track: sequence numbers, sources, times; packets in, access units out.
 
-Law: sans-IO; `Arrival` says when the bytes came. Never raises on bytes: what cannot be used is counted.
-Loss is
-counted exactly once, on the next unit of the track. Called by `interleaved`. RFC 3550 §5.1, §6, appendix A.
+Law: sans-IO; the clock is asked when the first byte of a unit is met. Never raises on bytes: what cannot be
+used is counted. Loss is counted exactly once, on the next unit of the track. Called by `interleaved`. RFC 3550
+§5.1, §6, appendix A.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from recorderd.core.clock import Clock
 from recorderd.media.access_unit import AccessUnit, MediaKind, UnitType
 from recorderd.media.timeline import (
     CameraClock,
@@ -30,16 +31,6 @@ LATE_WINDOW = 0x200  # packets this far back are repetitions
 _MARKER = 0x0080
 _PLAIN = 0x8000  # version 2, no padding, extension, sources
 _PLAY_RANGE_SANE_S = 30
-
-
-class Arrival:
-    """When the bytes being parsed were read; shared by all tracks of a connection."""
-
-    __slots__ = ("mono_us", "utc_us")
-
-    def __init__(self) -> None:
-        self.utc_us = 0
-        self.mono_us = 0
 
 
 @dataclass(slots=True)
@@ -78,9 +69,9 @@ class TrackPlan:
 
 
 class Track:
-    """State of one track; a camera's tracks share nothing but `Arrival`."""
+    """State of one track; a camera's tracks share nothing but the clock."""
 
-    def __init__(self, plan: TrackPlan, arrival: Arrival, listener: TrackListener) -> None:
+    def __init__(self, plan: TrackPlan, clock: Clock, listener: TrackListener) -> None:
         self.plan = plan
         self.kind = plan.kind
         self.counters = TrackCounters()
@@ -93,7 +84,7 @@ class Track:
         self.last_unit_mono_us = 0
         self.last_key_mono_us = 0
         self.gop_us = 0
-        self._arrival = arrival
+        self._clock = clock
         self._listener = listener
         self._first_utc_us = self._first_mono_us = 0
         self._lost = 0
@@ -101,8 +92,8 @@ class Track:
         self._config = self.depay.config
         self._unwrapper = Unwrapper()
         self._camera = CameraClock(plan.clock_hz)
-        self._jumps = JumpDetector(plan.clock_hz)
-        self._drift = DriftEstimator(plan.clock_hz) if plan.leads else None
+        self._jumps = JumpDetector()
+        self._drift = DriftEstimator() if plan.leads else None
         self._decode = DecodeClock(self._config.reorder, self._config.frame_ticks)
         self._report = _ReportState()
         self._play_range: tuple[int, int] | None = None
@@ -127,7 +118,7 @@ class Track:
             depay.flush()
             self.timestamp = timestamp
         if not depay.parts:
-            self._first_utc_us, self._first_mono_us = self._arrival.utc_us, self._arrival.mono_us
+            self._first_utc_us, self._first_mono_us = self._clock.utc_us(), self._clock.monotonic_us()
         depay.feed(buffer, pos, end)
         if flags & _MARKER:
             depay.marker()
@@ -152,7 +143,7 @@ class Track:
         """What to tell the sender, or None before its first packet."""
         if self.sequence is None:
             return None
-        return self._report.block(self.ssrc, self.sequence, self.counters, self._arrival.mono_us)
+        return self._report.block(self.ssrc, self.sequence, self.counters, self._clock.monotonic_us())
 
     def take_loss(self) -> int:
         """Lost packets that no unit carried; for the end of a stream."""
@@ -194,7 +185,7 @@ class Track:
             self.depay.gap(0)
             self.depay.flush()
             self.ssrc, self._discontinuity = ssrc, True
-            self._jumps = JumpDetector(self.plan.clock_hz)
+            self._jumps = JumpDetector()
             self._new_run()
             return True
         if ahead >= MAX_GAP:
@@ -210,11 +201,12 @@ class Track:
         pts = self._unwrapper.unwrap((self.timestamp + ticks_after) & 0xFFFFFFFF)
         if self._play_range is not None:
             self._check_play_range(pts)
-        step_us = self._jumps.observe(pts, mono_us)
+        media_us = pts * 1_000_000 // self.plan.clock_hz
+        step_us = self._jumps.observe(media_us, mono_us)
         if step_us is not None:
             self._stepped(step_us)
         elif self._drift is not None:
-            ppm = self._drift.observe(pts, mono_us)
+            ppm = self._drift.observe(media_us, mono_us)
             if ppm is not None:
                 self._listener.event("clock-drift", {"ppm": ppm})
         config = self.depay.config
@@ -228,12 +220,11 @@ class Track:
         self._lost, self._discontinuity = 0, False
         self.counters.units += 1
         self.counters.damaged_units += damaged
-        now_us = self._arrival.mono_us
-        self.last_unit_mono_us = now_us
+        self.last_unit_mono_us = mono_us
         if UnitType.DELTA < kind < UnitType.AUDIO:
             if self.last_key_mono_us:
-                self.gop_us = now_us - self.last_key_mono_us
-            self.last_key_mono_us = now_us
+                self.gop_us = mono_us - self.last_key_mono_us
+            self.last_key_mono_us = mono_us
         self._listener.unit(self.kind, unit)
 
     def _stepped(self, step_us: int) -> None:
@@ -272,7 +263,7 @@ class Track:
         if pts is None or utc_us is None:
             return
         if report.ssrc == self.ssrc:
-            self._report.heard(report, self._arrival.mono_us)
+            self._report.heard(report, self._clock.monotonic_us())
         else:
             latest = self._unwrapper.near(self.timestamp & 0xFFFFFFFF)
             if latest is None or abs(pts - latest) > 60 * self.plan.clock_hz:
