@@ -14,7 +14,7 @@ from recorderd.config.schema import Config, HardwareConfig, StorageConfig
 @dataclass(frozen=True, slots=True)
 class ReloadPlan:
     """Hardware as (new) values, `removed_hardware` as old ones; `restart_needed` are key paths that wait for a
-    restart, e.g. 'http.listen'."""
+    restart, e.g. 'http.listen'. An open storage is never opened anew: its changed keys wait too."""
 
     added_hardware: tuple[HardwareConfig, ...] = ()
     removed_hardware: tuple[HardwareConfig, ...] = ()
@@ -31,8 +31,6 @@ class ReloadPlan:
 
 # Read at each use, so that a new value holds at once.
 _LIVE_SERVER_KEYS = frozenset({"name", "time_zone", "event_retention_us"})
-# A storage's limits may change while it runs; where and how it writes may not.
-_LIVE_STORAGE_KEYS = frozenset({"retention_us", "max_size_bytes"})
 
 
 def diff(old: Config, new: Config) -> ReloadPlan:
@@ -50,7 +48,7 @@ def diff(old: Config, new: Config) -> ReloadPlan:
         ),
         added_storages=tuple(storage for name, storage in new_storages.items() if name not in old_storages),
         removed_storages=tuple(storage for name, storage in old_storages.items() if name not in new_storages),
-        changed_storages=tuple(after for before, after in kept if _limits_changed(before, after)),
+        changed_storages=tuple(after for before, after in kept if before != after),
         restart_needed=_restart_needed(old, new, kept),
     )
 
@@ -59,17 +57,8 @@ def in_force(old: Config, new: Config) -> Config:
     """`new` with the old value of every key that only a restart can change."""
     server = replace(old.server, **{key: getattr(new.server, key) for key in _LIVE_SERVER_KEYS})
     before = {storage.name: storage for storage in old.storages}
-    storages = tuple(
-        replace(before[storage.name], **{key: getattr(storage, key) for key in _LIVE_STORAGE_KEYS})
-        if storage.name in before
-        else storage
-        for storage in new.storages
-    )
+    storages = tuple(before.get(storage.name, storage) for storage in new.storages)
     return Config(server, old.http, storages, new.hardware)
-
-
-def _limits_changed(before: StorageConfig, after: StorageConfig) -> bool:
-    return any(getattr(before, key) != getattr(after, key) for key in _LIVE_STORAGE_KEYS)
 
 
 def _restart_needed(old: Config, new: Config, kept: list[tuple[StorageConfig, StorageConfig]]) -> tuple[str, ...]:
@@ -87,6 +76,6 @@ def _restart_needed(old: Config, new: Config, kept: list[tuple[StorageConfig, St
         waiting += [
             f"storage {after.name}.{field.name.removesuffix('_us').removesuffix('_bytes')}"
             for field in fields(after)
-            if field.name not in _LIVE_STORAGE_KEYS and getattr(before, field.name) != getattr(after, field.name)
+            if getattr(before, field.name) != getattr(after, field.name)
         ]
     return tuple(waiting)

@@ -213,8 +213,6 @@ class Daemon:
     async def _apply(self, plan: ReloadPlan, config: Config) -> None:
         for storage in plan.added_storages:
             self.storages.add(storage)
-        for storage in plan.changed_storages:
-            self.storages.change(storage)
         await self.engine.apply(plan, config)
         for storage in plan.removed_storages:
             self.engine_stores.pop(storage.name, None)

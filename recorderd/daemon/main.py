@@ -44,11 +44,10 @@ def run(path: Path) -> int:
     logs.setup(found.config.server.log_level)
     with asyncio.Runner(loop_factory=_loop_factory(found.config)) as runner:
         code = runner.run(_serve(path, found.config, registry))
-        if code != HELD:
-            # A thread may hang in a disk call that never returns: nothing may wait for it any more.
-            sys.stderr.flush()
-            os._exit(code)
-        return code
+        # A thread may hang in a disk call that never returns; all is written or named, so nothing waits for it.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 async def _serve(path: Path, config: Config, registry: Registry) -> int:

@@ -78,15 +78,6 @@ class Storages:
         store = self.stores.pop(name, None)
         return [] if store is None else await store.close()
 
-    def change(self, storage: StorageConfig) -> None:
-        """New limits for an open storage; one that is not open yet is opened with them."""
-        store = self.stores.get(storage.name)
-        if store is not None:
-            store.limits(storage.max_size_bytes, storage.retention_us)
-        else:
-            self._keepers.pop(storage.name).cancel()
-            self.add(storage)
-
     async def close(self, timeout_s: float) -> list[str]:
         """Close all at the same time; names what is not known to be durable."""
         for keeper in self._keepers.values():
@@ -116,7 +107,8 @@ class Storages:
             else:
                 self.stores[storage.name] = store
                 self._looked[storage.name].set()
-                if attempt or self._told.pop(storage.name, None):
+                self._told.pop(storage.name, "")
+                if attempt:
                     await self._parts.opened(storage.name)
                 return
             self._looked[storage.name].set()
@@ -131,7 +123,7 @@ class Storages:
             quota_bytes=storage.max_size_bytes,
             retention_us=storage.retention_us,
             memory_bytes=storage.memory_bytes,
-            create=known is None,
+            create=known is None and await asyncio.to_thread(storage.path.is_dir),
             run=self._run,
             expected_volume=known.volume if known else storage.id,
             known_epoch=known.epoch if known else None,

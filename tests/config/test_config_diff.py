@@ -56,15 +56,16 @@ def test_hardware_comes_goes_and_changes(load_text: Loader) -> None:
     assert not plan.restart_needed
 
 
-def test_limits_of_a_storage_change_at_once_its_path_waits(load_text: Loader) -> None:
+def test_an_open_storage_keeps_its_keys_until_a_restart(load_text: Loader) -> None:
     old = config(load_text, BASE)
-    plan = diff(old, config(load_text, BASE.replace("1GB", "2GB")))
-    assert [storage.max_size_bytes for storage in plan.changed_storages] == [2 * 10**9]
-    assert not plan.restart_needed
     moved = config(load_text, BASE.replace("/srv/a", "/srv/b").replace("1GB", "2GB"))
-    assert diff(old, moved).restart_needed == ("storage main.path",)
-    kept = in_force(old, moved).storages[0]
-    assert (str(kept.path), kept.max_size_bytes) == ("/srv/a", 2 * 10**9)
+    plan = diff(old, moved)
+    assert [storage.name for storage in plan.changed_storages] == ["main"]
+    assert plan.restart_needed == ("storage main.path", "storage main.max_size")
+    assert in_force(old, moved).storages == old.storages
+    more = config(load_text, BASE + '[[storage]]\nname = "two"\npath = "/srv/two"\nmax_size = "1GB"\n')
+    assert [storage.name for storage in diff(old, more).added_storages] == ["two"]
+    assert [storage.name for storage in diff(more, old).removed_storages] == ["two"]
 
 
 def test_what_waits_for_a_restart_is_named_and_stays_as_it_was(load_text: Loader) -> None:
