@@ -33,9 +33,7 @@ def h264_payloads(nal: bytes, max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES
         return [nal]
     indicator, kind = nal[0] & 0xE0 | _FU_A, nal[0] & 0x1F
     parts = _cut(memoryview(nal)[1:], max_payload_bytes - 2)
-    return [
-        bytes((indicator, _fu_flags(index, len(parts)) | kind)) + part for index, part in enumerate(parts)
-    ]
+    return [bytes((indicator, _fu_flags(index, len(parts)) | kind)) + part for index, part in enumerate(parts)]
 
 
 def h265_payloads(nal: bytes, max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES) -> list[bytes]:
@@ -45,9 +43,7 @@ def h265_payloads(nal: bytes, max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES
     kind = nal[0] >> 1 & 0x3F
     header = bytes((nal[0] & 0x81 | _FU_H265 << 1, nal[1]))
     parts = _cut(memoryview(nal)[2:], max_payload_bytes - 3)
-    return [
-        header + bytes((_fu_flags(index, len(parts)) | kind,)) + part for index, part in enumerate(parts)
-    ]
+    return [header + bytes((_fu_flags(index, len(parts)) | kind,)) + part for index, part in enumerate(parts)]
 
 
 def aac_payloads(frame: bytes, max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES) -> list[bytes]:
@@ -81,16 +77,19 @@ class RtpTrack:
 
 def interleaved_packet(track: RtpTrack, payload: bytes, seq: int, timestamp: int, marker: bool) -> bytes:
     """`$`, channel, length, RTP header, payload. `seq` and `timestamp` are reduced to 16 and 32 bits."""
-    return _INTERLEAVED_RTP.pack(
-        0x24,
-        track.channel,
-        RTP_HEADER_BYTES + len(payload),
-        0x80,
-        track.payload_type | (0x80 if marker else 0),
-        seq & 0xFFFF,
-        track.ssrc,
-        timestamp & 0xFFFFFFFF,
-    ) + payload
+    return (
+        _INTERLEAVED_RTP.pack(
+            0x24,
+            track.channel,
+            RTP_HEADER_BYTES + len(payload),
+            0x80,
+            track.payload_type | (0x80 if marker else 0),
+            seq & 0xFFFF,
+            timestamp & 0xFFFFFFFF,
+            track.ssrc,
+        )
+        + payload
+    )
 
 
 def interleaved_packets(
