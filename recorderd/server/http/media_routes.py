@@ -98,12 +98,13 @@ async def media_mp4(call: Call) -> web.StreamResponse:
     movie = shelf.plan(key) if ranged else None
     if movie is None:
         movie = await _plan(store, view, role, span)
-        if ranged and movie.span.end_us < span.end_us:
+        if movie.span == span:  # else the same URL means another file a second later: nothing to remember
+            given = shelf.etag(key)
+            if ranged and given not in (None, movie.etag) and "If-Range" not in call.request.headers:
+                raise HttpRefusal("footage-reclaimed", "this range is another file now than when it was first asked for")
+            shelf.put(key, movie)
+        elif ranged:
             raise _elsewhere(call, movie.span)
-        given = shelf.etag(key)
-        if ranged and given is not None and given != movie.etag and "If-Range" not in call.request.headers:
-            raise HttpRefusal("footage-reclaimed", "this range is another file now than when it was first asked for")
-        shelf.put(key, movie)
     return await _send(call, store, movie, key)
 
 

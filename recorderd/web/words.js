@@ -1,0 +1,82 @@
+// Words for people. The API speaks in stable codes; this page's texts live here and nowhere else.
+// Called by every other module; knows no element and no socket.
+
+export const STATES = {
+  "recorded": "recorded",
+  "damaged": "recorded, damaged",
+  "camera-offline": "camera offline",
+  "network-loss": "lost on the network",
+  "not-scheduled": "not to be recorded",
+  "overload-shed": "dropped under overload",
+  "storage-error": "storage failed",
+  "clock-step": "clock was set",
+  "server-down": "server was down",
+  "groomed": "thinned out",
+  "deleted": "deleted",
+  "on-remote": "at a remote site",
+  "requested": "requested",
+  "retrieved": "retrieved",
+  "unexplained": "unexplained",
+};
+
+export const SHOWN_IN_LEGEND = [
+  "recorded", "damaged", "camera-offline", "network-loss", "clock-step", "storage-error", "server-down",
+];
+
+const REASONS = {
+  "refused": "connection refused",
+  "timeout": "no answer",
+  "stall": "media stopped",
+  "closed": "connection closed",
+  "protocol": "broken protocol",
+  "auth-failed": "password refused",
+  "unsupported": "not supported",
+  "connecting": "connecting",
+  "stop": "stopped",
+  "crash": "crashed",
+};
+
+const EVENTS = {
+  "camera-online": "Camera online",
+  "camera-offline": "Camera offline",
+  "auth-failed": "Password refused",
+  "config-changed": "Picture format changed",
+  "clock-step": "Clock was set",
+  "clock-drift": "Camera clock drifts",
+  "not-recording": "NOT RECORDING",
+  "recording-resumed": "Recording again",
+  "network-loss": "Packets lost",
+  "overload-shed": "Footage dropped under overload",
+  "storage-error": "Storage failed",
+  "storage-recovered": "Storage works again",
+  "server-started": "Server started",
+  "server-stopped": "Server stopped",
+  "config-reloaded": "Configuration reloaded",
+  "config-rejected": "Configuration refused",
+  "driver-bug": "Bug in a driver",
+};
+
+export function stateText(state, reason) {
+  const word = STATES[state] ?? state;
+  return reason ? `${word} (${REASONS[reason] ?? reason})` : word;
+}
+
+export function eventText(code) {
+  return EVENTS[code] ?? code;
+}
+
+export function paramsText(params) {
+  return Object.entries(params)
+    .map(([name, value]) => `${name} ${typeof value === "object" ? JSON.stringify(value) : value}`)
+    .join(", ");
+}
+
+export function clockText(ms) {
+  return new Date(ms).toLocaleTimeString([], { hour12: false });
+}
+
+export function durationText(ms) {
+  if (ms < 10_000) return `${(ms / 1000).toFixed(1)} s`;
+  if (ms < 120_000) return `${Math.round(ms / 1000)} s`;
+  return `${Math.round(ms / 60_000)} min`;
+}
