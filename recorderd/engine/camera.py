@@ -13,24 +13,24 @@ from mediadb.types import Names, TrackKind
 from recorderd.config.schema import CameraConfig, HardwareConfig
 from recorderd.core.clock import Clock
 from recorderd.driverapi.base import StreamRequest
+from recorderd.engine.coverage import CHANGED, REMOVED, STOPPED
 from recorderd.engine.live import LiveHub
 from recorderd.engine.ports import EventLog
 from recorderd.engine.storage import StorageWatch
 from recorderd.engine.stream import StreamParts, StreamRecorder, track_id
 from recorderd.engine.views import CameraView, RecordingView
 
+ENDS = {"server-stopping": STOPPED, "camera-removed": REMOVED, "camera-changed": CHANGED}
+
 
 @dataclass(frozen=True, slots=True)
 class CameraParts:
-    """`known_audio` are the audio tracks that this camera's storage already holds."""
-
     id: uuid.UUID
     hardware: uuid.UUID
     clock: Clock
     events: EventLog
     live: LiveHub
     storage: StorageWatch
-    known_audio: frozenset[uuid.UUID]
 
 
 class Camera:
@@ -46,9 +46,15 @@ class Camera:
         self._record()
         for stream in self.streams:
             parts.storage.join(stream)
-            if track_id(self.id, stream.request.role, TrackKind.AUDIO) in parts.known_audio and config.audio:
-                stream.add_audio()
             parts.live.offer(self.id, stream.request.role, stream)
+        self.remember()
+
+    def remember(self) -> None:
+        """Audio tracks of earlier runs go on being explained, even when the camera is silent now."""
+        for stream in self.streams:
+            known = track_id(self.id, stream.request.role, TrackKind.AUDIO) in self.storage.known_audio
+            if known and self.config.audio:
+                stream.add_audio()
 
     def apply(self, hardware: HardwareConfig, config: CameraConfig) -> None:
         """Take another configuration that needs no new connection: names, record, prebuffer."""
@@ -60,9 +66,9 @@ class Camera:
         self._record()
 
     def stop(self, reason: str) -> None:
-        """State the end of every track and send the viewers away."""
+        """State the end of every track and send the viewers away; `reason` is a key of `ENDS`."""
         for stream in self.streams:
-            stream.stop(reason)
+            stream.stop(ENDS[reason], reason)
             self._parts.live.withdraw(self.id, stream.request.role, reason)
             self.storage.leave(stream)
 

@@ -14,6 +14,8 @@ from recorderd.engine.ports import TrackWriter
 RECORDED = Cause(State.RECORDED)
 NEVER = Cause(State.NOT_SCHEDULED, "record-never")
 STOPPED = Cause(State.SERVER_DOWN, "stop")
+REMOVED = Cause(State.NOT_SCHEDULED, "not-configured")
+CHANGED = Cause(State.CAMERA_OFFLINE, "reconfigured")
 CONNECTING = "connecting"
 
 

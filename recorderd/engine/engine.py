@@ -74,7 +74,6 @@ class Engine:
         self._devices_tree = self._tree.child("hardware", together=True)
         self._devices: dict[uuid.UUID, _Device] = {}
         self._storages: dict[str, StorageWatch] = {}
-        self._known_audio: dict[str, frozenset[uuid.UUID]] = {}
         self._shared = Shared(
             clock=deps.clock,
             registry=deps.registry,
@@ -174,9 +173,16 @@ class Engine:
                 continue
             watch.opened(store)
             opened.append(storage.name)
-            specs = await store.known_tracks()
-            self._known_audio[storage.name] = frozenset(s.track for s in specs if s.kind is TrackKind.AUDIO)
+            self._tree.start(f"known tracks {storage.name}", self._remember(watch, store))
         return opened
+
+    async def _remember(self, watch: StorageWatch, store: MediaStore) -> None:
+        """Look up earlier tracks beside recording: a large storage takes its time to be read."""
+        specs = await store.known_tracks()
+        watch.known_audio = frozenset(spec.track for spec in specs if spec.kind is TrackKind.AUDIO)
+        for camera in self._cameras():
+            if camera.storage is watch:
+                camera.remember()
 
     async def _add(self, config: HardwareConfig) -> None:
         """Build a hardware with its cameras and start it."""
@@ -198,7 +204,6 @@ class Engine:
             events=deps.events,
             live=self.live,
             storage=storage,
-            known_audio=self._known_audio.get(camera.storage, frozenset()),
         )
         return Camera(parts, config, camera)
 

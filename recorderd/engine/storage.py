@@ -16,6 +16,7 @@ from recorderd.engine.ports import EventLog, MediaStore, TrackCommit
 from recorderd.engine.stream import StreamRecorder
 from recorderd.engine.views import StorageView
 
+_SAID_ELSEWHERE = frozenset({"recorder-clock-step"})  # the engine notices the step itself, for all storages
 MISSING = Cause(State.STORAGE_ERROR, "storage-missing")
 
 
@@ -34,6 +35,7 @@ class StorageWatch:
         self.path = path
         self.store: MediaStore = MissingStore()
         self.cause: Cause | None = MISSING
+        self.known_audio: frozenset[uuid.UUID] = frozenset()  # audio tracks of earlier runs
         self._clock = clock
         self._events = events
         self._streams: list[StreamRecorder] = []
@@ -69,22 +71,23 @@ class StorageWatch:
 
     def shed(self, track: uuid.UUID, start_us: int, end_us: int, samples: int, bytes: int) -> None:
         self._shed += samples
+        what = {"samples": samples, "bytes": bytes, "start_us": start_us, "end_us": end_us}
+        code = "overload-shed" if self.cause is None else "storage-error"
         for stream in self._streams:
             for recorder in stream.tracks:
                 if recorder.spec.track == track:
-                    recorder.shed(start_us, end_us, samples, bytes)
-                    params = {"samples": samples, "bytes": bytes, "start_us": start_us, "end_us": end_us}
-                    self._events.emit(
-                        "overload-shed",
-                        camera=recorder.spec.camera,
-                        hardware=recorder.spec.hardware,
-                        params={"storage": self.name, "stream": recorder.spec.stream, **params},
-                    )
+                    recorder.shed(samples)
+                    spec = recorder.spec
+                    params = {"storage": self.name, "stream": spec.stream, "track": spec.kind.name.lower(), **what}
+                    self._events.emit(code, camera=spec.camera, hardware=spec.hardware, params=params)
 
     def trouble(self, code: str, params: dict[str, object]) -> None:
-        self._events.emit(code, params={"storage": self.name, **params})
+        cause = Cause(State.STORAGE_ERROR, str(params.get("reason", code)), params)
+        again = code == "storage-error" and self.cause is not None and self.cause.reason == cause.reason
+        if not again and code not in _SAID_ELSEWHERE:
+            self._events.emit(code, params={"storage": self.name, **params})
         if code == "storage-error":
-            self._turn(Cause(State.STORAGE_ERROR, str(params.get("reason", code)), params))
+            self._turn(cause)
         elif code == "storage-recovered":
             self._turn(None)
 

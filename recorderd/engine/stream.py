@@ -174,9 +174,10 @@ class StreamRecorder:
         for track in self.tracks:
             track.storage(cause)
 
-    def stop(self, reason: str) -> None:
+    def stop(self, cause: Cause, reason: str) -> None:
+        """`cause` goes into the ledger, `reason` to the viewers."""
         for track in self.tracks:
-            track.stop()
+            track.stop(cause)
         self.channel.close(reason)
 
     def tick(self, now_mono_us: int) -> None:

@@ -14,7 +14,7 @@ import structlog
 from mediadb.types import Cause, Names, Sample, State, TrackConfig, TrackKind, TrackSpec
 from recorderd.core.clock import Clock
 from recorderd.engine.alarm import LossReport, RecordingAlarm, silence_limit_us
-from recorderd.engine.coverage import CONNECTING, NEVER, RECORDED, STOPPED, TrackCoverage, offline
+from recorderd.engine.coverage import CONNECTING, NEVER, RECORDED, TrackCoverage, offline
 from recorderd.engine.ports import Emit, MediaStore, TrackCommit
 from recorderd.engine.sample_entry import UnusableConfig, track_config
 from recorderd.media.access_unit import AccessUnit, CodecConfig, UnitType
@@ -119,10 +119,10 @@ class TrackRecorder:
         """The stream was opened: media may come from now on."""
         self._unit_mono_us = self._clock.monotonic_us()
 
-    def stop(self) -> None:
-        """The server goes down in order: what follows is explained."""
+    def stop(self, cause: Cause) -> None:
+        """Nothing more comes from this recorder: `cause` explains what follows."""
         self._live = self._recording = False
-        self._coverage.holds(self._clock.utc_us(), STOPPED)
+        self._coverage.holds(self._clock.utc_us(), cause)
 
     # -- what the driver says --------------------------------------------------------------------------------
 
@@ -143,7 +143,7 @@ class TrackRecorder:
             return
         lost = unit.lost_packets
         last = self._last
-        ticks = unit.dts - last.dts if last is not None else 0
+        ticks = unit.dts - last.dts if last is not None else self._interval_ticks
         if lost or unit.damaged or unit.discontinuity or ticks > self._hole_ticks or self._pending_packets:
             lost = self._irregular(unit, ticks)
         else:
@@ -172,16 +172,12 @@ class TrackRecorder:
         """Samples became durable: this is what "recording" means."""
         if commit.samples:
             self.counters.committed_samples += commit.samples
-            self.last_committed_us = commit.last_recv_us
+            self.last_committed_us = commit.last_recv_us or self.last_committed_us
             self.alarm.progress(self._clock.monotonic_us(), self._where())
 
-    def shed(self, start_us: int, end_us: int, samples: int, bytes: int) -> None:
-        """The store had to drop whole GOPs: for want of memory, or because nothing can be written."""
+    def shed(self, samples: int) -> None:
+        """The store had to drop whole GOPs; it states the gap and its cause itself."""
         self.counters.shed_samples += samples
-        params: dict[str, object] = {"samples": samples, "bytes": bytes}
-        broken = self._storage_cause
-        state = broken.state if broken is not None else State.OVERLOAD_SHED
-        self._coverage.hole(start_us, end_us, Cause(state, broken.reason if broken else "memory", params))
 
     def storage(self, cause: Cause | None) -> None:
         """The store's trouble begins (nothing becomes durable) or ends. Appending goes on: what the store can
