@@ -21,12 +21,12 @@ from mediadb.fs import Fs, RealFs
 from mediadb.index import StorageIndex
 from mediadb.index_part import ENTRY_KINDS, Part
 from mediadb.ledger_facts import FUTURE_US
-from mediadb.reader_chunks import ChunkData, ChunkReader, ChunkRef
+from mediadb.reader_chunks import ChunkData, ChunkReader, ChunkRef, ChunkTable
 from mediadb.segment_files import list_storages
 from mediadb.segment_index import LiveSource
 from mediadb.types import Interval, Names, TrackSpec
 
-__all__ = ["ChunkData", "ChunkRef", "Reader", "Span", "TrackInfo"]
+__all__ = ["ChunkData", "ChunkRef", "ChunkTable", "Reader", "Span", "TrackInfo"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +244,10 @@ class Reader:
     def read(self, ref: ChunkRef) -> ChunkData:
         """A chunk with its samples. ChunkGone, ChunkCorrupt or ChunkNotDurable when it cannot be given."""
         return self._chunks.read(ref)
+
+    def table(self, ref: ChunkRef) -> ChunkTable:
+        """Header and frame table of a chunk without its samples: sizes and times for a plan. Raises as `read`."""
+        return self._chunks.table(ref)
 
     def read_range(self, ref: ChunkRef, offset: int, length: int) -> bytes:
         """Sample bytes [offset, offset + length) of a chunk, salt excluded; the chunk is checked as a whole first.

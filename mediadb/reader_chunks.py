@@ -8,6 +8,7 @@ with its place. Used by `mediadb.reader` only.
 from __future__ import annotations
 
 import uuid
+import zlib
 from dataclasses import dataclass
 from typing import Final
 
@@ -77,6 +78,17 @@ class ChunkRef:
 
 
 @dataclass(frozen=True, slots=True)
+class ChunkTable:
+    """Header and frame table of a chunk, checked; its samples were not read."""
+
+    ref: ChunkRef
+    header: ChunkHeader
+    spec: TrackSpec
+    config: TrackConfig
+    table: FrameTable
+
+
+@dataclass(frozen=True, slots=True)
 class ChunkData:
     """A checked chunk. `data` are its sample bytes one after the other, `table` their sizes and times."""
 
@@ -133,16 +145,28 @@ class ChunkReader:
 
     def read(self, ref: ChunkRef) -> ChunkData:
         checked = self._check(ref)
+        spec, config, table = self._decode(ref, checked.header, checked.table)
+        return ChunkData(ref, checked.header, spec, config, table, checked.data)
+
+    def table(self, ref: ChunkRef) -> ChunkTable:
+        """Header and frame table alone: one short pread."""
+        header, raw = self._head(ref, CHUNK_HEADER_BYTES + ref.row.table_len)
+        table = raw[CHUNK_HEADER_BYTES:]
+        if zlib.crc32(table) != header.table_crc:
+            raise self._explain(ref, "table does not verify")
+        return ChunkTable(ref, header, *self._decode(ref, header, table))
+
+    def _decode(self, ref: ChunkRef, header: ChunkHeader, raw: bytes) -> tuple[TrackSpec, TrackConfig, FrameTable]:
         if ref.config is None:
-            raise ChunkCorrupt(f"{ref.name} at {ref.row.offset}: chunk without CONFIG", file=ref.name)
+            raise self._corrupt(ref, "chunk without CONFIG")
         try:
             spec, config, _ = self._index.config(ref.name, ref.config)
-            table = decode_table(checked.table, checked.header.frame_count)
+            table = decode_table(raw, header.frame_count)
         except FormatError as error:
             raise self._corrupt(ref, error.message) from error
-        if sum(table.sizes) != len(checked.data):
+        if sum(table.sizes) != header.payload_len - SALT_LEN:
             raise self._corrupt(ref, "frame table and payload differ in length")
-        return ChunkData(ref, checked.header, spec, config, table, checked.data)
+        return spec, config, table
 
     def read_range(self, ref: ChunkRef, offset: int, length: int) -> bytes:
         if not 0 <= offset <= offset + length <= ref.data_len:
@@ -158,19 +182,24 @@ class ChunkReader:
         """Drop what is remembered of a removed segment."""
         self._checked.drop(lambda key: key[0] == name)
 
-    def _check(self, ref: ChunkRef) -> _Checked:
+    def _head(self, ref: ChunkRef, length: int) -> tuple[ChunkHeader, bytes]:
+        """The first `length` bytes of a chunk, with its header checked against what the index says."""
         try:
-            raw = self._index.files.pread(ref.name, ref.row.length, ref.row.offset)
+            raw = self._index.files.pread(ref.name, length, ref.row.offset)
             header = decode_chunk_header(raw)
         except ChunkGone:
             raise
         except MediaDbError as error:
             raise self._explain(ref, error.message) from error
-        same = (header.track, header.run, header.seq, header.chunk_len) == (
-            ref.track.bytes, ref.run, ref.seq, ref.row.length,
+        same = (header.track, header.run, header.seq, header.chunk_len, header.table_len) == (
+            ref.track.bytes, ref.run, ref.seq, ref.row.length, ref.row.table_len,
         )  # fmt: skip
         if not same:
             raise self._explain(ref, "another chunk lies where the index points to")
+        return header, raw
+
+    def _check(self, ref: ChunkRef) -> _Checked:
+        header, raw = self._head(ref, ref.row.length)
         view = memoryview(raw)
         table = view[CHUNK_HEADER_BYTES : CHUNK_HEADER_BYTES + header.table_len]
         payload = view[CHUNK_HEADER_BYTES + header.table_len :]

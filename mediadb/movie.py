@@ -1,0 +1,155 @@
+"""Recorded footage of some tracks and a range as one virtual MP4.
+
+Law: reads frame tables only; sample bytes are fetched chunk by chunk when asked for, through the reader, checked. Equal
+footage gives equal bytes. Used by the export and by whoever serves ranges of `media.mp4`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from mediadb.errors import ChunkError
+from mediadb.index_part import ENTRY_KINDS, coding_tolerance_us
+from mediadb.mp4.plan import ChunkSamples, TrackBuilder, TrackPlan, TrackSpec
+from mediadb.mp4.virtual import VirtualMp4, build
+from mediadb.reader import Reader
+from mediadb.reader_chunks import ChunkRef, ChunkTable
+from mediadb.types import TrackConfig, TrackKind
+
+PIECE_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Movie:
+    """A virtual file and the chunks its extents are: extent number n is `refs[n]`."""
+
+    file: VirtualMp4
+    refs: list[ChunkRef]
+    tracks: list[uuid.UUID]
+    skipped: list[str] = field(default_factory=list)  # chunks that could not be read, in words
+
+    @property
+    def etag(self) -> str:
+        return self.file.etag
+
+    @property
+    def total_bytes(self) -> int:
+        return self.file.total_bytes
+
+    def read(self, reader: Reader, start: int, end: int) -> Iterator[bytes]:
+        """Bytes [start, end) in pieces. Raises as `Reader.read_range`: never other bytes than promised."""
+        for at in range(start, end, PIECE_BYTES):
+            for piece in self.file.resolve(at, min(at + PIECE_BYTES, end)):
+                if isinstance(piece, bytes):
+                    yield piece
+                else:
+                    yield reader.read_range(self.refs[piece.extent_id], piece.offset, piece.length_bytes)
+
+
+def build_movie(reader: Reader, tracks: Sequence[uuid.UUID], start_us: int, end_us: int) -> Movie | None:
+    """The movie of [start_us, end_us), video tracks first; None when no sample is shown in it.
+
+    A chunk that cannot be read is left out (a gap, named in `skipped`). Raises ValueError for an empty range.
+    """
+    refs: list[ChunkRef] = []
+    skipped: list[str] = []
+    planned: list[tuple[int, uuid.UUID, TrackPlan]] = []
+    for track in tracks:
+        laid = _Laid(reader, track, refs, skipped).lay(start_us, end_us)
+        if laid is not None:
+            kind, plan = laid
+            planned.append((kind, track, plan))
+    if not planned:
+        return None
+    planned.sort(key=lambda item: item[0])
+    file = build([plan for _, _, plan in planned])
+    return Movie(file, refs, [track for _, track, _ in planned], skipped)
+
+
+class _Laid:
+    """One track on its way into a plan."""
+
+    def __init__(self, reader: Reader, track: uuid.UUID, refs: list[ChunkRef], skipped: list[str]) -> None:
+        self._reader, self._track, self._refs, self._skipped = reader, track, refs, skipped
+        self._entries: dict[bytes, int] = {}
+        self._boxes: list[bytes] = []
+        self._scale = 0
+        self._last: tuple[ChunkRef, int] | None = None  # chunk before and the dts at which it ends
+
+    def lay(self, start_us: int, end_us: int) -> tuple[int, TrackPlan] | None:
+        tables = list(self._tables(start_us, end_us))
+        if not tables:
+            return None
+        first = tables[0][1]
+        kind = first.spec.kind
+        if kind is TrackKind.METADATA:
+            return None
+        for _, table in tables:
+            self._learn(table.config)
+        spec = TrackSpec(
+            "video" if kind is TrackKind.VIDEO else "audio",
+            self._scale,
+            tuple(self._boxes),
+            first.config.frame_ticks * self._scale // (first.config.timebase_hz or 1),
+            self._track.bytes,
+        )
+        builder = TrackBuilder(spec, start_us, end_us)
+        for ref, table in tables:
+            builder.add(self._chunk(ref, table))
+        plan = builder.plan()
+        return (int(kind), plan) if plan is not None else None
+
+    def _tables(self, start_us: int, end_us: int) -> Iterator[tuple[ChunkRef, ChunkTable]]:
+        decodable = False
+        for ref in self._reader.chunks(self._track, start_us, end_us):
+            decodable = decodable or ref.kind in ENTRY_KINDS
+            if not decodable:
+                continue
+            try:
+                table = self._reader.table(ref)
+            except ChunkError as error:
+                self._skipped.append(error.message)
+                decodable = False  # until the next keyframe: what follows refers to what is missing
+                continue
+            if table.config.timebase_hz:
+                yield ref, table
+
+    def _learn(self, config: TrackConfig) -> None:
+        self._scale = self._scale or config.timebase_hz
+        if config.sample_entry not in self._entries:
+            self._entries[config.sample_entry] = len(self._boxes)
+            self._boxes.append(config.sample_entry)
+
+    def _chunk(self, ref: ChunkRef, table: ChunkTable) -> ChunkSamples:
+        header, rows, hz = table.header, table.table, table.config.timebase_hz
+        base, scale = header.base_dts, self._scale
+        dts: Sequence[int] = [base + distance for distance in rows.dts]
+        pts: Sequence[int] = [d + c for d, c in zip(dts, rows.cts, strict=True)]
+        if hz != scale:
+            dts, pts = [d * scale // hz for d in dts], [p * scale // hz for p in pts]
+        new_span = self._breaks(ref, dts[0], coding_tolerance_us(table.config) * scale // 1_000_000)
+        self._last = (ref, dts[0] + ref.row.duration_us * scale // 1_000_000)
+        self._refs.append(ref)
+        shown_after = (pts[0] - dts[0]) * 1_000_000 // scale
+        return ChunkSamples(
+            extent_id=len(self._refs) - 1,
+            extent_offset=0,
+            wall_us=header.recv_us + shown_after,
+            sizes=rows.sizes,
+            dts=dts,
+            pts=pts,
+            key=ref.kind in ENTRY_KINDS,
+            entry=self._entries[table.config.sample_entry],
+            new_span=new_span,
+        )
+
+    def _breaks(self, ref: ChunkRef, dts: int, tolerance: int) -> bool:
+        """Does media time not continue from the chunk before?"""
+        if self._last is None or ref.discontinuity:
+            return True
+        before, end = self._last
+        same = (before.run, before.lane) == (ref.run, ref.lane)
+        return not same or not -tolerance <= dts - end <= tolerance
