@@ -52,7 +52,7 @@ async def interview(port: int) -> Interview:
 def outcomes(folder: Path, asked: Interview) -> list[Outcome]:
     """One outcome per camera of the scene, in its order. `folder` holds farm.jsonl and the storage `video`."""
     connections = [json.loads(line) for line in (folder / "farm.jsonl").read_text().splitlines()]
-    reader = Reader.open_offline(folder / "video", "demo")
+    reader = Reader.open_offline(folder / "video", "demo", lambda: asked.end_us)
     return [
         _outcome(camera, [c for c in connections if c["camera"] == number], reader, asked)
         for number, camera in enumerate(SCENE)

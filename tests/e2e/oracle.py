@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from mediadb.reader import Reader
@@ -9,14 +10,18 @@ from mediadb.types import TrackKind
 from tests.e2e.harness import marker
 
 
+def open_reader(volume: Path, storage: str = "main") -> Reader:
+    return Reader.open_offline(volume, storage, lambda: time.time_ns() // 1000)
+
+
 def storage_tracks(volume: Path, storage: str = "main") -> dict[str, str]:
     """Camera name -> camera id of every camera with footage."""
-    return {info.names.camera: str(info.spec.camera) for info in Reader.open_offline(volume, storage).tracks()}
+    return {info.names.camera: str(info.spec.camera) for info in open_reader(volume, storage).tracks()}
 
 
 def committed_frames(volume: Path, camera: str, storage: str = "main") -> set[tuple[int, int]]:
     """(camera number, frame number) of every main video sample of a camera; fails on a frame given back twice."""
-    reader = Reader.open_offline(volume, storage)
+    reader = open_reader(volume, storage)
     frames: list[tuple[int, int]] = []
     for info in reader.tracks():
         if info.names.camera == camera and info.spec.kind is TrackKind.VIDEO and info.spec.stream == "main":
