@@ -24,7 +24,7 @@ DEFAULT_SOCKETS = (Path("/run/recorderd/api.sock"), Path("/var/lib/recorderd/api
 DEFAULT_URL = "http://127.0.0.1:8080"
 _CONNECT_S = 5.0
 _ANSWER_S = 120.0
-_PAGE = 1_000
+PAGE = 1_000
 
 
 class Unreachable(RecorderdError):
@@ -95,18 +95,16 @@ class Client:
         async with self.open("POST", path) as answer:
             return await answer.json()
 
-    async def items(self, path: str, limit: int | None = None, **query: str | None) -> list[dict[str, Any]]:
-        """A list over its pages, at most `limit` items."""
+    async def items(self, path: str, **query: str | None) -> list[dict[str, Any]]:
+        """A whole list, over all its pages."""
         found: list[dict[str, Any]] = []
         cursor: str | None = None
-        while limit is None or len(found) < limit:
-            size = _PAGE if limit is None else min(_PAGE, limit - len(found))
-            page = await self.get(path, cursor=cursor, limit=str(size), **query)
+        while True:
+            page = await self.get(path, cursor=cursor, **query)
             found += page["items"]
             cursor = page.get("next")
             if cursor is None:
-                break
-        return found
+                return found
 
     @asynccontextmanager
     async def open(self, method: str, path: str, **query: str | None) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -122,7 +120,7 @@ class Client:
                 yield answer
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise Unreachable(
-                f"{self.server} does not answer ({type(error).__name__}: {error}); is recorderd running? "
+                f"{self.server} does not answer ({_reason(error)}); is recorderd running? "
                 "Name it with --server or RECORDERD_SERVER",
                 server=self.server,
             ) from error
@@ -131,6 +129,12 @@ class Client:
 def segment(text: str) -> str:
     """A name or id as one path segment."""
     return quote(text, safe="")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return error.os_error.strerror or str(error.os_error)
+    return str(error) or type(error).__name__
 
 
 def _problem(text: str) -> Mapping[str, Any]:

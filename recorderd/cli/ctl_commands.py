@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from recorderd.cli.arguments import HELD, WRONG
-from recorderd.cli.client import Client, segment
+from recorderd.cli.client import PAGE, Client, segment
 from recorderd.cli.export import Order, export, now_on
 from recorderd.cli.show import cause, print_json, printable, size, table
 from recorderd.core.errors import UsageError
@@ -115,7 +115,12 @@ async def export_footage(client: Client, args: argparse.Namespace) -> int:
 
 
 async def events(client: Client, args: argparse.Namespace) -> int:
-    found = await client.items("events", limit=args.limit, camera=args.camera, code=args.code)
+    """The newest `limit` of those asked for, oldest first."""
+    if args.camera or args.code or args.limit > PAGE:
+        found = await client.items("events", limit=str(PAGE), camera=args.camera, code=args.code)
+    else:
+        found = await client.items("events", limit=str(PAGE), newest=str(args.limit))
+    found = found[-args.limit :]
     if args.json:
         print_json({"items": found})
         return HELD
@@ -128,7 +133,8 @@ async def events(client: Client, args: argparse.Namespace) -> int:
 
 
 async def jobs(client: Client, args: argparse.Namespace) -> int:
-    found = await client.items("jobs", limit=args.limit)
+    page = await client.get("jobs", limit=str(min(args.limit, PAGE)))
+    found = page["items"]
     if args.json:
         print_json({"items": found})
         return HELD
