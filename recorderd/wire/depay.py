@@ -91,6 +91,7 @@ class NalDepacketiser(ABC):
         self._marker_lies = False
         self._just_ended = False
         self._ended_by_gap = True  # nothing came before: the first unit is not suspect
+        self._split = -1  # byte in the unit where the next one may begin
         self._orphaned = False  # fragments without a start were left out of this unit
         for nal in sets:
             if len(nal) > self.header_bytes:
@@ -188,6 +189,7 @@ class NalDepacketiser(ABC):
         self._open_at, self._front = -1, -1
         self._settled = self._kept_bytes = 0
         self._picture = self._damaged = False
+        self._split = -1
         self._type = UnitType.DELTA
 
     def _bad(self) -> None:
@@ -200,8 +202,8 @@ class NalDepacketiser(ABC):
             self._close()  # the end flag was never set
         picture = self._is_picture(kind)
         if self._picture:
-            if not self._marker_works and (opens_picture if picture else self._opens_unit(kind)):
-                self.flush()
+            if not self._marker_works:
+                self._look_for_end(kind, picture, opens_picture)
         elif self._just_ended and picture and not opens_picture and not self.parts and not self._after_gap:
             # The rest of a picture that the marker declared finished: this marker means nothing.
             self._marker_lies, self._marker_works = True, False
@@ -217,6 +219,24 @@ class NalDepacketiser(ABC):
                 entry = self._entry(kind)
                 if entry is not UnitType.DELTA:
                     self._type = entry
+
+    def _look_for_end(self, kind: int, picture: bool, opens_picture: bool) -> None:
+        """No marker helped so far. Only the next picture's first slice proves that this unit is over; what came
+        since the last slice and can belong to the next picture goes with it. (Parameter sets alone prove
+        nothing: GStreamer repeats them between the slices of one picture.)"""
+        if not picture:
+            if self._split < 0 and self._opens_unit(kind):
+                self._split = sum(map(len, self.parts))
+            return
+        split, self._split = self._split, -1
+        if not opens_picture:
+            return
+        data = b"".join(self.parts)
+        keep = len(data) if split < 0 else split
+        self.parts[:] = [data[:keep]]
+        self.flush()
+        if keep < len(data):
+            self.parts.append(data[keep:])
 
     def _whole(self, nal: bytes) -> None:
         """A whole NAL unit."""

@@ -1,0 +1,84 @@
+"""A camera made of GStreamer's RTSP server; runs under the system Python, never imported by tests.
+
+Usage: /usr/bin/python3 gst_server.py '{"mounts": {"/a": {"file": "a.mp4", "video": "h264", "audio": "aac"}},
+"login": ["user", "password"]}'. First line on stdout: {"port": N}. Ends when stdin closes. `login` is optional
+(digest); `video` is h264 or h265, `audio` aac, pcmu or absent; `loop` is not offered: a clip plays once.
+"""
+
+import json
+import sys
+
+import gi
+
+gi.require_version("Gst", "1.0")
+gi.require_version("GstRtsp", "1.0")
+gi.require_version("GstRtspServer", "1.0")
+from gi.repository import GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402
+
+VIDEO = {
+    "h264": "h264parse ! rtph264pay config-interval=-1 name=pay{n} pt=96",
+    "h265": "h265parse ! rtph265pay config-interval=-1 name=pay{n} pt=96",
+}
+AUDIO = {
+    "aac": "aacparse ! rtpmp4gpay name=pay{n} pt=97",
+    "pcmu": "rtppcmupay name=pay{n} pt=0",
+}
+
+
+def launch(mount):
+    parts = ["filesrc location={} ! qtdemux name=demux".format(json.dumps(mount["file"]))]
+    number = 0
+    for pad, table, codec in (("video_0", VIDEO, mount.get("video")), ("audio_0", AUDIO, mount.get("audio"))):
+        if codec:
+            parts.append(f"demux.{pad} ! queue ! {table[codec].format(n=number)}")
+            number += 1
+    return "( {} )".format(" ".join(parts))
+
+
+def require_login(server, user, password):
+    auth = GstRtspServer.RTSPAuth()
+    auth.set_supported_methods(GstRtsp.RTSPAuthMethod.DIGEST)
+    token = GstRtspServer.RTSPToken()
+    token.set_string("media.factory.role", "viewer")
+    auth.add_digest(user, password, token)
+    server.set_auth(auth)
+    permissions = GstRtspServer.RTSPPermissions()
+    for name in ("media.factory.access", "media.factory.construct"):
+        permissions.add_permission_for_role("viewer", name, True)
+    return permissions
+
+
+def stop_when_orphaned(loop):
+    def readable(channel, condition):
+        if not sys.stdin.buffer.read1(4096):
+            loop.quit()
+            return False
+        return True
+
+    GLib.io_add_watch(sys.stdin.fileno(), GLib.PRIORITY_DEFAULT, GLib.IO_IN | GLib.IO_HUP, readable)
+
+
+def main():
+    Gst.init(None)
+    wanted = json.loads(sys.argv[1])
+    server = GstRtspServer.RTSPServer()
+    server.set_address("127.0.0.1")
+    server.set_service("0")
+    permissions = require_login(server, *wanted["login"]) if wanted.get("login") else None
+    mounts = server.get_mount_points()
+    for path, mount in wanted["mounts"].items():
+        factory = GstRtspServer.RTSPMediaFactory()
+        factory.set_launch(launch(mount))
+        factory.set_protocols(GstRtsp.RTSPLowerTrans.TCP)
+        if permissions is not None:
+            factory.set_permissions(permissions)
+        mounts.add_factory(path, factory)
+    server.attach(None)
+    loop = GLib.MainLoop()
+    stop_when_orphaned(loop)
+    print(json.dumps({"port": server.get_bound_port()}), flush=True)
+    loop.run()
+
+
+if __name__ == "__main__":
+    main()
