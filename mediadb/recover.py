@@ -161,6 +161,7 @@ class Recovery:
             epoch.commits.update(range(head.first_commit[1], head.last_commit[1] + 1))
         for old in head.meta.get("supersedes", []):
             epoch.void(uuid.UUID(old["segment"]), (old["epoch"], old["counter"]))
+            epoch.commits.update(range(old["counter"], head.first_commit[1]))
         last = self._last(head.run)
         for track in head.tracks:
             _later(last.ends, track.track, track.end_us, track.next_seq)
@@ -233,6 +234,7 @@ class _Rebuild:
 
     def __init__(self, fs: Fs, fd: int, scan: SegmentScan, epoch: _Epoch, expected: dict[uuid.UUID, int]) -> None:
         self._fs, self._fd, self._scan, self._epoch, self._expected = fs, fd, scan, epoch, expected
+        self._broken: set[uuid.UUID] = set()  # tracks whose torn tail has ended
         self.kept = self.torn = 0
 
     def index(self) -> tuple[SegmentIndex, int]:
@@ -279,9 +281,14 @@ class _Rebuild:
     def _stands(self, block: ScannedBlock, entry: Entry, track: uuid.UUID) -> bool:
         """Above D: does the chunk verify and continue its track without a hole?"""
         header = entry.header
-        if header.kind != Kind.CONFIG and header.seq != self._expected.get(track, header.seq):
-            return False
-        return chunk_verifies(self._fs, self._fd, block, entry)
+        if header.kind == Kind.CONFIG:
+            return chunk_verifies(self._fs, self._fd, block, entry)
+        unknown = header.seq if self._scan.header.number else 0  # the first segment of a run begins with 0
+        continues = track not in self._broken and header.seq == self._expected.get(track, unknown)
+        if continues and chunk_verifies(self._fs, self._fd, block, entry):
+            return True
+        self._broken.add(track)
+        return False
 
     def _track(self, index: SegmentIndex, block: ScannedBlock, entry: Entry, known: TrackIndex | None) -> TrackIndex:
         spec, names = self._identity(block, entry)
@@ -310,8 +317,9 @@ def _learn_blocks(epoch: _Epoch, scan: SegmentScan) -> None:
         epoch.vouch(block.header.durable)
         epoch.commits.add(block.header.commit[1])
         old = block.header.supersedes
-        if old is not None:
+        if old is not None:  # the numbers in between were failed attempts at the same commits
             epoch.void(old.segment, old.first)
+            epoch.commits.update(range(old.first[1], block.header.commit[1]))
 
 
 def _note_ends(ends: dict[uuid.UUID, tuple[int, int]], body: Record) -> None:

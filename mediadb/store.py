@@ -269,7 +269,7 @@ class LogWriter:
             try:
                 self._write_once(now)
             except (OSError, StorageMissing) as error:
-                self._give_up_segment(error, now)
+                self._give_up_segment(error, now, tell=not (self.failed or last_try))
                 if last_try:
                     self.failed = True
                     self._next_probe_us = now.mono_us + self._options.probe_us
@@ -316,7 +316,7 @@ class LogWriter:
         segment.append(Batch(commit.chunks, commit.tracks), stamp)
         return number
 
-    def _give_up_segment(self, error: Exception, now: Now) -> None:
+    def _give_up_segment(self, error: Exception, now: Now, *, tell: bool) -> None:
         """A failed write or sync is final for the file: its unsynced commits will be superseded elsewhere."""
         number = getattr(error, "errno", None)
         params: dict[str, object] = {"errno": number, "text": str(error), "path": str(self._log.folder)}
@@ -333,7 +333,7 @@ class LogWriter:
             else:
                 self._drop_live(segment.live)
                 segment.discard()
-        if not self.failed:
+        if tell:
             self._trouble("storage-error", params, now)
 
     # -- segments -------------------------------------------------------------------------------------------------

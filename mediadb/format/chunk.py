@@ -15,11 +15,11 @@ from typing import Final, NamedTuple
 from mediadb.errors import FormatError
 from mediadb.format.constants import MAGIC_CHUNK, MAX_CHUNK_BYTES, NO_SEQ, NO_TIME, SALT_LEN
 
-CHUNK_STRUCT: Final = struct.Struct("<4sHBBHBBBBH16sQQQIIqqqqiiIqIIIIIIII32s32s32s8xI")
+CHUNK_STRUCT: Final = struct.Struct("<4sHBBHBBBBH16sQQQIIqqqqiiIIqIIIIIII4x32s32s32s4xI")
 CHUNK_FIELDS: Final = (
     "magic", "header_len", "kind", "codec", "flags", "origin", "key_type", "recv_quality", "cam_quality", "source",
     "track", "run", "seq", "gop", "epoch", "frame_count", "recv_us", "cam_us", "base_pts", "base_dts", "min_pts",
-    "max_pts", "timebase_hz", "duration_us", "clock_run", "lost_packets", "damaged_count", "table_len",
+    "max_pts", "timebase_hz", "clock_run", "duration_us", "lost_packets", "damaged_count", "table_len",
     "payload_len", "key_id", "table_crc", "payload_crc", "config_hash", "frames_hash", "body_hash", "crc",
 )  # fmt: skip
 CHUNK_HEADER_BYTES: Final = CHUNK_STRUCT.size
@@ -83,7 +83,7 @@ def encode_chunk_header(header: ChunkHeader) -> bytes:
     raw = CHUNK_STRUCT.pack(
         MAGIC_CHUNK, CHUNK_HEADER_BYTES, h.kind, h.codec, h.flags, h.origin, h.key_type, h.recv_quality,
         h.cam_quality, h.source, h.track, h.run, h.seq, h.gop, h.epoch, h.frame_count, h.recv_us, h.cam_us,
-        h.base_pts, h.base_dts, h.min_pts, h.max_pts, h.timebase_hz, h.duration_us, h.clock_run, h.lost_packets,
+        h.base_pts, h.base_dts, h.min_pts, h.max_pts, h.timebase_hz, h.clock_run, h.duration_us, h.lost_packets,
         h.damaged_count, h.table_len, h.payload_len, h.key_id, h.table_crc, h.payload_crc, h.config_hash,
         h.frames_hash, h.body_hash, 0,
     )  # fmt: skip
@@ -104,7 +104,7 @@ def decode_chunk_header(raw: bytes | memoryview, offset: int = 0) -> ChunkHeader
         kind=f[2], codec=f[3], flags=f[4], origin=f[5], key_type=f[6], recv_quality=f[7], cam_quality=f[8],
         source=f[9], track=f[10], run=f[11], seq=f[12], gop=f[13], epoch=f[14], frame_count=f[15], recv_us=f[16],
         cam_us=f[17], base_pts=f[18], base_dts=f[19], min_pts=f[20], max_pts=f[21], timebase_hz=f[22],
-        duration_us=f[23], clock_run=f[24], lost_packets=f[25], damaged_count=f[26], table_len=f[27],
+        clock_run=f[23], duration_us=f[24], lost_packets=f[25], damaged_count=f[26], table_len=f[27],
         payload_len=f[28], key_id=f[29], table_crc=f[30], payload_crc=f[31], config_hash=f[32], frames_hash=f[33],
         body_hash=f[34],
     )  # fmt: skip
