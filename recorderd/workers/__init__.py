@@ -1,0 +1,1 @@
+"""Child processes for code that may crash, block or leak. Run as commands, never imported by the daemon."""
