@@ -103,8 +103,9 @@ async def run_child(spec: ChildSpec) -> AsyncIterator[Child]:
     )
     child = Child(spec, process)
     async with Supervisor(f"child {spec.name}") as tree:
-        tree.start("stderr", child._drain_stderr())
+        stderr = tree.start("stderr", child._drain_stderr())
         try:
             yield child
         finally:
             await asyncio.shield(tree.start("end", child.end()))
+            await asyncio.wait([stderr], timeout=spec.grace_s)  # its last words

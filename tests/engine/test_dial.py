@@ -1,0 +1,79 @@
+"""Connections go to the configured host and nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+
+from recorderd.driverapi.errors import DeviceUnavailable, DeviceUnsupported
+from recorderd.engine.dial import PinnedDialer, resolve
+from recorderd.engine.host import COALESCE_US, Pacing
+
+pytestmark = pytest.mark.fast
+
+
+async def to_loopback(host: str, port: int) -> list[str]:
+    return ["127.0.0.1"]
+
+
+async def test_reaches_the_configured_host_by_name_and_by_its_address() -> None:
+    server = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    dial = PinnedDialer("rtsp://Camera.Example:554/x", to_loopback)
+    for host in ("camera.example", "CAMERA.example", "127.0.0.1"):
+        transport, _ = await dial(host, port, asyncio.Protocol)
+        assert transport.get_extra_info("peername") == ("127.0.0.1", port)
+        transport.close()
+    server.close()
+    await server.wait_closed()
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.2", "169.254.169.254", "", "camera.example.evil"])
+async def test_refuses_every_other_host_without_connecting(host: str) -> None:
+    dial = PinnedDialer("rtsp://camera.example/x", to_loopback)
+    with pytest.raises(DeviceUnsupported) as caught:
+        await dial(host, 80, asyncio.Protocol)
+    assert caught.value.reason == "foreign-host"
+
+
+async def test_refused_is_typed() -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        dial = PinnedDialer("rtsp://camera/", to_loopback)
+        with pytest.raises(DeviceUnavailable) as caught:
+            await dial("camera", bound.getsockname()[1], asyncio.Protocol)
+    assert caught.value.reason == "refused"
+    assert "camera" in str(caught.value)
+
+
+async def test_unknown_name_is_typed() -> None:
+    async def fails(host: str, port: int) -> list[str]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    with pytest.raises(DeviceUnavailable) as caught:
+        await PinnedDialer("rtsp://camera/", fails)("camera", 554, asyncio.Protocol)
+    assert caught.value.reason == "dns"
+
+
+@pytest.mark.looptime
+async def test_a_resolver_that_hangs_is_typed() -> None:
+    async def hangs(host: str, port: int) -> list[str]:
+        await asyncio.sleep(1_000)
+        return []
+
+    with pytest.raises(DeviceUnavailable) as caught:
+        await PinnedDialer("rtsp://camera/", hangs)("camera", 554, asyncio.Protocol)
+    assert caught.value.reason == "dns"
+
+
+async def test_resolver_gives_addresses() -> None:
+    assert await resolve("127.0.0.1", 80) == ["127.0.0.1"]
+
+
+def test_reads_are_gathered_under_load_with_hysteresis() -> None:
+    loads = iter((0.1, 0.45, 0.55, 0.45, 0.36, 0.3, 0.45))
+    pacing = Pacing(lambda: next(loads))
+    seen = [pacing.coalesce_us() for _ in range(7)]
+    assert seen == [0, 0, COALESCE_US, COALESCE_US, COALESCE_US, 0, 0]
