@@ -4,6 +4,7 @@
 import { clockText, durationText, paramsText, stateText } from "/web/words.js";
 
 const LISTED = 3;
+const QUIET = new Set(["recorded", "not-scheduled"]); // in the bar, but nothing to tell
 
 export class CoverageBar {
   constructor(bar, causes, scale) {
@@ -40,14 +41,14 @@ export class CoverageBar {
     });
     this.bar.replaceChildren(...parts);
     this.scale.replaceChildren(label(clockText(startMs)), label(clockText(endMs)));
-    const told = this.intervals.filter((one) => look(one) !== "recorded").slice(-LISTED).reverse();
+    const told = this.intervals.filter((one) => !QUIET.has(look(one))).slice(-LISTED).reverse();
     this.causes.replaceChildren(...told.map((one) => {
       const item = document.createElement("li");
       item.className = `text-${look(one)}`;
       item.textContent = sentence(one);
       return item;
     }));
-    this.bar.setAttribute("aria-label", told.length ? told.map(sentence).join("; ") : "all recorded");
+    this.bar.setAttribute("aria-label", told.length ? told.map(sentence).join("; ") : "nothing missing");
   }
 }
 

@@ -118,7 +118,7 @@ function showEvent(message) {
   what.textContent = eventText(event.code);
   const where = names.get(event.camera);
   const details = element("span", "details");
-  details.textContent = [where ? ` ${where}` : "", paramsText(event.params)].filter(Boolean).join(" · ");
+  details.textContent = ` ${[where, paramsText(event.params)].filter(Boolean).join(" · ")}`;
   item.append(time, what, details);
   const list = document.getElementById("events");
   list.prepend(item);
@@ -139,7 +139,7 @@ async function begin() {
     await connection.feed("coverage", { window_s: WINDOW_S, every_s: 2 }, (message) => {
       if (message.type === "coverage") showCoverage(message);
     });
-    await connection.feed("events", { after: lastEvent }, (message) => {
+    await connection.feed("events", lastEvent ? { after: lastEvent } : { newest: 50 }, (message) => {
       if (message.type === "event") showEvent(message);
     });
   } catch (error) {

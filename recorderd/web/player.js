@@ -16,7 +16,10 @@ export class Player {
     this.source = null;
     this.buffer = null;
     this.mime = "";
+    this.init = null;
     this.lastMs = 0;
+    this.needKey = false;
+    video.addEventListener("error", () => this.restart());
     video.muted = true;
     video.playsInline = true;
     document.addEventListener("visibilitychange", () => this.follow());
@@ -46,9 +49,26 @@ export class Player {
     });
   }
 
+  // After media the browser could not take: the same initialisation again, then the next key.
+  restart() {
+    if (!this.init || !this.source) return;
+    const init = this.init;
+    this.announce(this.mime);
+    this.init = init;
+    this.queue = [init];
+    this.needKey = true;
+  }
+
   push(fragment) {
     if (!this.source) return;
-    if (fragment.kind !== MEDIA.INIT) this.lastMs = performance.now();
+    if (fragment.kind === MEDIA.INIT) {
+      this.init = fragment.data;
+      this.needKey = false;
+    } else {
+      this.lastMs = performance.now();
+      if (this.needKey && !(fragment.flags & FLAG.KEY)) return;
+      this.needKey = false;
+    }
     if (this.queue.length > QUEUE_LIMIT && fragment.flags & FLAG.KEY) {
       this.queue = []; // a hidden or stuck page: begin again at this key
     }
@@ -70,7 +90,7 @@ export class Player {
       else this.follow();
     } catch (error) {
       this.onNote(`picture failed: ${error.message}`);
-      this.announce(this.mime);
+      this.restart();
     }
   }
 
@@ -100,7 +120,10 @@ export class Player {
 
   // Called once a second: is what is shown still live?
   check() {
-    if (!this.source) return;
+    if (!this.source) {
+      if (!this.mime) this.onNote("no picture yet");
+      return;
+    }
     const quietMs = performance.now() - this.lastMs;
     if (!this.lastMs) this.onNote("waiting for the first picture");
     else if (quietMs > FROZEN_MS) this.onNote(`frozen for ${Math.round(quietMs / 1000)} s`);

@@ -6,6 +6,7 @@ root.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Awaitable, Callable, Sequence
 
 from aiohttp import web
@@ -54,6 +55,8 @@ def build_app(deps: ServerDeps, routes: Sequence[Route] = ROUTES) -> web.Applica
     """The application over these dependencies. Raises RouteTableError when a route declares no right."""
     app = web.Application(middlewares=[guard], client_max_size=MAX_BODY_BYTES)
     app[SHELF] = MovieShelf()
+    app[ws_routes.SOCKETS] = weakref.WeakSet()
+    app.on_shutdown.append(ws_routes.close_sockets)
     app.on_response_prepare.append(add_headers)
     for route in check_table(routes):
         endpoint = _endpoint(route, deps)

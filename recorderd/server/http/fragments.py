@@ -16,7 +16,9 @@ from mediadb.mp4.plan import to_ticks
 from mediadb.types import TrackConfig
 from recorderd.engine.sample_entry import track_config
 from recorderd.media.access_unit import AccessUnit, CodecConfig, MediaKind
+from recorderd.media.marker import is_vcl
 
+JUMP_S = 2  # media time and time of arrival part by more: media time broke off
 WAIT_FOR_AUDIO_UNITS = 50  # pictures held back at most until a first audio frame tells how sound is coded
 
 
@@ -43,25 +45,28 @@ class Fragment:
 class _Timeline:
     """Movie time of one track in its own ticks."""
 
-    __slots__ = ("_last_dts", "_next", "_shift", "duration", "timescale")
+    __slots__ = ("_last", "_next", "_shift", "duration", "timescale")
 
     def __init__(self, timescale: int) -> None:
         self.timescale = timescale
         self.duration = 0  # of the sample placed last
-        self._last_dts: int | None = None
+        self._last: tuple[int, int] | None = None  # dts and movie time of arrival of the unit before
         self._shift = 0
         self._next = 0
 
     def place(self, unit: AccessUnit, since_first_us: int) -> int:
         """Decode time of the unit in the movie; negative for one that lies before the movie."""
-        last = self._last_dts
+        arrived = to_ticks(since_first_us, self.timescale)
         observed = 0
-        if last is None or unit.discontinuity or unit.dts < last:
-            arrived = to_ticks(since_first_us, self.timescale)
-            self._shift = (arrived if last is None else max(arrived, self._next)) - unit.dts
+        if self._last is None:
+            self._shift = arrived - unit.dts
         else:
-            observed = unit.dts - last
-        self._last_dts = unit.dts
+            observed, waited = unit.dts - self._last[0], arrived - self._last[1]
+            # a flagged break may have been on a unit that was skipped: a jump against the time of arrival is one too
+            if unit.discontinuity or observed < 0 or abs(observed - waited) > JUMP_S * self.timescale:
+                observed = 0
+                self._shift = max(arrived, self._next) - unit.dts
+        self._last = unit.dts, arrived
         self.duration = unit.config.frame_ticks or observed or self.timescale // 25
         at = unit.dts + self._shift
         self._next = at + self.duration
@@ -71,7 +76,8 @@ class _Timeline:
         """The track goes on in other ticks, as after a change of codec."""
         if timescale != self.timescale:
             self._next = self._next * timescale // self.timescale + 1
-            self._last_dts, self.timescale = 1 << 62, timescale
+            self._last = (1 << 62, 0)
+            self.timescale = timescale
 
 
 class Fragmenter:
@@ -97,6 +103,8 @@ class Fragmenter:
         Raises UnusableConfig when a configuration cannot be written into a movie."""
         if kind is MediaKind.METADATA or (kind is MediaKind.AUDIO and not self._audio):
             return []
+        if unit.damaged and kind is MediaKind.VIDEO and not _has_picture(unit):
+            return []  # a lost picture: players give up on a sample without one
         if not self._started:
             return self._hold(kind, unit)
         if kind not in self._configs:
@@ -154,6 +162,16 @@ class Fragmenter:
 
 
 _TRACK_IDS = {MediaKind.VIDEO: 1, MediaKind.AUDIO: 2}
+
+
+def _has_picture(unit: AccessUnit) -> bool:
+    """Whether any picture data arrived. O(NAL units); asked for damaged units only."""
+    data, at = unit.data, 0
+    while at + 4 < len(data):
+        if is_vcl(data[at + 4], unit.config.codec):
+            return True
+        at += 4 + int.from_bytes(data[at : at + 4], "big")
+    return False
 
 
 def _same_coding(one: CodecConfig, other: CodecConfig) -> bool:

@@ -47,6 +47,11 @@ async def page_file(call: Call) -> web.StreamResponse:
     return _answer(call, call.request.match_info["file"])
 
 
+async def page_icon(call: Call) -> web.StreamResponse:
+    """Browsers ask for it; there is none."""
+    return web.Response(status=204)
+
+
 def _answer(call: Call, name: str) -> web.StreamResponse:
     file = _shipped().get(name)
     if file is None:
@@ -62,4 +67,6 @@ ROUTES = (
           answer=Answer("text/html"), tag="page"),
     Route(method="GET", path="/web/{file}", operation="pageFile", handler=page_file, right=Right.PUBLIC,
           doc=page_file.__doc__ or "", answer=Answer("text/plain"), tag="page", problems=("not-found",)),
+    Route(method="GET", path="/favicon.ico", operation="pageIcon", handler=page_icon, right=Right.PUBLIC,
+          doc=page_icon.__doc__ or "", answer=Answer("image/x-icon", status=204), tag="page"),
 )  # fmt: skip

@@ -162,26 +162,34 @@ def _mark(view: CameraView) -> tuple[object, ...]:
 
 
 class CoverageFeed:
-    """Coverage of the last `window_s` seconds: the whole window first, then from the last change on."""
+    """Coverage of the last `window_s` seconds: the whole window first, then from the last change on. `names` None:
+    every camera the caller may see, also those added later."""
 
-    def __init__(self, deps: ServerDeps, views: list[CameraView], window_s: int, every_s: int) -> None:
+    def __init__(self, deps: ServerDeps, principal: Principal, names: list[str] | None, timing: tuple[int, int]) -> None:
         self._deps = deps
-        self._views = views
-        self._window_us = window_s * 1_000_000
-        self._every_s = every_s
+        self._principal = principal
+        self._names = names
+        self._window_us, self._every_s = timing[0] * 1_000_000, timing[1]
         self._from_us: dict[uuid.UUID, int] = {}
 
     async def run(self, session: Session, number: int) -> str:
-        by_storage: dict[str, list[CameraView]] = defaultdict(list)
-        for view in self._views:
-            by_storage[view.storage].append(view)
         while True:
+            by_storage: dict[str, list[CameraView]] = defaultdict(list)
+            for view in self._views():
+                by_storage[view.storage].append(view)
             for members in by_storage.values():
                 await self._tick(session, number, members)
             await asyncio.sleep(self._every_s)
 
     def close(self) -> None:
         self._from_us.clear()
+
+    def _views(self) -> list[CameraView]:
+        """Raises NotFoundError when a camera that was named is gone."""
+        if self._names is not None:
+            return [self._deps.engine.camera(name) for name in self._names]
+        seen = self._principal.cameras
+        return [view for view in self._deps.engine.cameras() if seen is None or view.id in seen]
 
     async def _tick(self, session: Session, number: int, members: list[CameraView]) -> None:
         store = store_of(self._deps, members[0])

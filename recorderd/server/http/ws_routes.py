@@ -5,7 +5,10 @@ Law: opens and closes; the conversation is `ws_session`'s.
 
 from __future__ import annotations
 
-from aiohttp import web
+import asyncio
+import weakref
+
+from aiohttp import WSCloseCode, web
 
 from recorderd.core.rights import Right
 from recorderd.server.http.routing import API, Answer, Call, Route
@@ -14,6 +17,8 @@ from recorderd.server.http.ws_session import COMMANDS, Session, check_commands
 
 PING_S = 20.0  # a client that does not answer in half of that is gone
 CLOSE_S = 2.0
+
+SOCKETS: web.AppKey[weakref.WeakSet[web.WebSocketResponse]] = web.AppKey("sockets", weakref.WeakSet)
 
 check_commands(COMMANDS)
 
@@ -26,12 +31,21 @@ async def websocket(call: Call) -> web.StreamResponse:
         compress=False, heartbeat=PING_S, timeout=CLOSE_S, max_msg_size=MAX_COMMAND_BYTES, autoping=True
     )
     await socket.prepare(call.request)
+    call.request.app[SOCKETS].add(socket)
     tree = call.deps.supervisor.child("websocket", together=True)
     try:
         await Session(call.deps, call.principal, socket, tree).run()
     finally:
         await tree.stop()
     return socket
+
+
+async def close_sockets(app: web.Application) -> None:
+    """Shutdown signal of the application: tell every page that the server goes away."""
+    closes = [
+        socket.close(code=WSCloseCode.GOING_AWAY, message=b"server stopping", drain=False) for socket in app[SOCKETS]
+    ]
+    await asyncio.gather(*closes, return_exceptions=True)  # one that fails has gone already
 
 
 ROUTES = (

@@ -167,7 +167,9 @@ async def _live(session: Session, command: Command) -> dict[str, Any]:
 
 
 async def _events(session: Session, command: Command) -> dict[str, Any]:
-    after = count_param(command.params, "after", session.deps.events.last_id, 0, 2**53)
+    last = session.deps.events.last_id
+    newest = count_param(command.params, "newest", 0, 0, 1_000)
+    after = count_param(command.params, "after", max(0, last - newest), 0, 2**53)
     return {"feed": session.add(EventFeed(session.deps, session.principal, after)), "after": after}
 
 
@@ -177,14 +179,11 @@ async def _state(session: Session, command: Command) -> dict[str, Any]:
 
 async def _coverage(session: Session, command: Command) -> dict[str, Any]:
     names = names_param(command.params, "cameras", MAX_COVERAGE_CAMERAS)
-    views = [session.camera(name) for name in names]
-    if not names:
-        views = [view for view in session.deps.engine.cameras() if _sees(session.principal, view)]
-    if len(views) > MAX_COVERAGE_CAMERAS:
-        raise UsageError(f"name at most {MAX_COVERAGE_CAMERAS} cameras", highest=MAX_COVERAGE_CAMERAS)
+    identities = [str(session.camera(name).id) for name in names]
     window_s = count_param(command.params, "window_s", 300, 10, 86_400)
     every_s = count_param(command.params, "every_s", 2, 1, 60)
-    return {"feed": session.add(CoverageFeed(session.deps, views, window_s, every_s))}
+    feed = CoverageFeed(session.deps, session.principal, identities or None, (window_s, every_s))
+    return {"feed": session.add(feed)}
 
 
 async def _stop(session: Session, command: Command) -> dict[str, Any]:
@@ -192,14 +191,10 @@ async def _stop(session: Session, command: Command) -> dict[str, Any]:
     return {}
 
 
-def _sees(principal: Principal, view: CameraView) -> bool:
-    return principal.cameras is None or view.id in principal.cameras
-
-
 COMMANDS: dict[str, CommandSpec] = {
     "hello": CommandSpec(Right.PUBLIC, _hello, "who the server is, its time and limits"),
     "live": CommandSpec(Right.VIEW_LIVE, _live, "one-frame fMP4 fragments of a camera's stream from its newest key"),
-    "events": CommandSpec(Right.READ_STATUS, _events, "events after an id, then each new one"),
+    "events": CommandSpec(Right.READ_STATUS, _events, "events after an id (or the newest few), then each new one"),
     "state": CommandSpec(Right.READ_STATUS, _state, "all cameras now, then each one that changes"),
     "coverage": CommandSpec(Right.VIEW_RECORDED, _coverage, "coverage of a sliding window, renewed as it grows"),
     "stop": CommandSpec(Right.PUBLIC, _stop, "end one of this socket's own feeds"),
