@@ -14,13 +14,10 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mediadb.fs import COMMIT_STEPS, FAILPOINTS
 from tests.e2e.harness import Farm, Server, run_mediadb, running, wait_until
 from tests.e2e.oracle import committed_frames
 
-FAILPOINTS = (
-    "collect", "build", "seal_chunks", "append", "directory", "sync", "publish",
-    "create", "last_commit", "footer", "sync_seal", "trim", "rename", "sync_dir", "ledger",
-)  # fmt: skip
 MAX_LOST_FRAMES = 30  # 1.2 s at 25 fps
 CAMERAS = 3
 
@@ -52,7 +49,9 @@ class Crashes:
 
     def kill_at(self, failpoint: str) -> None:
         """Start with a failpoint armed; steps of the seal are reached by asking for a stop."""
-        self.server.start({"MEDIADB_FAILPOINT": f"{failpoint}:{self.random.randint(1, 2)}"}, wait=False)
+        # Steps of a commit come every second; the others once, when the last run's segment is sealed or at a stop.
+        nth = self.random.randint(1, 3) if failpoint in COMMIT_STEPS else 1
+        self.server.start({"MEDIADB_FAILPOINT": f"{failpoint}:{nth}"}, wait=False)
         assert self.server.process is not None
         deadline = time.monotonic() + 6
         while self.server.process.poll() is None and time.monotonic() < deadline:
