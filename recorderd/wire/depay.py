@@ -84,8 +84,9 @@ class NalDepacketiser(ABC):
         self._picture = False
         self._type = UnitType.DELTA
         self._damaged = False
+        self._suspect = False  # packets were lost right in front of this unit
         self._after_gap = True  # fragments without a start are the rest of something lost
-        self._complete_fronts: set[int] = set()
+        self._complete_fronts: set[tuple[int, UnitType]] = set()
         self._front = -1
         self._marker_works = False
         self._marker_lies = False
@@ -147,8 +148,12 @@ class NalDepacketiser(ABC):
         if self._config_stale:
             self.config = self._make_config(self._ordered_sets())
             self._config_stale = False
-        if not self._damaged and len(self._complete_fronts) < 16:
-            self._complete_fronts.add(self._front)
+        # Behind a gap a unit is whole if units of its type were seen to begin with the same kind.
+        front = (self._front, self._type)
+        if self._suspect:
+            self._damaged = self._damaged or front not in self._complete_fronts
+        elif not self._damaged and len(self._complete_fronts) < 16:
+            self._complete_fronts.add(front)
         data = b"".join(self.parts)
         kind, damaged = self._type, self._damaged
         self._reset()
@@ -188,7 +193,7 @@ class NalDepacketiser(ABC):
         self.fragment_key = None
         self._open_at, self._front = -1, -1
         self._settled = self._kept_bytes = 0
-        self._picture = self._damaged = False
+        self._picture = self._damaged = self._suspect = False
         self._split = -1
         self._type = UnitType.DELTA
 
@@ -211,7 +216,8 @@ class NalDepacketiser(ABC):
         if not self.parts:
             self._front = kind
             if self._after_gap and not self._ended_by_gap:
-                self._damaged = kind not in self._complete_fronts or (picture and not opens_picture)
+                self._suspect = True
+                self._damaged = picture and not opens_picture
         self._after_gap = self._ended_by_gap = False
         if picture:
             self._picture = True
