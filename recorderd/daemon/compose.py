@@ -83,7 +83,6 @@ class Daemon:
         self._tree.restarting("purge", lambda: self._purge(events, jobs), _again_after_a_second)
         self._tree.restarting("pulse", self._beat, _again_after_a_second)
         self._tree.start("watchdog", feed_watchdog(self.watchdog, self._tree_moves, self.status))
-        gc.collect()
         gc.freeze()  # what lives as long as the process is never looked at again
         sd_notify.ready(self.status())
 
@@ -167,7 +166,9 @@ class Daemon:
                 load=self.watchdog.load,
             )
         )
-        parts = StorageParts(self.clock, state.identities, state.server, self.engine.listener, self._storage_came)
+        parts = StorageParts(
+            self.clock, state.identities, state.server, self.engine.listener, events, self._storage_came
+        )
         self.storages = Storages(parts, self._tree)
         self.reloader = Reloader(self._path, config, self._load, self._apply, events)
         await self.storages.start(config.storages)

@@ -7,6 +7,7 @@ durable, 1 something was lost or could not start, 2 the configuration cannot be 
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -42,6 +43,7 @@ def run(path: Path) -> int:
             _log.error("config-error", file=error.file or str(path), path=error.path, message=error.message)
         return CONFIGURATION
     logs.setup(found.config.server.log_level)
+    gc.collect()  # once and before the loop runs, where nobody waits for it
     with asyncio.Runner(loop_factory=_loop_factory(found.config)) as runner:
         code = runner.run(_serve(path, found.config, registry))
         # A thread may hang in a disk call that never returns; all is written or named, so nothing waits for it.

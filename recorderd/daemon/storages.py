@@ -17,11 +17,13 @@ from dataclasses import dataclass
 import structlog
 
 from mediadb.aio import AsyncStore
-from mediadb.commits import StoreListener, StoreOptions
+from mediadb.commits import StoreOptions
 from mediadb.errors import MediaDbError
 from recorderd.aio.supervisor import Supervisor
 from recorderd.config.schema import StorageConfig
 from recorderd.core.clock import Clock
+from recorderd.engine.storage import StorageWatch
+from recorderd.state.events import EventLog
 from recorderd.state.identities import Identities, KnownVolume
 
 RETRY_S = 10.0
@@ -37,7 +39,8 @@ class StorageParts:
     clock: Clock
     identities: Identities
     server: uuid.UUID
-    listener: Callable[[str, str], StoreListener]
+    listener: Callable[[str, str], StorageWatch]
+    events: EventLog
     opened: Callable[[str], Awaitable[None]]
 
 
@@ -144,5 +147,8 @@ class Storages:
             return
         self._told[storage.name] = code
         _log.error("storage-not-opened", storage=storage.name, path=str(storage.path), code=code, error=str(error))
-        listener = self._parts.listener(storage.name, str(storage.path))
-        listener.trouble("storage-error", {"reason": code, "message": str(error), "path": str(storage.path)})
+        watch = self._parts.listener(storage.name, str(storage.path))
+        params: dict[str, object] = {"reason": code, "message": str(error), "path": str(storage.path)}
+        if watch.cause is not None and watch.cause.reason == code:  # the state it begins in: the engine says nothing
+            self._parts.events.emit("storage-error", params={"storage": storage.name, **params})
+        watch.trouble("storage-error", params)
