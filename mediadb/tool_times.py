@@ -11,7 +11,7 @@ from typing import Final
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 UNITS_US: Final = {"ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
-_RELATIVE: Final = re.compile(r"([+-])(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_RELATIVE: Final = re.compile(r"(?:now)?([+-])(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _RFC3339: Final = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
@@ -19,6 +19,11 @@ _RFC3339: Final = re.compile(
 
 class TimeTextError(ValueError):
     """The text is no time; the message says what would be."""
+
+
+def shield(argument: str) -> str:
+    """`-10m` as `now-10m`: an argument parser takes a leading dash for an option."""
+    return f"now{argument}" if argument.startswith("-") and _RELATIVE.fullmatch(argument) else argument
 
 
 def parse_time(text: str, now_us: int) -> int:
