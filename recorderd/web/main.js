@@ -41,7 +41,8 @@ class Card {
     this.name.textContent = camera.name;
     this.video.setAttribute("aria-label", `live picture of ${camera.name}`);
     const alarm = camera.recording.not_recording;
-    this.state.textContent = alarm ? "NOT RECORDING" : stateText(camera.state, camera.reason);
+    const state = stateText(camera.state, camera.reason);
+    this.state.textContent = alarm ? `NOT RECORDING: ${state}` : state;
     this.state.className = `state text-${alarm ? "alarm" : camera.state}`;
   }
 

@@ -64,18 +64,18 @@ async def frame_jpg(call: Call) -> web.StreamResponse:
     if group is None:
         raise HttpRefusal("no-footage", f"{view.name} has no picture at or before {show_time(time_us)}")
     picture = await call.deps.decoder.ask(*_request(group, call))
-    if picture.head.get("error"):
-        raise HttpRefusal("decode-failed", f"the picture cannot be decoded: {picture.head['error']}")
-    headers = {
-        "X-Frame-Time": show_time(group.samples[-1].recv_us) or "",
-        "Cache-Control": "private, max-age=60" if call.request.match_info["time"] != "now" else "no-store",
-    }
+    if not picture.head.get("ok"):
+        error = picture.head.get("error") or {}
+        raise HttpRefusal("decode-failed", f"the picture cannot be decoded: {error.get('message')}",
+                          reason=error.get("code"))  # fmt: skip
+    shown = group.samples[min(picture.head.get("index", len(group.samples) - 1), len(group.samples) - 1)]
+    headers = {"X-Frame-Time": show_time(shown.recv_us) or "", "Cache-Control": "no-store"}
     return web.Response(body=picture.payload, content_type="image/jpeg", headers=headers)
 
 
 def _request(group: Group, call: Call) -> tuple[dict[str, object], bytes]:
+    """What `recorderd.workers.decode` is asked: the last sample of the group as a picture."""
     head: dict[str, object] = {
-        "op": "jpeg",
         "codec": group.config.codec,
         "entry": group.config.sample_entry,
         "sizes": [len(sample.data) for sample in group.samples],
