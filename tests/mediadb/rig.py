@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import oracle
+
 from mediadb.commits import CommitInfo, StoreOptions
 from mediadb.fs import Fs
 from mediadb.locks import LogHandle, OpenRequest, open_log
@@ -157,9 +158,7 @@ def numbers(fs: Fs, track: uuid.UUID, root: Path = ROOT) -> list[int]:
     return out
 
 
-def _chunks(
-    path: Path, raw: bytes, track: uuid.UUID, void: dict[bytes, tuple[int, int]]
-) -> list[oracle.Chunk]:
+def _chunks(path: Path, raw: bytes, track: uuid.UUID, void: dict[bytes, tuple[int, int]]) -> list[oracle.Chunk]:
     if path.suffix == ".rseg":
         rows = oracle.footer_chunks(raw).get(track.bytes, [])
         chunks = [oracle.parse_chunk(raw[at : at + length], at) for _, at, length in rows]

@@ -83,7 +83,9 @@ def test_cut_at_every_step(name: str, nth: int) -> None:
     st.sampled_from(FAILPOINTS),
     st.integers(1, 12),
     st.integers(0, 1 << 30),
-    st.lists(st.tuples(st.sampled_from(["pwritev", "fdatasync", "create", "fsync_dir"]), st.integers(1, 60)), max_size=4),
+    st.lists(
+        st.tuples(st.sampled_from(["pwritev", "fdatasync", "create", "fsync_dir"]), st.integers(1, 60)), max_size=4
+    ),
 )
 def test_cut_with_failing_calls_before(name: str, nth: int, seed: int, faults: list[tuple[str, int]]) -> None:
     fs = FaultFs()
