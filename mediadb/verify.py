@@ -166,6 +166,7 @@ class _LedgerSays:
     """Sequence ranges of sealed segments, and which of them were removed."""
 
     sealed: dict[str, tuple[int, dict[uuid.UUID, tuple[int, int]]]] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)  # file name of each sealed segment
     removed: set[str] = field(default_factory=set)
 
 
@@ -217,6 +218,7 @@ def _say(says: _LedgerSays, page: Page) -> None:
         body = record.body
         if record.kind == LedgerKind.SEGMENT_SEAL:
             ranges = {uuid.UUID(t["track"]): (int(t["first_seq"]), int(t["next_seq"])) for t in body.get("tracks", [])}
+            says.names[str(body.get("segment"))] = str(body.get("name"))
             says.sealed[str(body.get("segment"))] = (int(str(body.get("run")), 16), ranges)
         elif record.kind == LedgerKind.REMOVED:
             says.removed.add(str(body.get("segment")))
@@ -226,6 +228,7 @@ def _across(results: list[SegmentResult], ledger: _LedgerSays, verdict: Verdict)
     """The sequence of a track goes on from segment to segment of a run; what was removed is known to the ledger."""
     ranges: dict[tuple[int, uuid.UUID], list[tuple[int, int, str]]] = {}
     there = set()
+    files = {result.path.name for result in results}
     for result in results:
         if result.header is None:
             continue
@@ -238,10 +241,9 @@ def _across(results: list[SegmentResult], ledger: _LedgerSays, verdict: Verdict)
         if segment in ledger.removed:
             for track, (low, high) in tracks.items():
                 ranges.setdefault((run, track), []).append((low, high, ""))
-        else:
-            verdict.findings.append(
-                Finding(segment, 0, "a segment that was sealed is not there and was not removed by a rule")
-            )
+        elif Path(ledger.names[segment]).name not in files:  # else it is there, and found damaged
+            what = f"segment {segment} was sealed, is not there, and was not removed by a rule"
+            verdict.findings.append(Finding(ledger.names[segment], 0, what))
     for (run, track), parts in ranges.items():
         expected = 0
         for low, high, path in sorted(parts):

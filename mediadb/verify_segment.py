@@ -16,7 +16,7 @@ from mediadb.errors import FormatError
 from mediadb.format.block import BLOCK_HEADER_BYTES, ENTRY_BYTES, Commit, Entry
 from mediadb.format.chunk import CHUNK_HEADER_BYTES, check_body_hash, check_chunk
 from mediadb.format.constants import NO_COMMIT, SALT_LEN
-from mediadb.format.footer import FLAG_RECOVERED, TRAILER_BYTES, FooterHead, Trailer, decode_index
+from mediadb.format.footer import FLAG_RECOVERED, TRAILER_BYTES, FooterHead, Trailer, decode_index, decode_trailer
 from mediadb.format.frame_table import decode_table, frames_hash
 from mediadb.format.records import config_hash, decode_config, decode_gap, decode_mark, load_record
 from mediadb.format.segment_header import SEGMENT_HEADER_BYTES, SEGMENT_PAGE_BYTES, SegmentHeader
@@ -96,7 +96,7 @@ class _Check:
             self._head, self._trailer = read_footer(self._fs, self._fd)
         except FormatError as error:
             if sealed:
-                self._result.add(max(0, self._scan.size - TRAILER_BYTES), error.message)
+                self._result.add(self._footer_place(), error.message)
             else:
                 self._result.notes.append(f"{self._result.path}: not sealed")
         if self._head is not None and self._trailer is not None:
@@ -116,7 +116,7 @@ class _Check:
         self._zero_in(raw, start, what)
 
     def _zero_in(self, raw: bytes | memoryview, offset: int, what: str) -> None:
-        if any(raw):
+        if bytes(raw).count(0) != len(raw):
             at = next(i for i, byte in enumerate(raw) if byte)
             self._result.add(offset + at, f"{what}: not zero")
 
@@ -151,6 +151,14 @@ class _Check:
         self._zero(trailer.head_offset + trailer.head_len, self._scan.size - TRAILER_BYTES, "padding of the footer")
         for offset, length in head.meta.get("damaged", []):
             result.add(offset, f"{length} bytes were found damaged when the segment was recovered")
+
+    def _footer_place(self) -> int:
+        """Where a footer that does not verify lies: its head when the trailer is sound, else the trailer."""
+        at = max(0, self._scan.size - TRAILER_BYTES)
+        try:
+            return decode_trailer(self._read(at, self._scan.size), self._scan.size).head_offset
+        except FormatError:
+            return at
 
     # -- blocks -------------------------------------------------------------------------------------------------
 
@@ -200,8 +208,11 @@ class _Check:
     def _block(self, block: ScannedBlock, acknowledged: bool) -> None:
         """All bytes of a block: header and directory were checked by the scan, chunks here, the rest is zero."""
         result, header = self._result, block.header
-        raw = memoryview(self._read(block.offset, block.end))
-        if len(raw) < header.block_len:
+        recovered = self._head is not None and bool(self._head.flags & FLAG_RECOVERED)
+        # Recovery puts the footer where the file ended, which may be inside a torn last block.
+        limit = self._head.data_end if self._head is not None and recovered else block.end
+        raw = memoryview(self._read(block.offset, min(block.end, limit)))
+        if len(raw) < min(header.block_len, limit - block.offset):
             self._tail_or_finding(block.offset + len(raw), "the file ends inside a block", acknowledged)
         used = [(0, BLOCK_HEADER_BYTES), (header.dir_offset, header.dir_offset + header.count * ENTRY_BYTES)]
         for number, entry in enumerate(block.entries):
@@ -296,7 +307,8 @@ class _Check:
             if len(set(seqs)) != len(seqs):
                 self._result.add(SEGMENT_PAGE_BYTES, f"track {track} has a sequence number twice")
             missing = seqs[-1] - seqs[0] + 1 - len(set(seqs))
-            if missing > 0 and not self._result.findings:
+            torn = self._head is None and self._result.notes
+            if missing > 0 and not self._result.findings and not torn:
                 self._result.add(SEGMENT_PAGE_BYTES, f"track {track} misses {missing} sequence numbers")
             self._result.sequences[track] = (seqs[0], seqs[-1] + 1)
             if not self._configs.get(raw):
