@@ -77,9 +77,7 @@ class Supervisor:
         task.add_done_callback(self._ended)
         return task
 
-    def restarting(
-        self, name: str, factory: Factory, delays: Callable[[], Iterator[float]]
-    ) -> asyncio.Task[None]:
+    def restarting(self, name: str, factory: Factory, delays: Callable[[], Iterator[float]]) -> asyncio.Task[None]:
         """Keep `factory()` running: after it raises (reported) or returns, wait and start it again. `delays`
         makes an endless iterator of seconds; it is made anew after a life of STEADY_AFTER_S."""
         return self.start(name, self._keep_running(name, factory, delays))
