@@ -41,7 +41,7 @@ def _folder_errors(path: Path) -> Iterator[str]:
 
 
 def _volume_errors(storage: StorageConfig, known: Known, server: uuid.UUID | None) -> Iterator[str]:
-    expected = known.volumes.get(storage.name)
+    expected = storage.id or known.volumes.get(storage.name)
     try:
         found = decode_volume((storage.path / "VOLUME").read_bytes()).volume
     except FileNotFoundError:

@@ -64,6 +64,9 @@ async def _serve(path: Path, config: Config, registry: Registry) -> int:
         except RecorderdError as error:
             _log.error(error.code, message=error.message, **error.params)
             code = WRONG
+        except Exception:  # a bug while starting: what was started is still taken down in order
+            _log.exception("start-failed")
+            code = WRONG
         lost = await daemon.stop()
     for what in lost:
         _log.error("not-durable", what=what)

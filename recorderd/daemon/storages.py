@@ -120,16 +120,17 @@ class Storages:
     async def _open(self, storage: StorageConfig) -> AsyncStore:
         parts = self._parts
         known = (await parts.identities.volumes()).get(storage.name)
+        expected = storage.id or (known.volume if known else None)  # a given id tells that the disk was replaced
         options = StoreOptions(
             commit_us=storage.commit_us,
             segment_us=storage.segment_us,
             quota_bytes=storage.max_size_bytes,
             retention_us=storage.retention_us,
             memory_bytes=storage.memory_bytes,
-            create=known is None and await asyncio.to_thread(storage.path.is_dir),
+            create=expected is None and await asyncio.to_thread(storage.path.is_dir),
             run=self._run,
-            expected_volume=known.volume if known else storage.id,
-            known_epoch=known.epoch if known else None,
+            expected_volume=expected,
+            known_epoch=known.epoch if known and known.volume == expected else None,
         )
         store = await AsyncStore.open(
             storage.path, storage.name, server=parts.server, clock=parts.clock, options=options,

@@ -186,3 +186,12 @@ def test_a_lost_state_database_does_not_lose_who_is_who(daemon: DaemonProcess, d
         (event,) = daemon.get("events?code=state-damaged")["items"]
         assert Path(event["params"]["moved_to"]).exists()
     assert daemon.stop() == 0
+
+
+def test_a_disk_that_went_away_is_named_and_the_exit_code_is_1(daemon: DaemonProcess, tmp_path: Path) -> None:
+    daemon.start()
+    daemon.wait_for(daemon.recording)
+    daemon.storage_path.rename(tmp_path / "away")
+    daemon.wait_for(lambda: daemon.get("storages")["items"][0]["state"] == "error")
+    assert daemon.stop() == 1
+    assert "storage main" in daemon.said("not-durable")[0]["what"]
