@@ -242,6 +242,30 @@ def write_all(fs: Fs, fd: int, buffers: Sequence[bytes | memoryview], offset: in
     return offset
 
 
+def read_file(fs: Fs, path: Path, limit: int) -> bytes:
+    """Up to `limit` bytes of a small file."""
+    fd = fs.open_read(path)
+    try:
+        return fs.pread(fd, limit, 0)
+    finally:
+        fs.close(fd)
+
+
+def replace_file(fs: Fs, path: Path, content: bytes) -> None:
+    """Write a small file so that after a crash it is there whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    if fs.stat(temporary) is not None:
+        fs.unlink(temporary)
+    fd = fs.create(temporary)
+    try:
+        write_all(fs, fd, [content], 0)
+        fs.fdatasync(fd)
+    finally:
+        fs.close(fd)
+    fs.rename(temporary, path)
+    fs.fsync_dir(path.parent)
+
+
 def _fallocate(fd: int, mode: int, offset: int, length: int) -> None:
     """fallocate(2) with a mode; Python's posix_fallocate has none."""
     if _LIBC.fallocate(fd, mode, ctypes.c_int64(offset), ctypes.c_int64(length)) != 0:

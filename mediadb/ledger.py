@@ -16,8 +16,7 @@ from pathlib import Path
 from mediadb.blockfile import BlockFile
 from mediadb.format.ledger_page import LedgerKind, LedgerRecord, encode_page, scan_pages
 from mediadb.format.records import Record
-from mediadb.fs import Fs
-from mediadb.locks import read_file
+from mediadb.fs import Fs, read_file
 
 MAX_FILE_BYTES = 1 << 30
 MAX_PENDING = 100_000

@@ -30,7 +30,8 @@ from mediadb.format.identity import (
     encode_volume,
 )
 from mediadb.format.segment_header import SEGMENT_PAGE_BYTES, decode_segment_header
-from mediadb.fs import Fs, write_all
+from mediadb.fs import Fs, replace_file, write_all
+from mediadb.fs import read_file as read_file
 
 VOLUME_NAME = "VOLUME"
 LOG_NAME = "LOG"
@@ -134,30 +135,6 @@ def create_volume(fs: Fs, root: Path, now_us: int) -> VolumeIdentity:
 def read_log(fs: Fs, folder: Path) -> tuple[LogIdentity | None, int]:
     """The newest slot of a log folder's LOG that verifies, and the slot to write next."""
     return decode_log(read_file(fs, folder / LOG_NAME, LOG_FILE_BYTES))
-
-
-def read_file(fs: Fs, path: Path, limit: int) -> bytes:
-    """Up to `limit` bytes of a small file."""
-    fd = fs.open_read(path)
-    try:
-        return fs.pread(fd, limit, 0)
-    finally:
-        fs.close(fd)
-
-
-def replace_file(fs: Fs, path: Path, content: bytes) -> None:
-    """Write a small file so that after a crash it is there whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    if fs.stat(temporary) is not None:
-        fs.unlink(temporary)
-    fd = fs.create(temporary)
-    try:
-        write_all(fs, fd, [content], 0)
-        fs.fdatasync(fd)
-    finally:
-        fs.close(fd)
-    fs.rename(temporary, path)
-    fs.fsync_dir(path.parent)
 
 
 def _open_volume(fs: Fs, request: OpenRequest) -> VolumeIdentity:
