@@ -7,7 +7,9 @@ matched to its request here; media goes to the receiver without leaving the call
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
+from recorderd.core.errors import RecorderdError
 from recorderd.driverapi.errors import DriverError, StreamLost
 from recorderd.driverkit.ingest import shared_ingest
 from recorderd.wire.errors import ProtocolError
@@ -22,6 +24,7 @@ from recorderd.wire.rtsp_message import (
 )
 
 MAX_BODY_BYTES = 256 * 1024
+Taken = Callable[[RtspResponse], None]
 _HARMLESS = frozenset(("OPTIONS", "GET_PARAMETER", "SET_PARAMETER"))
 
 
@@ -37,7 +40,7 @@ class RtspConnection(asyncio.BufferedProtocol):
         self._view = self._ingest.view
         self._transport: asyncio.Transport | None = None
         self._tail = b""
-        self._answers: dict[int, asyncio.Future[RtspResponse]] = {}
+        self._answers: dict[int, tuple[asyncio.Future[RtspResponse], Taken | None]] = {}
         self._gathered_fd = -1
 
     # Called by the transport.
@@ -75,13 +78,17 @@ class RtspConnection(asyncio.BufferedProtocol):
 
     # Called by the stream.
 
-    async def exchange(self, request: RtspRequest, timeout_s: float) -> RtspResponse:
-        """Send a request and give its answer. Raises TimeoutError, or the error that ended the connection."""
+    async def exchange(self, request: RtspRequest, timeout_s: float, taken: Taken | None = None) -> RtspResponse:
+        """Send a request and give its answer. Raises TimeoutError, or the error that ended the connection.
+
+        `taken(answer)` runs before any byte behind the answer is looked at: media may follow in the same read
+        and needs what the answer says. What it raises is raised here.
+        """
         if self._transport is None or self.closed.is_set():
             raise self.error or StreamLost("the connection is closed", reason="closed")
         answer: asyncio.Future[RtspResponse] = asyncio.get_running_loop().create_future()
         key = request.cseq or 0
-        self._answers[key] = answer
+        self._answers[key] = (answer, taken)
         try:
             self._transport.write(request.encode())
             async with asyncio.timeout(timeout_s):
@@ -143,8 +150,15 @@ class RtspConnection(asyncio.BufferedProtocol):
         key = response.cseq
         if key is None:
             key = next(iter(self._answers), None)  # a camera without CSeq answers in order
-        answer = self._answers.get(key) if key is not None else None
-        if answer is not None and not answer.done():
+        answer, taken = self._answers.get(key if key is not None else -1, (None, None))
+        if answer is None or answer.done():
+            return
+        try:
+            if taken is not None:
+                taken(response)
+        except RecorderdError as error:
+            answer.set_exception(error)
+        else:
             answer.set_result(response)
 
     def _asked(self, request: RtspRequest) -> None:
@@ -166,6 +180,6 @@ class RtspConnection(asyncio.BufferedProtocol):
             return
         self.error = error
         self.closed.set()
-        for answer in self._answers.values():
+        for answer, _ in self._answers.values():
             if not answer.done():
                 answer.set_exception(error)

@@ -19,6 +19,7 @@ from recorderd.driverkit.rtsp_errors import driver_error
 from recorderd.wire.auth import Credentials
 from recorderd.wire.media_plan import encodings, plan_media
 from recorderd.wire.rtsp_client import MAX_REDIRECTS, ClientSession, RedirectedError, State
+from recorderd.wire.rtsp_message import RtspResponse
 from recorderd.wire.rtsp_url import RtspUrl
 from recorderd.wire.track import Track, TrackListener
 
@@ -75,21 +76,29 @@ async def play(open_session: OpenSession, audio: bool, listener: TrackListener, 
     tracks = [Track(one.plan, clock, listener) for one in chosen]
     try:
         while not session.playing:
-            await _step(open_session, REQUEST_S)
-            for track, planned in zip(tracks, session.tracks, strict=True):
-                if planned.done:
-                    connection.receiver.assign(track, *planned.channels)
+            await connection.exchange(
+                session.next_request(), REQUEST_S, lambda response: _take(open_session, tracks, response)
+            )
     except (RecorderdError, OSError) as error:
         await open_session.close()  # a session half set up holds one of the camera's few places
         raise driver_error(error, session.facts.timeout_s) from error
     except BaseException:
         connection.close()
         raise
-    for track, planned in zip(tracks, session.tracks, strict=True):
-        rtptime, start_us = session.rtp_info(planned), session.facts.play.start_utc_us
-        if rtptime is not None and start_us is not None:
-            track.play_range(rtptime, start_us)
     return tracks
+
+
+def _take(open_session: OpenSession, tracks: list[Track], response: RtspResponse) -> None:
+    """An answer to SETUP or PLAY: from here on media may come."""
+    session = open_session.session
+    session.receive(response)
+    for track, planned in zip(tracks, session.tracks, strict=True):
+        if planned.done:
+            open_session.connection.receiver.assign(track, *planned.channels)
+        if session.playing:
+            rtptime, start_us = session.rtp_info(planned), session.facts.play.start_utc_us
+            if rtptime is not None and start_us is not None:
+                track.play_range(rtptime, start_us)
 
 
 async def _advance(open_session: OpenSession, goal: State, credentials: Credentials | None, host: Host) -> OpenSession:
@@ -113,8 +122,8 @@ async def _advance(open_session: OpenSession, goal: State, credentials: Credenti
 
 
 async def _step(open_session: OpenSession, timeout_s: float) -> None:
-    request = open_session.session.next_request()
-    open_session.session.receive(await open_session.connection.exchange(request, timeout_s))
+    session = open_session.session
+    await open_session.connection.exchange(session.next_request(), timeout_s, session.receive)
 
 
 async def _dial(url: RtspUrl, credentials: Credentials | None, host: Host) -> OpenSession:
