@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from mediadb.catalog import Catalog
 from mediadb.coverage import Coverage, Outside, RunEvidence
@@ -27,6 +28,9 @@ from mediadb.segment_index import LiveSource
 from mediadb.types import Interval, Names, TrackSpec
 
 __all__ = ["ChunkData", "ChunkRef", "ChunkTable", "Reader", "Span", "TrackInfo"]
+
+
+FAR_PARTS: Final = 32  # segments looked at for a nearer entry before the best so far is taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,28 +164,45 @@ class Reader:
             if before is None or after is None:
                 return before or after
             return before if time_us - before.recv_us <= after.recv_us - time_us else after
-        best: ChunkRef | None = None
-        for part in self.index.walk(track, time_us, before=direction < 0):
+        live, lane = self._nearest_entries(track, time_us, direction)
+        if direction > 0:
+            live, lane = self._inside_after(track, time_us, live, lane)
+        if live is None or lane is None:
+            return live or lane
+        if direction < 0 and self._reaches(track, live, time_us):
+            return live
+        return lane if _nearer(lane, live, direction) else live
+
+    def _nearest_entries(
+        self, track: uuid.UUID, time_us: int, direction: int
+    ) -> tuple[ChunkRef | None, ChunkRef | None]:
+        """The nearest entry of live media and of lanes, in segments from `time_us` outwards."""
+        best: dict[bool, ChunkRef] = {}
+        for looked, part in enumerate(self.index.walk(track, time_us, before=direction < 0), 1):
             at = part.newest_entry(time_us) if direction < 0 else part.next_entry(time_us)
+            is_lane = part.lane != ""
             if at >= 0:
                 ref = self._ref(track, part, part.media.row(at))
-                if best is None or _nearer(ref, best, direction):
-                    best = ref
-            if best is not None and not _may_be_nearer(part, best, direction):
+                if is_lane not in best or _nearer(ref, best[is_lane], direction):
+                    best[is_lane] = ref
+            settled = not is_lane and False in best and not _may_be_nearer(part, best[False], direction)
+            if settled or (best and looked >= FAR_PARTS):
                 break
-        if direction > 0:
-            best = self._inside_after(track, time_us, best)
-        return best
+        return best.get(False), best.get(True)
 
-    def _inside_after(self, track: uuid.UUID, time_us: int, best: ChunkRef | None) -> ChunkRef | None:
-        """The next entry inside segments that begin before the time asked for."""
+    def _inside_after(
+        self, track: uuid.UUID, time_us: int, live: ChunkRef | None, lane: ChunkRef | None
+    ) -> tuple[ChunkRef | None, ChunkRef | None]:
+        """The next entries, those inside segments that begin before the time asked for included."""
+        best = {False: live, True: lane}
         for part in self.index.parts(track, time_us, time_us + 1):
             at = part.next_entry(time_us)
             if at >= 0:
                 ref = self._ref(track, part, part.media.row(at))
-                if best is None or ref.recv_us < best.recv_us:
-                    best = ref
-        return best
+                known = best[part.lane != ""]
+                if known is None or ref.recv_us < known.recv_us:
+                    best[part.lane != ""] = ref
+        return best[False], best[True]
 
     def chunks(
         self, track: uuid.UUID, start_us: int, end_us: int, kinds: Sequence[int] | None = None
@@ -190,7 +211,7 @@ class Reader:
         GOPs). Where live media is missing, GOPs of the best lane fill in."""
         key = self.locate_key(track, start_us, -1)
         low = start_us
-        if key is not None and key.lane == "" and self._reaches(track, key, start_us):
+        if key is not None and self._reaches(track, key, start_us):
             low = key.recv_us
         live: list[ChunkRef] = []
         lanes: dict[tuple[str, int], list[ChunkRef]] = {}
@@ -209,7 +230,7 @@ class Reader:
     def _reaches(self, track: uuid.UUID, key: ChunkRef, time_us: int) -> bool:
         """Does footage that needs `key` go on to `time_us`? Else it belongs to an earlier stretch."""
         return key.end_us > time_us or any(
-            span.start_us <= key.recv_us and span.end_us > time_us
+            span.lane == key.lane and span.start_us <= key.recv_us and span.end_us > time_us
             for span in self.index.spans(track, key.recv_us, time_us + 1)
         )
 
@@ -229,10 +250,11 @@ class Reader:
         tolerance = self.index.tolerance_us(track)
         taken = list(live)
         for key in sorted(lanes, key=lambda k: (-len(lanes[k]), k)):
-            times = sorted((ref.recv_us, ref.end_us) for ref in taken)
+            taken_times = _merged(taken, tolerance)
             open_gop = False
             for ref in sorted(lanes[key], key=lambda r: r.seq):
-                free = all(end <= ref.recv_us + tolerance or start >= ref.end_us for start, end in times)
+                slack = min(tolerance, ref.row.duration_us // 2)
+                free = all(min(end, ref.end_us) - max(start, ref.recv_us) <= slack for start, end in taken_times)
                 open_gop = free and (open_gop or ref.kind in ENTRY_KINDS)
                 if open_gop and ref.recv_us < end_us:
                     taken.append(ref)
@@ -259,10 +281,18 @@ class Reader:
         self.index.close()
 
 
+def _merged(refs: Sequence[ChunkRef], tolerance_us: int) -> list[tuple[int, int]]:
+    """The time that chunks cover, as few stretches."""
+    out: list[tuple[int, int]] = []
+    for start, end in sorted((ref.recv_us, ref.end_us) for ref in refs):
+        if out and start <= out[-1][1] + tolerance_us:
+            out[-1] = (out[-1][0], max(out[-1][1], end))
+        else:
+            out.append((start, end))
+    return out
+
+
 def _nearer(ref: ChunkRef, best: ChunkRef, direction: int) -> bool:
-    """Live wins over a lane of the same instant."""
-    if ref.recv_us == best.recv_us:
-        return best.lane != "" and ref.lane == ""
     return ref.recv_us > best.recv_us if direction < 0 else ref.recv_us < best.recv_us
 
 

@@ -153,7 +153,7 @@ def _ledger(fs: Fs, path: Path) -> dict[str, Any]:
                 "run": run_text(page.run),
                 "number": page.number,
                 "wall": show_time(page.wall_us),
-                "records": [{"kind": _kind(r.kind), "time": show_time(r.time_us), **r.body} for r in page.records],
+                "records": [{"record": _kind(r.kind), "time": show_time(r.time_us), **r.body} for r in page.records],
             }
         )
     return record

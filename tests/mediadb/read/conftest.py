@@ -13,6 +13,7 @@ import pytest
 from mediadb.commits import StoreOptions
 from mediadb.fs import RealFs
 from mediadb.locks import OpenRequest, open_log
+from mediadb.mp4.entries import avc1_entry
 from mediadb.reader import Reader
 from mediadb.recover import Recovery
 from mediadb.segment_chunk import TrackState
@@ -38,7 +39,8 @@ def spec(number: int, kind: TrackKind = TrackKind.VIDEO) -> TrackSpec:
     return TrackSpec(uuid.UUID(int=number), uuid.UUID(int=100 + number), uuid.UUID(int=1000), kind)
 
 
-VIDEO = TrackConfig("h264", 90_000, b"\x00\x00\x00\x0cavc1test", 640, 360, frame_ticks=3_600)
+ENTRY = avc1_entry(640, 360, [bytes.fromhex("6742c01e")], [bytes.fromhex("68ce3c80")])
+VIDEO = TrackConfig("h264", 90_000, ENTRY, 640, 360, frame_ticks=3_600)
 
 
 def payload(track: uuid.UUID, number: int, size: int = 600) -> bytes:
