@@ -13,6 +13,8 @@ import dataclasses
 import socket
 import sys
 import threading
+import time
+import unittest.mock
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -117,18 +119,26 @@ class ForbiddenCalls:
             sys.addaudithook(cls._hook)  # an audit hook stays for ever; it is idle while nobody watches
             cls._installed = True
         watcher = cls._active = cls()
+        sleep = time.sleep
+
+        def noticed(seconds: float) -> None:  # audited by Python itself only from 3.13 on
+            watcher._judge("time.sleep", (seconds,))
+            sleep(seconds)
+
         try:
-            yield watcher
+            with unittest.mock.patch("time.sleep", noticed):
+                yield watcher
         finally:
             cls._active = None
 
     @classmethod
     def _hook(cls, event: str, args: tuple[Any, ...]) -> None:
-        watcher = cls._active
-        if watcher is not None and threading.get_ident() == watcher._thread:
-            watcher._judge(event, args)
+        if cls._active is not None:
+            cls._active._judge(event, args)
 
     def _judge(self, event: str, args: tuple[Any, ...]) -> None:
+        if threading.get_ident() != self._thread:
+            return
         if event in ("time.sleep", "subprocess.Popen", "os.system", "socket.getaddrinfo", "socket.gethostbyname"):
             self.seen.append(f"{event}{args[:1]!r}")
         elif event == "open" and isinstance(args[1], str) and set(args[1]) & set("wax+"):

@@ -21,7 +21,7 @@ from recorderd.core.clock import Clock
 from recorderd.core.errors import NotFoundError
 from recorderd.engine.camera import Camera, CameraParts
 from recorderd.engine.dial import Resolve, resolve
-from recorderd.engine.hardware import HardwareRunner, Shared
+from recorderd.engine.hardware import LEAVE_S, HardwareRunner, Shared
 from recorderd.engine.host import Handshakes, Pacing
 from recorderd.engine.live import LiveHub
 from recorderd.engine.ports import EventLog, Identities, Load, MediaStore
@@ -31,6 +31,7 @@ from recorderd.engine.track import CLOCK_STEP_US
 from recorderd.engine.views import CameraView, HardwareView, StorageView
 
 TICK_S = 1.0
+STOP_S = 3.0  # for all devices together: the whole server goes down within 5 s
 
 
 def _calm() -> float:
@@ -130,7 +131,7 @@ class Engine:
     async def stop(self) -> None:
         """Leave every device, state `server-down (stop)` for every track. The stores are closed afterwards by
         whoever opened them, so these statements become durable."""
-        await self._remove(list(self._devices.values()), "server-stopping")
+        await self._remove(list(self._devices.values()), "server-stopping", STOP_S)
         await self._tree.stop()
 
     # -- views -----------------------------------------------------------------------------------------------
@@ -207,9 +208,9 @@ class Engine:
         )
         return Camera(parts, config, camera)
 
-    async def _remove(self, devices: list[_Device], reason: str) -> None:
+    async def _remove(self, devices: list[_Device], reason: str, patience_s: float = LEAVE_S) -> None:
         """End these at the same time."""
-        await asyncio.gather(*(device.runner.stop() for device in devices))
+        await asyncio.gather(*(device.runner.stop(patience_s) for device in devices))
         for device in devices:
             self._devices.pop(device.id, None)
             for camera in device.cameras:

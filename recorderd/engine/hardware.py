@@ -90,9 +90,9 @@ class HardwareRunner:
     def start(self) -> None:
         self._tree.start("run", self._run())
 
-    async def stop(self) -> None:
-        """Leave the device politely, within the driver's 5 s and a little."""
-        await self._tree.stop(LEAVE_S + STOP_STREAM_S)
+    async def stop(self, patience_s: float) -> None:
+        """Leave the device politely; what does not end in time is named in the log and left behind."""
+        await self._tree.stop(patience_s)
 
     def retry_now(self) -> None:
         """A reload: forget the back-off, try at once if waiting."""

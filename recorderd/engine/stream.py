@@ -205,6 +205,7 @@ class StreamRecorder:
             viewers=len(self.channel.viewers),
             prebuffer_us=self._ring.duration_us,
             prebuffer_bytes=self._ring.bytes,
+            ignored_units=self.ignored_units,
             tracks=tuple(TrackView.of(track) for track in self.tracks),
         )
 

@@ -51,7 +51,8 @@ class TrackView:
 
 @dataclass(frozen=True, slots=True)
 class StreamView:
-    """`connected`, `reason`: the connection now; `fps`, `bitrate` (bit/s) over the last seconds."""
+    """`connected`, `reason`: the connection now; `fps`, `bitrate` (bit/s) over the last seconds; `ignored_units`:
+    what the driver sent and nobody asked for (audio switched off, metadata)."""
 
     role: str
     connected: bool
@@ -66,6 +67,7 @@ class StreamView:
     prebuffer_us: int
     prebuffer_bytes: int
     tracks: tuple[TrackView, ...]
+    ignored_units: int = 0
 
 
 @dataclass(frozen=True, slots=True)

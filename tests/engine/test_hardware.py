@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
+from typing import Any
 
 import pytest
 from engine_fakes import Rig, config, device
@@ -95,6 +97,47 @@ async def test_refused_stream_ends_the_session_for_all_streams(rig: Rig) -> None
     await asyncio.sleep(600)
     assert camera.attempts == 1
     assert camera.starts <= 2
+
+
+async def test_one_refused_stream_ends_the_running_ones_too(rig: Rig) -> None:
+    """The credentials are the device's, not the stream's: no further attempt with them for 15 minutes."""
+    both = CameraConfig("one", storage="main", streams=(StreamConfig("main"), StreamConfig("sub", "/sub")))
+    camera = rig.driver.device()
+    camera.start_error = {"main": DeviceAuthFailed("no")}
+    await rig.start(config(device("one", both)))
+    await asyncio.sleep(600)
+    assert camera.attempts == 1
+    assert "sub" not in camera.streams or camera.streams["sub"].stopped == 1
+    assert camera.connected == 0
+
+
+async def test_threads_of_a_session_end_with_it(rig: Rig) -> None:
+    hosts: list[Any] = []
+    rig.driver.device().on_connect = hosts.append
+    await rig.start()
+    await asyncio.sleep(2)
+    assert (await hosts[0].to_thread(threading.current_thread)).name.startswith("driver")
+    await rig.engine.stop()
+    with pytest.raises(RuntimeError, match="shutdown"):
+        await hosts[0].to_thread(threading.current_thread)
+    with pytest.raises(RuntimeError, match="stopping"):
+        hosts[0].spawn("late", asyncio.sleep(1))
+
+
+async def test_a_driver_that_does_not_leave_does_not_hold_up_the_stop(rig: Rig) -> None:
+    camera = rig.driver.device()
+    await rig.start(config(device("one"), device("two")))
+    await asyncio.sleep(5)
+
+    async def hangs() -> None:
+        await asyncio.sleep(1_000)
+
+    camera.streams["main"].stop = hangs  # type: ignore[method-assign]
+    began = asyncio.get_running_loop().time()
+    await rig.engine.stop()
+    assert asyncio.get_running_loop().time() - began <= 5
+    for writer in rig.store.writers.values():
+        assert writer.states[-1] == (State.SERVER_DOWN, "stop")
 
 
 async def test_unsupported_stops_until_reload(rig: Rig) -> None:
