@@ -25,7 +25,7 @@ GOOD, BAD = Secret("right-horse"), Secret("wrong-horse")
 
 @asynccontextmanager
 async def synthetic_case(info: DriverInfo, folder: Path) -> AsyncIterator[DriverCase]:
-    settings = SyntheticSettings(fps=100, audio=True)
+    settings = SyntheticSettings(fps=100, audio=True, fail_after_s=2.0)
     url = "synthetic://camera"
     yield DriverCase(
         info=info,
@@ -36,7 +36,12 @@ async def synthetic_case(info: DriverInfo, folder: Path) -> AsyncIterator[Driver
         refused=Address(url, "user", BAD),
         refused_settings=replace(settings, demands=GOOD.reveal()),
         missing=StreamRequest(role="third"),
+        end_stream=_by_itself,
     )
+
+
+async def _by_itself() -> None:
+    """The synthetic stream ends after `fail_after_s` without being asked."""
 
 
 @asynccontextmanager
