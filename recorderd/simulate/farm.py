@@ -25,7 +25,7 @@ from recorderd.simulate.scheduler import Scheduler
 from recorderd.simulate.tally import write_record
 from recorderd.wire.rtp_send import RtpTrack
 
-_TICK_US = {1: 2_000, 4: 1_000}
+_TICK_US = {1: 4_000, 4: 1_000}
 _VIDEO_PAYLOAD_TYPE, _AAC_PAYLOAD_TYPE, _PCMU_PAYLOAD_TYPE = 96, 97, 0
 _REALM = "recorderd-simulate"
 

@@ -13,7 +13,8 @@ from typing import TextIO
 @dataclass(slots=True)
 class Tally:
     """One PLAY. `sent` counts pictures put on the wire, those with lost packets included; `lost_frames` are the numbers
-    of the pictures that packets of were lost by the fault; audio is counted by RTP sequence (not wrapped)."""
+    of the pictures that the loss fault took packets of; `skipped` are inclusive ranges of numbers between first and
+    last that were not sent (stall, own drops); audio is counted by RTP sequence (not wrapped)."""
 
     first: int | None = None
     last: int | None = None
@@ -21,14 +22,17 @@ class Tally:
     dropped: int = 0
     lost_packets: int = 0
     lost_frames: list[int] = field(default_factory=list)
+    skipped: list[list[int]] = field(default_factory=list)
     audio_first_seq: int | None = None
     audio_last_seq: int | None = None
     audio_sent: int = 0
     receiver_reports: int = 0
 
     def count(self, number: int) -> None:
-        if self.first is None:
+        if self.last is None:
             self.first = number
+        elif number != self.last + 1:
+            self.skipped.append([self.last + 1, number - 1])
         self.last = number
         self.sent += 1
 
