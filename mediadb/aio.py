@@ -89,7 +89,7 @@ class AsyncStore:
             self._pool.shutdown(wait=False)
             raise
         self._collector = Collector(self._thread.writer, options, listener.shed)
-        self._loop.run_in_executor(self._pool, self._load_reader)
+        self._thread.beside(self._load_reader)  # behind recovery, so that it finds no file half recovered
         self._arm()
         return self
 
@@ -120,6 +120,7 @@ class AsyncStore:
             lost = await asyncio.wrap_future(self._thread.close(now))
         except Exception as error:
             lost = [f"everything after the writer failed: {error!r}"]
+            await self._loop.run_in_executor(self._pool, self._thread.abandon)
         await self._loop.run_in_executor(self._pool, self.reader.close)
         self._pool.shutdown(wait=True)
         return lost

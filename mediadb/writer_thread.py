@@ -104,6 +104,13 @@ class WriterThread:
         self._put(run, done)
         return done
 
+    def abandon(self) -> None:
+        """After a failure: end both threads and give the lock back. What was not durable is lost."""
+        self._commands.put(lambda: False)
+        self._thread.join()
+        self._keeper.shutdown(wait=True)
+        self.log.close()
+
     # -- events of the LogWriter, on its threads ------------------------------------------------------------------
 
     def committed(self, info: CommitInfo) -> None:
