@@ -8,6 +8,7 @@ import uuid
 import pytest
 from engine_fakes import AUDIO, FRAME_US, Rig, Units
 
+from drivers.synthetic import clip
 from recorderd.core.clock import FakeClock
 from recorderd.core.errors import NotFoundError
 from recorderd.engine.live import SKIPS_UNTIL_DROPPED, LiveChannel, LiveHub, LiveSubscription
@@ -49,18 +50,19 @@ async def test_viewers_share_the_very_objects() -> None:
 async def test_slow_viewer_is_skipped_to_a_key_and_others_lose_nothing() -> None:
     feed = Feed()
     fast = feed.channel.subscribe([], True, 1 << 30)
-    slow = feed.channel.subscribe([], True, 2_000)
+    key, delta = clip.read_clip()[:2]
+    slow = feed.channel.subscribe([], True, len(key) + 5 * len(delta))  # overflows in the middle of a GOP
     units = []
-    for _ in range(100):
+    for _ in range(103):
         units += feed.play(1)
         assert not slow._queue or slow._queue[0][1].is_key, "what waits begins at a key"
-    assert await take(fast, 100) == units
+    assert await take(fast, 103) == units
     got = slow.take_ready()
     assert slow.skips >= 1
     assert got[0][1].is_key, "after a skip a viewer starts again at a key"
     numbers = [unit.dts for _, unit in got]
     assert numbers == list(range(numbers[0], numbers[0] + 3_600 * len(numbers), 3_600))
-    assert slow.skipped_units + len(got) == 100
+    assert slow.skipped_units + len(got) == 103
 
 
 async def test_viewer_that_stays_behind_is_dropped_with_a_reason() -> None:
