@@ -14,7 +14,6 @@ from recorderd.aio.system_clock import SystemClock
 from recorderd.simulate.farm import Farm
 from recorderd.simulate.options import parse_options
 
-
 # Plug-ins ask the policy for a loop around synchronous tests too, and Python 3.11 would make one that nobody closes.
 asyncio.set_event_loop(None)
 
