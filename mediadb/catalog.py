@@ -24,6 +24,7 @@ from mediadb.ledger_facts import MediaSpan
 from mediadb.types import Names, TrackSpec
 
 SCHEMA_VERSION: Final = 1
+DAY_US: Final = 86_400_000_000
 QUICK_CHECK_BYTES: Final = 64 << 20  # a larger file is only found damaged when a page of it is used
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS segment(
@@ -39,6 +40,8 @@ CREATE TABLE IF NOT EXISTS part(
   configs INTEGER NOT NULL, at INTEGER NOT NULL, len INTEGER NOT NULL, crc INTEGER NOT NULL,
   key_seq INTEGER, key_segment BLOB, spans TEXT, PRIMARY KEY(track, first_us, segment)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS part_segment ON part(segment);
+CREATE TABLE IF NOT EXISTS day(
+  track INTEGER NOT NULL, day INTEGER NOT NULL, spans TEXT NOT NULL, PRIMARY KEY(track, day)) WITHOUT ROWID;
 """
 _PART_COLUMNS: Final = (
     "s.name, s.uuid, s.run, s.origin, t.uuid, p.first_us, p.end_us, p.first_seq, p.next_seq, p.samples, p.bytes,"
@@ -211,6 +214,7 @@ class Catalog:
             t.index_len, t.index_crc, None if t.key_seq == NO_SEQ else _signed(t.key_seq),
             t.key_segment.bytes if t.key_segment else None, _dump_spans(spans),
         )  # fmt: skip
+        self._run("DELETE FROM day WHERE track=? AND day=?", (track, t.first_us // DAY_US))
         self._run(f"INSERT OR REPLACE INTO part VALUES({','.join('?' * len(values))})", values)
 
     def _track_id(self, spec: TrackSpec, names: Names, t: TrackSummary) -> int:
@@ -239,6 +243,10 @@ class Catalog:
 
     def _forget(self, name: str) -> None:
         for (number,) in self._run("SELECT id FROM segment WHERE storage=? AND name=?", (self._storage, name)):
+            self._run(
+                "DELETE FROM day WHERE (track, day) IN (SELECT track, first_us / ? FROM part WHERE segment=?)",
+                (DAY_US, number),
+            )
             self._run("DELETE FROM part WHERE segment=?", (number,))
             self._run("DELETE FROM segment WHERE id=?", (number,))
 
@@ -246,6 +254,7 @@ class Catalog:
         """Forget everything of this storage."""
         for name in self.segments():
             self.remove(name)
+        self._run("DELETE FROM day WHERE track IN (SELECT id FROM track WHERE storage=?)", (self._storage,))
         self._run("DELETE FROM track WHERE storage=?", (self._storage,))
         self._ids.clear()
 
@@ -297,6 +306,24 @@ class Catalog:
                 "UPDATE part SET spans=? WHERE track=? AND first_us=? AND segment="
                 "(SELECT id FROM segment WHERE storage=? AND name=?)",
                 (_dump_spans(spans), known[0], part.summary.first_us, self._storage, part.segment.name),
+            )
+
+    def days(self, track: uuid.UUID, first: int, end: int) -> dict[int, list[MediaSpan]]:
+        """Remembered merged stretches of the parts that begin on the days [first, end) since 1970."""
+        known = self._known(track)
+        if known is None:
+            return {}
+        rows = self._run("SELECT day, spans FROM day WHERE track=? AND day >= ? AND day < ?", (known[0], first, end))
+        return {int(str(day)): _load_spans(spans) or [] for day, spans in rows}
+
+    def keep_day(self, track: uuid.UUID, day: int, parts: int, spans: list[MediaSpan]) -> None:
+        """Remember the merged stretches of a day made of `parts` parts, unless parts came or went meanwhile."""
+        known = self._known(track)
+        if known is not None:
+            self._run(
+                "INSERT OR REPLACE INTO day SELECT ?, ?, ? WHERE ? ="
+                " (SELECT count(*) FROM part WHERE track=? AND first_us >= ? AND first_us < ?)",
+                (known[0], day, _dump_spans(spans), parts, known[0], day * DAY_US, (day + 1) * DAY_US),
             )
 
     def close(self) -> None:

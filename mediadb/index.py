@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, TypeVar
 
-from mediadb.catalog import Catalog, CatalogLost, PartRow, SegmentRow, TrackRow
+from mediadb.catalog import DAY_US, Catalog, CatalogLost, PartRow, SegmentRow, TrackRow
 from mediadb.errors import FormatError, MediaDbError
 from mediadb.format.block import Commit
 from mediadb.format.columns import ChunkColumns
@@ -259,23 +259,60 @@ class StorageIndex:
     def spans(self, track: uuid.UUID, start_us: int, end_us: int) -> list[MediaSpan]:
         """Gapless stretches of all media in or touching [start_us, end_us); lanes stay apart from live media."""
         unsealed = self.unsealed()
-        rows = self._with_catalog(lambda: self._catalog.parts(track, start_us, end_us))
-        sealed = {row.segment.name for row in rows}
+        tolerance = self.tolerance_us(track)
+        open_parts = self._open_parts(track, unsealed, set())
+        days = range(-(-start_us // DAY_US), end_us // DAY_US)  # whole days, from the merged rows of the catalog
+        if open_parts:
+            first_open = min(part.first_us for part in open_parts) // DAY_US
+            days = range(days.start, min(days.stop, first_open))
         spans: list[MediaSpan] = []
-        for row in rows:
-            if row.spans is None:
-                part = self.load(row)
-                if part is None:
+        edges = [(start_us, end_us)]
+        if len(days) > 1:
+            spans += self._day_spans(track, days, tolerance)
+            edges = [(start_us, days.start * DAY_US), (days.stop * DAY_US, end_us)]
+        sealed: set[str] = set()
+        for low, high in edges:
+            for row in self._with_catalog(lambda low=low, high=high: self._catalog.parts(track, low, high)):  # type: ignore[misc]
+                if len(days) > 1 and row.summary.first_us // DAY_US in days:
                     continue
-                own = self.part_spans(part)
-                self._with_catalog(lambda row=row, own=own: self._catalog.keep_spans(row, own))  # type: ignore[misc]
-                spans += own
-            else:
-                spans += row.spans
-        for part in self._open_parts(track, unsealed, sealed):
-            if part.first_us < end_us and part.end_us > start_us:
+                sealed.add(row.segment.name)
+                spans += self._row_spans(row)
+        for part in open_parts:
+            if part.name not in sealed and part.first_us < end_us and part.end_us > start_us:
                 spans += self.part_spans(part)
-        return join_spans(spans, self.tolerance_us(track))
+        return join_spans(spans, tolerance)
+
+    def _day_spans(self, track: uuid.UUID, days: range, tolerance_us: int) -> list[MediaSpan]:
+        """Stretches of the sealed parts that begin on `days`, a row per day once they have been worked out."""
+        known = self._with_catalog(lambda: self._catalog.days(track, days.start, days.stop))
+        spans: list[MediaSpan] = []
+        for day in days:
+            found = known.get(day)
+            if found is None:
+                found = self._work_out_day(track, day, tolerance_us)
+            spans += found
+        return spans
+
+    def _work_out_day(self, track: uuid.UUID, day: int, tolerance_us: int) -> list[MediaSpan]:
+        low, high = day * DAY_US, (day + 1) * DAY_US
+        rows = [
+            r for r in self._with_catalog(lambda: self._catalog.parts(track, low, high)) if r.summary.first_us >= low
+        ]
+        found = join_spans([span for row in rows for span in self._row_spans(row)], tolerance_us)
+        if not any(row.segment.name in self.damaged for row in rows):
+            self._with_catalog(lambda: self._catalog.keep_day(track, day, len(rows), found))
+        return found
+
+    def _row_spans(self, row: PartRow) -> list[MediaSpan]:
+        """Stretches of one sealed part, remembered in the catalog once they have been worked out."""
+        if row.spans is not None:
+            return row.spans
+        part = self.load(row)
+        if part is None:
+            return []
+        own = self.part_spans(part)
+        self._with_catalog(lambda: self._catalog.keep_spans(row, own))
+        return own
 
     def walk(self, track: uuid.UUID, time_us: int, *, before: bool) -> Iterator[Part]:
         """Parts from `time_us` outwards: those that begin at or before it, newest first; or the later ones."""
