@@ -2,8 +2,9 @@
 
 Law: payload bytes in, coded units out; no sequence numbers, no clock. A depacketiser never raises on
 bytes: what
-cannot be read is counted (`malformed`) and marks the unit damaged. It may keep slices of the read buffer only
-until `settle`. The interface is small so that compiled code can take its place. Called by `track` and, for
+cannot be read is counted (`malformed`) and marks the unit damaged. Nothing of the read
+buffer is kept, only copies. The interface is small so that compiled code can take its place. Called by
+`track` and, for
 the
 middle fragments of a large picture, by the loop of `interleaved`.
 """
@@ -12,14 +13,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import ClassVar, Protocol
 
 from recorderd.media.access_unit import CodecConfig, UnitType
 from recorderd.media.bits import BitstreamError
 from recorderd.media.nal import has_recovery_point, split_annex_b
 
 MAX_UNIT_BYTES = 32 * 1024 * 1024
-MAX_PIECES = 65_536  # reads that one unit may take
+PIECE_BYTES = 64  # what a piece costs besides its bytes
 MAX_SETS = 64
 
 # (data, type, damaged, ticks after the packet's timestamp)
@@ -36,9 +37,10 @@ class Depacketiser(Protocol):
     """
 
     config: CodecConfig
-    parts: list[Any]
+    parts: list[bytes]
     fragment_key: int | bytes | None
     fragment_offset: int
+    kept_bytes: int
     malformed: int
 
     def feed(self, buffer: memoryview, pos: int, end: int) -> None:
@@ -57,10 +59,6 @@ class Depacketiser(Protocol):
         """Packets are missing in front of the next one (0: an unknown number)."""
         ...
 
-    def settle(self) -> None:
-        """The read buffer is about to be overwritten: keep bytes, not slices."""
-        ...
-
 
 class NalDepacketiser(ABC):
     """Collects the NAL units of one access unit, in order as received, each behind its length.
@@ -69,24 +67,30 @@ class NalDepacketiser(ABC):
     marker ever was of use, a NAL unit that can only begin a picture ends the one before (H.264 7.4.1.2.4).
     """
 
+    # What a codec's subclass states. Tables instead of calls: they are looked into for every packet.
     fragment_offset: int
-    set_kinds: tuple[int, ...]  # parameter sets, in the order of CodecConfig.parameter_sets
     header_bytes: int  # of a NAL unit
+    set_kinds: tuple[int, ...]  # parameter sets, in the order of CodecConfig.parameter_sets
+    picture_kinds: frozenset[int]  # VCL
+    entries: ClassVar[dict[int, UnitType]]  # picture kinds that start a GOP
+    opening_kinds: frozenset[int]  # non-picture kinds that can only belong to the next picture
+    sei_kind: int
 
     def __init__(self, emit: Emit, sets: list[bytes]) -> None:
-        self.parts: list[Any] = []
+        self.parts: list[bytes] = []
         self.fragment_key: int | bytes | None = None
         self.malformed = 0
         self._emit = emit
         self._sets: dict[tuple[int, int], bytes] = {}
         self._open_at = -1  # index in parts of the open NAL unit's length
-        self._settled = self._kept_bytes = 0
+        self._open_kind = 0
+        self.kept_bytes = 0
         self._picture = False
         self._type = UnitType.DELTA
         self._damaged = False
         self._suspect = False  # packets were lost right in front of this unit
         self._after_gap = True  # fragments without a start are the rest of something lost
-        self._complete_fronts: set[tuple[int, UnitType]] = set()
+        self._complete_fronts: set[int] = set()
         self._front = -1
         self._marker_works = False
         self._marker_lies = False
@@ -108,19 +112,6 @@ class NalDepacketiser(ABC):
     @abstractmethod
     def feed(self, buffer: memoryview, pos: int, end: int) -> None:
         """One packet's payload."""
-
-    @abstractmethod
-    def _is_picture(self, kind: int) -> bool: ...
-
-    @abstractmethod
-    def _entry(self, kind: int) -> UnitType: ...
-
-    @abstractmethod
-    def _opens_unit(self, kind: int) -> bool:
-        """Non-picture kinds that can only belong to the next picture."""
-
-    @abstractmethod
-    def _is_sei(self, kind: int) -> bool: ...
 
     @abstractmethod
     def _set_id(self, nal: bytes) -> int: ...
@@ -149,7 +140,7 @@ class NalDepacketiser(ABC):
             self.config = self._make_config(self._ordered_sets())
             self._config_stale = False
         # Behind a gap a unit is whole if units of its type were seen to begin with the same kind.
-        front = (self._front, self._type)
+        front = self._front << 4 | self._type
         if self._suspect:
             self._damaged = self._damaged or front not in self._complete_fronts
         elif not self._damaged and len(self._complete_fronts) < 16:
@@ -170,32 +161,20 @@ class NalDepacketiser(ABC):
         # One packet lost where only the end was missing: it was that end, the next unit is whole.
         self._ended_by_gap = packets == 1 and self._marker_works
 
-    def settle(self) -> None:
-        """Replace slices of the read buffer by bytes."""
-        parts, done = self.parts, self._settled
-        if len(parts) == done:
-            return
-        if self._open_at >= done:  # its length is not known yet and must stay a piece of its own
-            parts[done : self._open_at] = (b"".join(parts[done : self._open_at]),)
-            self._open_at = done + 1
-            done += 2
-        fresh = b"".join(parts[done:])
-        parts[done:] = (fresh,)
-        self._kept_bytes += len(fresh)
-        self._settled = len(parts)
-        if self._kept_bytes > MAX_UNIT_BYTES or len(parts) > MAX_PIECES:
-            self._bad()
-            self._reset()
-            self._damaged = self._after_gap = True
-
     def _reset(self) -> None:
         self.parts.clear()
         self.fragment_key = None
         self._open_at, self._front = -1, -1
-        self._settled = self._kept_bytes = 0
+        self.kept_bytes = 0
         self._picture = self._damaged = self._suspect = False
         self._split = -1
         self._type = UnitType.DELTA
+
+    def _overflow(self) -> None:
+        """A unit that never ends is no picture: drop it, wait for the next start."""
+        self._reset()
+        self._bad()
+        self._after_gap = True
 
     def _bad(self) -> None:
         self.malformed += 1
@@ -205,7 +184,7 @@ class NalDepacketiser(ABC):
         """A NAL unit of this kind begins: end the unit before, if this cannot belong to it."""
         if self._open_at >= 0:
             self._close()  # the end flag was never set
-        picture = self._is_picture(kind)
+        picture = kind in self.picture_kinds
         if self._picture:
             if not self._marker_works:
                 self._look_for_end(kind, picture, opens_picture)
@@ -221,17 +200,16 @@ class NalDepacketiser(ABC):
         self._after_gap = self._ended_by_gap = False
         if picture:
             self._picture = True
-            if self._type is UnitType.DELTA or self._type is UnitType.RECOVERY_POINT:
-                entry = self._entry(kind)
-                if entry is not UnitType.DELTA:
-                    self._type = entry
+            if kind in self.entries:
+                self._type = self.entries[kind]
 
     def _look_for_end(self, kind: int, picture: bool, opens_picture: bool) -> None:
-        """No marker helped so far. Only the next picture's first slice proves that this unit is over; what came
+        """No marker helped so far. Only the next picture's first slice proves that this unit is over; what
+        came
         since the last slice and can belong to the next picture goes with it. (Parameter sets alone prove
         nothing: GStreamer repeats them between the slices of one picture.)"""
         if not picture:
-            if self._split < 0 and self._opens_unit(kind):
+            if self._split < 0 and kind in self.opening_kinds:
                 self._split = sum(map(len, self.parts))
             return
         split, self._split = self._split, -1
@@ -253,30 +231,42 @@ class NalDepacketiser(ABC):
         kind = self.kind(nal[0])
         self._before(kind, nal[self.header_bytes] >= 0x80)
         self.parts += (size.to_bytes(4, "big"), nal)
-        if not self._is_picture(kind):
+        self.kept_bytes += size + PIECE_BYTES
+        if self.kept_bytes > MAX_UNIT_BYTES:
+            self._overflow()
+            return
+        if kind not in self.picture_kinds:
             self._other(kind, nal)
 
-    def _single(self, buffer: memoryview, pos: int, end: int) -> None:
+    def _single(self, data: bytes) -> None:
         """A single NAL unit packet; some cameras put start codes and several NAL units into one."""
-        data = bytes(buffer[pos:end])
         if b"\x00\x00\x01" not in data:
             self._whole(data)
             return
         for nal in split_annex_b(data):
             self._whole(nal)
 
-    def _start(self, flags: int, header: bytes, data: memoryview) -> None:
+    def _continue(self, flags: int, data: bytes) -> None:
+        """A fragment of the open NAL unit."""
+        self.parts.append(data)
+        self.kept_bytes += len(data) + PIECE_BYTES
+        if flags & 0x40:
+            self._close()
+        elif self.kept_bytes > MAX_UNIT_BYTES:
+            self._overflow()
+
+    def _start(self, flags: int, header: bytes, data: bytes) -> None:
         """A fragment that continues no open NAL unit; `flags` is the FU header with start and end bits."""
+        kind = self.kind(header[0])
         if not flags & 0x80 and self._after_gap:
             # The start is lost: without its header the rest cannot be read by anybody.
             self._damaged = self._orphaned = True
-            self._picture = self._picture or self._is_picture(self.kind(header[0]))
+            self._picture = self._picture or kind in self.picture_kinds
             return
-        self._before(self.kind(header[0]), len(data) > 0 and data[0] >= 0x80)
-        self._open_at = len(self.parts)
-        self.parts += (b"", header, data)
-        if flags & 0x40:
-            self._close()
+        self._before(kind, len(data) > 0 and data[0] >= 0x80)
+        self._open_at, self._open_kind = len(self.parts), kind
+        self.parts += (b"", header)
+        self._continue(flags, data)
 
     def _close(self) -> None:
         """The open NAL unit is complete, or all of it that will come."""
@@ -285,21 +275,19 @@ class NalDepacketiser(ABC):
         size = sum(map(len, parts[at + 1 :]))
         parts[at] = size.to_bytes(4, "big")
         self._open_at, self.fragment_key = -1, None
-        kind = self.kind(parts[at + 1][0])
-        if not self._is_picture(kind):
+        if self._open_kind not in self.picture_kinds:
             whole = b"".join(parts[at + 1 :])
             if b"\x00\x00\x01" in whole:
                 del parts[at:]
-                self._settled = min(self._settled, len(parts))
                 for nal in split_annex_b(whole):
                     self._whole(nal)
             else:
-                self._other(kind, whole)
+                self._other(self._open_kind, whole)
 
     def _other(self, kind: int, nal: bytes) -> None:
         if kind in self.set_kinds:
             self._take_set(kind, nal)
-        elif self._type is UnitType.DELTA and self._is_sei(kind) and has_recovery_point(nal, self.header_bytes):
+        elif self._type is UnitType.DELTA and kind == self.sei_kind and has_recovery_point(nal, self.header_bytes):
             self._type = UnitType.RECOVERY_POINT
 
     def _take_set(self, kind: int, nal: bytes) -> None:

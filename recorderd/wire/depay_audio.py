@@ -5,8 +5,6 @@ Law: as in `depay`: one emitted unit per audio frame, nothing is decoded.
 
 from __future__ import annotations
 
-from typing import Any
-
 from recorderd.media.access_unit import CodecConfig, UnitType
 from recorderd.media.bits import BitReader, BitstreamError
 from recorderd.wire.depay import Emit
@@ -20,8 +18,8 @@ class G711Depacketiser:
 
     def __init__(self, emit: Emit, config: CodecConfig) -> None:
         self.config = config
-        self.parts: list[Any] = []
-        self.malformed = 0
+        self.parts: list[bytes] = []
+        self.kept_bytes = self.malformed = 0
         self._emit = emit
 
     def feed(self, buffer: memoryview, pos: int, end: int) -> None:
@@ -37,9 +35,6 @@ class G711Depacketiser:
     def gap(self, packets: int) -> None:
         """Packets stand alone."""
 
-    def settle(self) -> None:
-        """Nothing is ever kept."""
-
 
 class AacDepacketiser:
     """AU headers of `size_bits` and `index_bits`, then the frames; one frame may span packets."""
@@ -49,8 +44,8 @@ class AacDepacketiser:
 
     def __init__(self, emit: Emit, config: CodecConfig, size_bits: int = 13, index_bits: int = 3) -> None:
         self.config = config
-        self.parts: list[Any] = []
-        self.malformed = 0
+        self.parts: list[bytes] = []
+        self.kept_bytes = self.malformed = 0
         self._emit = emit
         self._size_bits, self._index_bits = size_bits, index_bits
         self._missing = 0  # bytes of the frame in `parts` still to come
@@ -82,9 +77,6 @@ class AacDepacketiser:
     def gap(self, packets: int) -> None:
         """The rest of an open frame is lost."""
         self.flush()
-
-    def settle(self) -> None:
-        """Pieces are kept as bytes already."""
 
     def _read_sizes(self, buffer: memoryview, pos: int, end: int) -> tuple[list[int], int]:
         if end - pos < 2:

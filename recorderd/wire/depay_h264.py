@@ -6,7 +6,7 @@ malformed.
 
 from __future__ import annotations
 
-import struct
+from typing import ClassVar
 
 from recorderd.media import h264
 from recorderd.media.access_unit import CodecConfig, UnitType
@@ -14,16 +14,19 @@ from recorderd.wire.depay import NalDepacketiser
 
 STAP_A, FU_A = 24, 28
 # `$`, channel and length; flags and sequence number; timestamp and source; FU indicator and FU header
-HEAD = struct.Struct(">IIQH")
+HEAD = ">IIQH"
 
 _SINGLE_LAST = 23
-_OPENERS = frozenset((h264.SEI, h264.SPS, h264.PPS, h264.AUD, 14, 15, 16, 17, 18))
 
 
 class H264Depacketiser(NalDepacketiser):
     fragment_offset = 18
-    set_kinds = (h264.SPS, h264.PPS)
     header_bytes = 1
+    set_kinds = (h264.SPS, h264.PPS)
+    picture_kinds = frozenset(range(h264.SLICE, h264.IDR + 1))
+    entries: ClassVar[dict[int, UnitType]] = {h264.IDR: UnitType.IDR}
+    opening_kinds = frozenset((h264.SEI, h264.SPS, h264.PPS, h264.AUD, 14, 15, 16, 17, 18))
+    sei_kind = h264.SEI
 
     def feed(self, buffer: memoryview, pos: int, end: int) -> None:
         if pos >= end:
@@ -36,15 +39,13 @@ class H264Depacketiser(NalDepacketiser):
                 return
             flags = buffer[pos + 1]
             if self._open_at >= 0 and flags < 0x80:
-                self.parts.append(buffer[pos + 2 : end])
-                if flags & 0x40:
-                    self._close()
+                self._continue(flags, bytes(buffer[pos + 2 : end]))
                 return
-            self._start(flags, bytes((first & 0xE0 | flags & 0x1F,)), buffer[pos + 2 : end])
+            self._start(flags, bytes((first & 0xE0 | flags & 0x1F,)), bytes(buffer[pos + 2 : end]))
             if self._open_at >= 0:
                 self.fragment_key = first << 8 | flags & 0x1F
         elif kind <= _SINGLE_LAST:
-            self._single(buffer, pos, end)
+            self._single(bytes(buffer[pos:end]))
         elif kind == STAP_A:
             self._aggregate(buffer, pos + 1, end)
         else:
@@ -57,24 +58,12 @@ class H264Depacketiser(NalDepacketiser):
             if not size or pos + size > end:
                 self._bad()
                 return
-            self._single(buffer, pos, pos + size)
+            self._single(bytes(buffer[pos : pos + size]))
             pos += size
 
     @staticmethod
     def kind(first_byte: int) -> int:
         return first_byte & 0x1F
-
-    def _is_picture(self, kind: int) -> bool:
-        return h264.SLICE <= kind <= h264.IDR
-
-    def _entry(self, kind: int) -> UnitType:
-        return UnitType.IDR if kind == h264.IDR else UnitType.DELTA
-
-    def _opens_unit(self, kind: int) -> bool:
-        return kind in _OPENERS
-
-    def _is_sei(self, kind: int) -> bool:
-        return kind == h264.SEI
 
     def _set_id(self, nal: bytes) -> int:
         return h264.parameter_set_id(nal)

@@ -5,7 +5,7 @@ Law: as in `depay`. Without decoding order numbers (sprop-max-don-diff is 0 for 
 
 from __future__ import annotations
 
-import struct
+from typing import ClassVar
 
 from recorderd.media import h265
 from recorderd.media.access_unit import CodecConfig, UnitType
@@ -13,15 +13,23 @@ from recorderd.wire.depay import NalDepacketiser
 
 AP, FU = 48, 49
 # `$`, channel and length; flags and sequence number; timestamp and source; payload header and FU header
-HEAD = struct.Struct(">IIQ3s")
+HEAD = ">IIQ3s"
 
 _IRAP_LAST = 23
 
 
 class H265Depacketiser(NalDepacketiser):
     fragment_offset = 19
-    set_kinds = (h265.VPS, h265.SPS, h265.PPS)
     header_bytes = 2
+    set_kinds = (h265.VPS, h265.SPS, h265.PPS)
+    picture_kinds = frozenset(range(h265.FIRST_NON_VCL))
+    entries: ClassVar[dict[int, UnitType]] = {
+        **dict.fromkeys(range(h265.BLA_FIRST, _IRAP_LAST + 1), UnitType.OPEN_GOP),
+        h265.IDR_W_RADL: UnitType.IDR,
+        h265.IDR_N_LP: UnitType.IDR,
+    }
+    opening_kinds = frozenset((h265.VPS, h265.SPS, h265.PPS, h265.AUD, h265.PREFIX_SEI, 41, 42, 43, 44))
+    sei_kind = h265.PREFIX_SEI
 
     def feed(self, buffer: memoryview, pos: int, end: int) -> None:
         if pos >= end:
@@ -34,17 +42,15 @@ class H265Depacketiser(NalDepacketiser):
         if kind == FU:
             flags = buffer[pos + 2]
             if self._open_at >= 0 and flags < 0x80:
-                self.parts.append(buffer[pos + 3 : end])
-                if flags & 0x40:
-                    self._close()
+                self._continue(flags, bytes(buffer[pos + 3 : end]))
                 return
-            self._start(flags, bytes((first & 0x81 | (flags & 0x3F) << 1, second)), buffer[pos + 3 : end])
+            self._start(flags, bytes((first & 0x81 | (flags & 0x3F) << 1, second)), bytes(buffer[pos + 3 : end]))
             if self._open_at >= 0:
                 self.fragment_key = bytes((first, second, flags & 0x3F))
         elif kind == AP:
             self._aggregate(buffer, pos + 2, end)
         elif kind < AP:
-            self._single(buffer, pos, end)
+            self._single(bytes(buffer[pos:end]))
         else:
             self._bad()
 
@@ -55,26 +61,12 @@ class H265Depacketiser(NalDepacketiser):
             if not size or pos + size > end:
                 self._bad()
                 return
-            self._single(buffer, pos, pos + size)
+            self._single(bytes(buffer[pos : pos + size]))
             pos += size
 
     @staticmethod
     def kind(first_byte: int) -> int:
         return first_byte >> 1 & 0x3F
-
-    def _is_picture(self, kind: int) -> bool:
-        return kind < h265.FIRST_NON_VCL
-
-    def _entry(self, kind: int) -> UnitType:
-        if kind in (h265.IDR_W_RADL, h265.IDR_N_LP):
-            return UnitType.IDR
-        return UnitType.OPEN_GOP if h265.BLA_FIRST <= kind <= _IRAP_LAST else UnitType.DELTA
-
-    def _opens_unit(self, kind: int) -> bool:
-        return h265.VPS <= kind <= h265.AUD or kind == h265.PREFIX_SEI or 41 <= kind <= 44
-
-    def _is_sei(self, kind: int) -> bool:
-        return kind == h265.PREFIX_SEI
 
     def _set_id(self, nal: bytes) -> int:
         return h265.parameter_set_id(nal)

@@ -1,17 +1,21 @@
 """The loop over `$` frames of an RTSP connection (RFC 2326 §10.12): the hot path of the recorder.
 
-Law: no object per RTP packet; a packet that only continues an open NAL unit is appended as a slice right
-here,
+Law: no object per RTP packet but its payload; packets that only continue an open NAL unit are taken right here,
 everything else goes through `Track.packet`. Sans-IO. Called by the driver shell with the shared read buffer.
 """
 
 from __future__ import annotations
 
+import struct
+from functools import lru_cache
+
+from recorderd.wire.depay import MAX_UNIT_BYTES, PIECE_BYTES
 from recorderd.wire.errors import ProtocolError
 from recorderd.wire.rtsp_message import DOLLAR
 from recorderd.wire.track import Track
 
 _TEXT_STARTS = frozenset(b"RrHGgSsOoAaTtPpDd")  # RTSP/1.0, or a request of the server
+_FRAMING = struct.Struct(">I")
 MAX_RESYNC_BYTES = 256 * 1024
 
 
@@ -68,8 +72,6 @@ class InterleavedReceiver:
                     continue
             track.packet(buffer, pos + 4, stop)
             pos = stop
-        for track in self._tracks:
-            track.depay.settle()
         return pos
 
     def _resync(self, buffer: memoryview, pos: int, end: int) -> int:
@@ -101,28 +103,37 @@ class InterleavedReceiver:
 
 
 def _run(track: Track, head: int, buffer: memoryview, span: tuple[int, int]) -> int:
-    """Middle fragments of one NAL unit: everything of their headers repeats, only the sequence number counts
-    up; so four numbers compared per packet are enough. The first packet that differs ends the run."""
+    """Middle fragments of one NAL unit: they have one size and everything of their headers repeats but the
+    sequence number, which counts up. So one structure reads them all and four numbers are compared for each;
+    the first packet that differs ends the run."""
     pos, end = span
     depay = track.depay
-    unpack, offset, key, append = track.unpack_head, depay.fragment_offset, depay.fragment_key, depay.parts.append
-    if end - pos < offset:
+    if end - pos < depay.fragment_offset or depay.kept_bytes > MAX_UNIT_BYTES:
         return pos
-    framing, _, source, _ = unpack(buffer, pos)
-    if framing >> 16 != head or source != track.timestamp << 32 | track.ssrc:
-        return pos
+    framing = _FRAMING.unpack_from(buffer, pos)[0]
     size = 4 + (framing & 0xFFFF)
+    if framing >> 16 != head or size <= depay.fragment_offset or end - pos < size:
+        return pos
     start = track.sequence or 0
     expected = track.flags << 16 | start
-    while end - pos >= size:
-        f, numbered, s, k = unpack(buffer, pos)
+    source, key, append = track.timestamp << 32 | track.ssrc, depay.fragment_key, depay.parts.append
+    run = buffer[pos : end - (end - pos) % size]
+    for f, numbered, s, k, data in fragment_struct(track.plan.head, size).iter_unpack(run):
         if numbered != expected or f != framing or k != key or s != source:
             break
-        append(buffer[pos + offset : pos + size])
+        append(data)
         pos += size
         expected += 1
         if not expected & 0xFFFF:
             expected -= 0x10000
-    track.sequence = sequence = expected & 0xFFFF
-    track.counters.packets += (sequence - start) & 0xFFFF
+    count = (expected - start) & 0xFFFF
+    track.sequence = expected & 0xFFFF
+    track.counters.packets += count
+    depay.kept_bytes += count * (size + PIECE_BYTES)
     return pos
+
+
+@lru_cache(maxsize=256)
+def fragment_struct(head: str, size: int) -> struct.Struct:
+    """A whole packet of `size` bytes whose headers `head` describes, its fragment as the last value."""
+    return struct.Struct(f"{head}{size - struct.calcsize(head)}s")

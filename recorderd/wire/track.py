@@ -1,7 +1,8 @@
 """RTP reception of one track: sequence numbers, sources, times; packets in, access units out.
 
 Law: sans-IO; the clock is asked when the first byte of a unit is met. Never raises on bytes: what cannot be
-used is counted. Loss is counted exactly once, on the next unit of the track. Called by `interleaved`. RFC 3550
+used is counted. Loss is counted exactly once, on the next unit of the track. Called by `interleaved`. RFC
+3550
 §5.1, §6, appendix A.
 """
 
@@ -58,13 +59,14 @@ class TrackListener:
 
 @dataclass(frozen=True, slots=True)
 class TrackPlan:
-    """How to receive a track. `leads`: the track whose clock speaks for the stream in events."""
+    """How to receive a track. `head`: structure of `$` frame, RTP header and payload header of a fragment as
+    four values. `leads`: the track whose clock speaks for the stream in events."""
 
     kind: MediaKind
     clock_hz: int
     payload_types: frozenset[int]
     make_depacketiser: Callable[[Emit], Depacketiser]
-    head: struct.Struct
+    head: str
     leads: bool = True
 
 
@@ -75,7 +77,6 @@ class Track:
         self.plan = plan
         self.kind = plan.kind
         self.counters = TrackCounters()
-        self.unpack_head = plan.head.unpack_from
         self.depay = plan.make_depacketiser(self._emit)
         self.flags = _PLAIN | min(plan.payload_types)  # of an ordinary packet without marker
         self.sequence: int | None = None  # expected next
@@ -221,7 +222,7 @@ class Track:
         self.counters.units += 1
         self.counters.damaged_units += damaged
         self.last_unit_mono_us = mono_us
-        if UnitType.DELTA < kind < UnitType.AUDIO:
+        if kind is not UnitType.DELTA and kind is not UnitType.AUDIO:
             if self.last_key_mono_us:
                 self.gop_us = mono_us - self.last_key_mono_us
             self.last_key_mono_us = mono_us

@@ -227,7 +227,8 @@ def test_quirk_18_keyframe_above_1_mb_in_more_than_800_packets() -> None:
 
 
 def test_an_endless_picture_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("recorderd.wire.depay.MAX_UNIT_BYTES", 100_000)
+    for module in ("depay", "interleaved"):
+        monkeypatch.setattr(f"recorderd.wire.{module}.MAX_UNIT_BYTES", 100_000)
     bench = Bench()
     start = h264_payloads(IDR, 600)[0]
     middle = h264_payloads(IDR, 600)[1]
