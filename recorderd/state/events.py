@@ -8,6 +8,7 @@ Event loop thread only. Called by engine, daemon and server.
 from __future__ import annotations
 
 import asyncio
+import json
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
@@ -105,9 +106,11 @@ class EventLog:
         hardware: uuid.UUID | None = None,
         params: Mapping[str, Any] | None = None,
     ) -> None:
-        """Give the event to all subscribers now and to the database soon."""
+        """Give the event to all subscribers now and to the database soon. `params` that JSON does not know (UUIDs,
+        paths) become text."""
         self._last_id += 1
-        event = Event(self._last_id, self._clock.utc_us(), code, camera, hardware, dict(params or {}))
+        plain = json.loads(json.dumps(dict(params or {}), default=str))  # one odd value must not stop a batch
+        event = Event(self._last_id, self._clock.utc_us(), code, camera, hardware, plain)
         _log.info(
             code,
             camera=_text(camera),

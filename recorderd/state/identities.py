@@ -1,7 +1,8 @@
 """Who is who: the server's own UUID, known volumes, and the identities of hardware and cameras.
 
 Law: an identity is given once and kept for ever. A given `id` wins; else it is bound to (driver, address) and
-(hardware, channel), so that a rename keeps the footage. Nothing is ever unbound: a device that comes back is itself.
+(hardware, channel), so that a rename keeps the footage. What was bound stays bound until a given id takes its place: a
+device that comes back is itself.
 """
 
 from __future__ import annotations

@@ -73,9 +73,7 @@ def known_keys(sandbox: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, set[
     return seen
 
 
-def test_every_key_stands_in_the_file_and_in_the_documentation(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_key_stands_in_the_file_and_in_the_documentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = known_keys(tmp_path, monkeypatch)
     assert set(seen) == {"server", "http", "storage", "hardware", "hardware.camera", "hardware.camera.stream"}
     sections: dict[str, str] = {}
@@ -83,8 +81,7 @@ def test_every_key_stands_in_the_file_and_in_the_documentation(
         name = part.split("]")[0].strip("[")
         sections[name] = sections.get(name, "") + part
     chapters = {
-        title.strip("[]"): text
-        for title, text in (part.split("\n", 1) for part in DOC.read_text().split("\n## ")[1:])
+        title.strip("[]"): text for title, text in (part.split("\n", 1) for part in DOC.read_text().split("\n## ")[1:])
     }
     missing = []
     for section, keys in seen.items():

@@ -6,10 +6,13 @@ import json
 import os
 import signal
 import socket
+import uuid
 from pathlib import Path
 
 import pytest
 from daemon_process import CANARY, DaemonProcess
+
+from mediadb.format.identity import VolumeIdentity, encode_volume
 
 pytestmark = pytest.mark.e2e
 
@@ -159,6 +162,11 @@ def test_a_missing_storage_is_a_state_and_recording_begins_when_it_comes(daemon:
     assert daemon.get("status")["ready"] is False
     assert daemon.get("events?code=storage-error")["items"]
     assert list(daemon.storage_path.iterdir()) == []
+    other = encode_volume(VolumeIdentity(uuid.uuid4(), 1))
+    (daemon.storage_path / "VOLUME").write_bytes(other)
+    daemon.wait_for(lambda: daemon.get("storages")["items"][0]["code"] == "storage-foreign")
+    assert [path.name for path in daemon.storage_path.iterdir()] == ["VOLUME"]
+    (daemon.storage_path / "VOLUME").unlink()
     daemon.storage_path.rmdir()
     away.rename(daemon.storage_path)
     daemon.wait_for(daemon.recording)

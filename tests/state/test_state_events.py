@@ -91,3 +91,10 @@ async def test_the_writer_task_writes_without_being_asked(tmp_path: Path) -> Non
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await db.close()
+
+
+async def test_odd_parameters_become_text_and_stop_nothing(db: StateDb) -> None:
+    log = await EventLog.open(db, FakeClock())
+    log.emit("x", params={"camera": CAMERA, "path": Path("/a"), "nested": [{"p": Path("/b")}]})
+    (event,) = await log.list()
+    assert event.params == {"camera": str(CAMERA), "path": "/a", "nested": [{"p": "/b"}]}

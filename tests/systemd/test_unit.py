@@ -29,7 +29,9 @@ def test_exposure_is_at_most_one_and_a_half(tmp_path: Path) -> None:
     command = ["systemd-analyze", "security", "--offline=yes", "--threshold=15", str(unit)]
     assert subprocess.run(command, capture_output=True, text=True).returncode == 0
     unit.write_text(UNIT.read_text().replace("CapabilityBoundingSet=\n", "").replace("PrivateUsers=yes\n", ""))
-    assert subprocess.run(command, capture_output=True, text=True).returncode == 1, "the check itself must be able to fail"
+    assert subprocess.run(command, capture_output=True, text=True).returncode == 1, (
+        "the check itself must be able to fail"
+    )
 
 
 @pytest.mark.fast
@@ -49,7 +51,13 @@ def test_sysusers_and_tmpfiles_are_valid(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     for command in (
         ["systemd-sysusers", f"--root={tmp_path}", str(ROOT / "systemd" / "recorderd.sysusers")],
-        ["systemd-tmpfiles", "--create", "--dry-run", f"--root={tmp_path}", str(ROOT / "systemd" / "recorderd.tmpfiles")],
+        [
+            "systemd-tmpfiles",
+            "--create",
+            "--dry-run",
+            f"--root={tmp_path}",
+            str(ROOT / "systemd" / "recorderd.tmpfiles"),
+        ],
     ):
         done = subprocess.run(command, capture_output=True, text=True)
         if "unrecognized option '--dry-run'" in done.stderr:
