@@ -17,6 +17,7 @@ STOPPED = Cause(State.SERVER_DOWN, "stop")
 REMOVED = Cause(State.NOT_SCHEDULED, "not-configured")
 CHANGED = Cause(State.CAMERA_OFFLINE, "reconfigured")
 CONNECTING = "connecting"
+_LATE_US = 10_000_000  # units arrive, and loops run, this late at most; more is a clock that was set back
 
 
 def offline(reason: str, **params: object) -> Cause:
@@ -41,6 +42,8 @@ class TrackCoverage:
         held = self.cause
         if held is not None and held.state is cause.state and held.reason == cause.reason:
             return False
+        if 0 < self.since_us - time_us < _LATE_US:
+            time_us = self.since_us  # said later, but about an earlier moment: the order of words must hold
         self.cause = cause
         self.since_us = time_us
         self._writer.cover(time_us, cause)

@@ -154,14 +154,13 @@ class StreamRecorder:
         self._ring.reach(0 if on else prebuffer_us)  # while recording only live viewers need the newest GOP
         if on is self._recording:
             return
-        first, self._recording = self._recording is None, on
+        self._recording = on
+        held = list(self._ring.all()) if on else []
+        since_us = held[0][1].recv_us if held else None
         for track in self.tracks:
-            track.record(on, self.reason or CONNECTING)
-        if on and not first:
-            held = list(self._ring.all())
-            self.video.replay(unit for kind, unit in held if kind is MediaKind.VIDEO)
-            if self.audio is not None:
-                self.audio.replay(unit for kind, unit in held if kind is MediaKind.AUDIO)
+            kind = MediaKind.VIDEO if track is self.video else MediaKind.AUDIO
+            track.record(on, self.reason or CONNECTING, since_us)
+            track.replay(unit for one, unit in held if one is kind)
 
     def rename(self, names: Names) -> None:
         self._names = names

@@ -91,19 +91,23 @@ class TrackRecorder:
     def rename(self, names: Names) -> None:
         self._store.track(self.spec, names)
 
-    def record(self, on: bool, reason: str = CONNECTING) -> None:
-        """Recording is wanted or not; says what holds now. Media follow from the next key on."""
+    def record(self, on: bool, reason: str = CONNECTING, time_us: int | None = None) -> None:
+        """Recording is wanted or not, from `time_us` on (None: now). Media follow from the next key on."""
         self._recording = on
         self._live = False
         self._need_key = True
         self.alarm.arm(self._clock.monotonic_us())
-        self._coverage.holds(self._clock.utc_us(), offline(reason) if on else NEVER)
+        since_us = self._clock.utc_us() if time_us is None else time_us
+        self._coverage.holds(since_us, offline(reason) if on else NEVER)
 
     def replay(self, units: Iterable[AccessUnit]) -> None:
-        """Record what the prebuffer held when recording was switched on; the units were counted already."""
+        """Record what the prebuffer held before recording was switched on; the units were counted already, and
+        those of an earlier recording are not written twice."""
         counted = self.counters.units, self.counters.bytes
+        done_us = self._last.recv_mono_us if self._last is not None else -1
         for unit in units:
-            self.unit(unit)
+            if unit.recv_mono_us > done_us:
+                self.unit(unit)
         self.counters.units, self.counters.bytes = counted
 
     def offline(self, reason: str, params: dict[str, object]) -> None:

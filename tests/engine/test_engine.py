@@ -8,9 +8,9 @@ import uuid
 from dataclasses import replace
 
 import pytest
-from engine_fakes import AUDIO, FakeStore, Rig, Units, config, device
+from engine_fakes import AUDIO, FakeStore, FakeWriter, Rig, Units, config, device
 
-from mediadb.types import State, TrackKind, TrackSpec
+from mediadb.types import Cause, State, TrackKind, TrackSpec
 from recorderd.config.diff import diff
 from recorderd.config.schema import CameraConfig, Config, StreamConfig
 from recorderd.core.errors import NotFoundError
@@ -90,9 +90,49 @@ async def test_record_can_be_switched_without_reconnecting(rig: Rig) -> None:
     assert 5_000_000 <= now_us - rig.video.samples[0].recv_us <= 6_000_000
     ticks = [sample.dts for sample in rig.video.samples]
     assert ticks == list(range(ticks[0], ticks[0] + 3_600 * len(ticks), 3_600)), "no unit twice, none missing"
-    assert rig.video.covers[-1][0] == rig.video.samples[0].recv_us
+    assert rig.video.covers[-1] == (rig.video.samples[0].recv_us, Cause(State.RECORDED))
+    assert_in_order(rig.video)
     await reload(rig, config(device("one", never)))
     assert rig.video.states[-1] == (State.NOT_SCHEDULED, "record-never")
+
+
+def assert_in_order(writer: FakeWriter) -> None:
+    """The fold reads transitions by time: a later word about an earlier moment would hide the newer state."""
+    times = [time_us for time_us, _ in writer.covers]
+    assert times == sorted(times)
+
+
+async def test_switching_twice_writes_no_unit_twice(rig: Rig) -> None:
+    always = rig.config
+    never = config(device("one", CameraConfig("one", storage="main", record="never")))
+    await rig.start()
+    for _ in range(3):
+        await asyncio.sleep(2.3)
+        await reload(rig, never)
+        await asyncio.sleep(0.3)
+        await reload(rig, always)
+    await asyncio.sleep(3)
+    ticks = [sample.dts for sample in rig.video.samples]
+    assert ticks == sorted(set(ticks))
+    assert_in_order(rig.video)
+
+
+async def test_words_stay_in_order_when_units_come_late(rig: Rig) -> None:
+    """Gathered reads give units that arrived a moment ago; the track is met with the first of them."""
+    await rig.start()
+    await asyncio.sleep(2)
+    units = Units(rig.clock, AUDIO)
+    late = units.next()
+    await asyncio.sleep(0.02)
+    rig.driver.device().sinks["main"].unit(MediaKind.AUDIO, late)
+    audio = rig.store.of("main", TrackKind.AUDIO)
+    assert audio.states[-1] == (State.RECORDED, "")
+    assert_in_order(audio)
+    rig.driver.device().lose(StreamLost("closed", "closed"))
+    await rig.engine.stop()
+    for writer in rig.store.writers.values():
+        assert writer.states[-1] == (State.SERVER_DOWN, "stop")
+        assert_in_order(writer)
 
 
 async def test_missing_storage_is_a_state_and_an_alarm(rig: Rig) -> None:

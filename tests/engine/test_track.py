@@ -335,7 +335,7 @@ def test_prebuffer_is_written_when_recording_begins() -> None:
         held.append(unit)
         bench.track.unit(unit)
         bench.clock.advance(FRAME_US)
-    bench.track.record(True)
+    bench.track.record(True, time_us=held[0].recv_us)
     bench.track.replay(held)
     assert [sample.recv_us for sample in bench.writer.samples] == [unit.recv_us for unit in held]
     assert bench.writer.covers[-1] == (held[0].recv_us, Cause(State.RECORDED))
