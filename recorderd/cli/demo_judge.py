@@ -10,6 +10,7 @@ import json
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
@@ -59,19 +60,19 @@ def outcomes(folder: Path, asked: Interview) -> list[Outcome]:
     ]
 
 
-def _outcome(camera: SceneCamera, connections: list[dict[str, object]], reader: Reader, asked: Interview) -> Outcome:
+def _outcome(camera: SceneCamera, connections: list[dict[str, Any]], reader: Reader, asked: Interview) -> Outcome:
     found = Outcome(camera.name, camera.fault)
     identity = asked.cameras[camera.name]
     track = derived_uuid(identity, "main/video")
     numbers = _committed(reader, track)
     found.committed = len(numbers)
     for line in connections:
-        first, last, sent = line["first"], line["last"], line["sent"]
-        found.sent += int(str(sent))
-        if isinstance(first, int) and isinstance(last, int) and last - first + 1 == sent:
-            touched = line.get("lost_frames")
-            spoiled = set(touched) if isinstance(touched, list) else set()
-            found.missing += sorted(set(range(first, last + 1)) - spoiled - numbers)
+        if line["sent"]:
+            found.sent += line["sent"]
+            sent = set(range(line["first"], line["last"] + 1)) - set(line["lost_frames"])
+            for first, last in line["skipped"]:
+                sent -= set(range(first, last + 1))
+            found.missing += sorted(sent - numbers)
     _causes(found, reader, track, asked)
     found.causes += sorted(f"event {code}" for code in asked.events.get(identity, ()) if code in _TOLD_BY_EVENT)
     return found

@@ -34,7 +34,7 @@ class SceneCamera:
 
 SCENE = (
     SceneCamera("healthy"),
-    SceneCamera("lossy", ("loss:1%",), (Expected("loss", "network-loss"),)),
+    SceneCamera("lossy", ("loss:2%x4",), (Expected("loss", "network-loss"),)),
     SceneCamera(
         "frozen",
         ("params+5s", "stall:8s+10s"),

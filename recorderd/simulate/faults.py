@@ -33,7 +33,8 @@ class Window:
 class Faults:
     """Everything that is wrong with one camera; the default is a healthy one."""
 
-    loss: float = 0.0  # share of RTP packets
+    loss: float = 0.0  # share of RTP packets, about
+    burst: int = 1  # 1: each packet by itself; N: runs that reach over N pictures
     stall: Window | None = None
     reboot: Window | None = None
     params_start_us: int | None = None
@@ -64,12 +65,21 @@ class Faults:
         """How far the camera's clock is off by the step."""
         return self.step_us if self.step_us and since_play_us >= self.step_start_us else 0
 
-    def lost(self, key: str, packets: int) -> frozenset[int]:
-        """Which of a frame's packets are dropped; `key` names the seed, camera, stream and frame."""
+    def lost(self, key: str, number: int, packets: int) -> frozenset[int]:
+        """Which of picture `number`'s packets are dropped; `key` names the seed, camera and stream."""
         if not self.loss:
             return frozenset()
-        dice = random.Random(key)
-        return frozenset(index for index in range(packets) if dice.random() < self.loss)
+        if self.burst == 1:
+            dice = random.Random(f"{key}/{number}")
+            return frozenset(index for index in range(packets) if dice.random() < self.loss)
+        block, place = divmod(number, self.burst)
+        dice = random.Random(f"{key}/burst/{block}")
+        if dice.random() >= self.loss:
+            return frozenset()
+        # The run begins inside the block's first picture and ends inside its last, as a real one does.
+        first = int(dice.random() * packets) if place == 0 else 0
+        last = int(dice.random() * packets) if place == self.burst - 1 else packets
+        return frozenset(range(first, last))
 
     def as_json(self) -> dict[str, object]:
         """What is not healthy, for the log."""
@@ -119,7 +129,9 @@ def _add(faults: Faults, part: str, what: tuple[str, str], start_us: int | None)
     if start_us is not None:
         raise UsageError(f"the fault {part!r} holds all the time: leave out its start")
     if kind == "loss":
-        return replace(faults, loss=_number(part, argument.removesuffix("%"), 0, 100) / 100)
+        share, _, burst = argument.partition("x")
+        pictures = int(_number(part, burst, 1, 1000)) if burst else 1
+        return replace(faults, loss=_number(part, share.removesuffix("%"), 0, 100) / 100, burst=pictures)
     if kind == "drift":
         return replace(faults, drift_ppm=_number(part, argument.removesuffix("ppm"), -100_000, 100_000))
     if kind == "auth" and not argument:

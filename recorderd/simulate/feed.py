@@ -157,7 +157,7 @@ class Feed:
             self._video = variant
         video = self._video
         picture = video.pictures[(self._number + self._camera.key_offset) % len(video.pictures)]
-        lost = faults.lost(f"{self._seed.rpartition('/')[0]}/{self._number}", picture.packets)
+        lost = faults.lost(self._seed.rpartition("/")[0], self._number, picture.packets)
         frame = video.build(picture, self._sequence, self._timestamp(self._number), lost)
         self._sequence += picture.packets
         if len(picture.before) in lost:
@@ -204,7 +204,7 @@ class Feed:
             if self._private:
                 sequence = self._audio_sequence
                 self._audio_sequence += 1
-            if self._private and self._camera.faults.lost(f"{self._seed.rpartition('/')[0]}/audio/{index}", 1):
+            if self._private and self._camera.faults.lost(f"{self._seed.rpartition('/')[0]}/audio", index, 1):
                 self.tally.lost_packets += 1
                 continue
             payload = audio.payload(index)

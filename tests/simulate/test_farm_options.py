@@ -22,6 +22,7 @@ pytestmark = pytest.mark.fast
     ("text", "camera", "faults"),
     [
         ("cam/2=loss:5%", 2, Faults(loss=0.05)),
+        ("cam/2=loss:5%x4", 2, Faults(loss=0.05, burst=4)),
         ("cam/0=loss:0.5%,auth", 0, Faults(loss=0.005, auth=True)),
         ("cam/1=stall:10s+5s", 1, Faults(stall=Window(5_000_000, 10_000_000))),
         ("cam/1=stall:10s", 1, Faults(stall=Window(10_000_000, 10_000_000))),
@@ -104,3 +105,15 @@ def test_the_gate_refuses_what_it_cannot_read(header: str) -> None:
     verdict = DigestGate("realm", {"u": Secret("p")}, b"key").check(request_with(header), 0)
     assert verdict.user is None
     assert verdict.shown == bool(header)
+
+
+def test_a_burst_takes_whole_pictures_and_parts_of_the_outer_ones() -> None:
+    faults = Faults(loss=0.1, burst=4)
+    lost = [faults.lost("1/0/main", number, 10) for number in range(4000)]
+    assert lost == [faults.lost("1/0/main", number, 10) for number in range(4000)]
+    hit = [lost[n : n + 4] for n in range(0, 4000, 4) if any(lost[n : n + 4])]
+    assert 60 <= len(hit) <= 150
+    for first, second, third, last in hit:
+        assert len(second) == len(third) == 10
+        assert first == frozenset(range(10 - len(first), 10))
+        assert last == frozenset(range(len(last)))
