@@ -21,6 +21,8 @@ def why(context: Context, args: argparse.Namespace) -> int:
     reader = context.open(args.path, args.storage)
     try:
         time_us = parse_time(args.time, context.now_us)
+        if time_us == context.now_us:
+            time_us -= 1  # `now` asks for the newest instant that has happened
         track = main_track(reader, args.camera)
         before, at, after = reader.why(track.spec.track, time_us)
     finally:

@@ -106,6 +106,8 @@ def test_why_and_coverage(finished: Path, capsys: pytest.CaptureFixture[str]) ->
         ("recorded", T0 + 25 * S),
         ("server-down", T0 + 30 * S),
     ]
+    assert in_process(capsys, "why", finished, "cam 1", "now")[1]["state"] == "server-down"
+    assert in_process(capsys, "why", finished, "cam 1", "+1s")[1]["reason"] == "future"
     assert in_process(capsys, "coverage", finished, "nobody")[0] == 2
     assert in_process(capsys, "coverage", finished, "--start", END, "--end", START)[0] == 2
     assert in_process(capsys, "coverage", finished, "--storage", "other")[0] == 2
