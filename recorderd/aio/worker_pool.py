@@ -21,6 +21,7 @@ from recorderd.media.pipe import PipeDecoder, PipeError, PipeMessage, encode_pip
 DECODE_WORKER = (sys.executable, "-m", "recorderd.workers.decode")
 _READ_BYTES = 256 * 1024
 _RESTART_S = 1.0
+_STOPPING = "the server is stopping"
 
 
 class WorkerBusy(UnavailableError):
@@ -72,10 +73,12 @@ class DecodePool:
     def __init__(self, supervisor: Supervisor, options: PoolOptions | None = None) -> None:
         self._options = options or PoolOptions()
         self._queue: asyncio.Queue[_Job] = asyncio.Queue(self._options.waiting)
+        self._unanswered: set[asyncio.Future[PipeMessage]] = set()
+        self._stopped = False
         self.stats = PoolStats()
         tree = supervisor.child("decode workers", together=True)
         for number in range(self._options.size):
-            tree.restarting(f"decode {number}", self._serve, _restart_delays)
+            tree.restarting(f"decode {number}", self._serve_until_stopped, _restart_delays)
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -85,13 +88,29 @@ class DecodePool:
     async def ask(self, head: Mapping[str, Any], payload: bytes = b"") -> PipeMessage:
         """Give one request to a child and wait for its answer. Raises WorkerBusy when the queue is full and
         WorkerFailed when two children failed on it."""
+        if self._stopped:
+            raise WorkerFailed(_STOPPING)
         job = _Job(head, payload, asyncio.get_running_loop().create_future())
         try:
             self._queue.put_nowait(job)
         except asyncio.QueueFull:
             self.stats.refused += 1
             raise WorkerBusy("too many pictures are being decoded; retry shortly") from None
-        return await job.answer
+        self._unanswered.add(job.answer)
+        try:
+            return await job.answer
+        finally:
+            self._unanswered.discard(job.answer)
+
+    async def _serve_until_stopped(self) -> None:
+        try:
+            await self._serve()
+        except asyncio.CancelledError:
+            self._stopped = True
+            for answer in self._unanswered:
+                if not answer.done():
+                    answer.set_exception(WorkerFailed(_STOPPING))
+            raise
 
     async def _serve(self) -> None:
         """Wait for work, then keep one child on it until it fails or nothing came for a while."""
@@ -102,14 +121,20 @@ class DecodePool:
             if job.answer.done():  # its caller has gone
                 continue
             try:
-                async with run_child(ChildSpec("decode", self._options.argv, grace_s=0.2)) as child:
-                    self.stats.pids.add(child.pid)
-                    try:
-                        again = await self._work(child, job)
-                    finally:
-                        self.stats.pids.discard(child.pid)
+                again = await self._with_child(job)
             except OSError as error:
                 self._failed(job, f"the decode worker cannot be started: {error}")
+
+    async def _with_child(self, job: _Job) -> _Job | None:
+        """Start a child and work with it; it has ended when this returns."""
+        pid = 0
+        try:
+            async with run_child(ChildSpec("decode", self._options.argv, grace_s=0.2)) as child:
+                pid = child.pid
+                self.stats.pids.add(pid)
+                return await self._work(child, job)
+        finally:
+            self.stats.pids.discard(pid)
 
     async def _work(self, child: Child, first: _Job) -> _Job | None:
         """Serve jobs on this child; returns a job that must be repeated on a fresh one, or None when idle."""
