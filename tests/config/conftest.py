@@ -1,49 +1,12 @@
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
+from fake_drivers import DRIVERS
 
 from recorderd.config.load import LoadResult, StorageInspector, load, look_nowhere
-from recorderd.core.errors import UsageError
-from recorderd.driverapi.info import DriverInfo
-
-
-class Transport(enum.StrEnum):
-    TCP = "tcp"
-    UDP = "udp"
-
-
-@dataclass(frozen=True)
-class RtspSettings:
-    transport: Transport = Transport.TCP
-    timeout_s: float = 10.0
-    nickname: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.transport is Transport.UDP:
-            raise UsageError("'udp' is not built yet", key="transport")
-        if self.timeout_s < 0:
-            raise ValueError("timeout_s must not be negative")
-
-
-@dataclass(frozen=True)
-class NoSettings:
-    pass
-
-
-def _never() -> Any:
-    raise AssertionError("loading a configuration loads no driver")
-
-
-DRIVERS = {
-    "rtsp": DriverInfo("rtsp", "RTSP", ("rtsp", "rtsps"), RtspSettings, _never),
-    "synthetic": DriverInfo("synthetic", "Synthetic", ("synthetic",), NoSettings, _never),
-}
 
 Loader = Callable[..., LoadResult]
 

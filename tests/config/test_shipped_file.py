@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import uuid
 from pathlib import Path
 
 import pytest
 
+from mediadb.format.identity import VolumeIdentity, encode_volume
 from recorderd.config.load import LoadResult, load, look_nowhere
 from recorderd.config.table import Table
 from recorderd.daemon.inspect import inspect_storage
@@ -30,6 +32,8 @@ def uncommented(sandbox: Path) -> Path:
     secret = sandbox / "etc/recorderd/secrets/gate"
     secret.write_text("x")
     secret.chmod(0o600)
+    volume = encode_volume(VolumeIdentity(uuid.UUID("00000000-0000-4000-8000-000000000002"), 1))
+    (sandbox / "srv/video/VOLUME").write_bytes(volume)
     copy = sandbox / "recorderd.toml"
     copy.write_text(text)
     return copy
