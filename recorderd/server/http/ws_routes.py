@@ -10,6 +10,7 @@ import weakref
 
 from aiohttp import WSCloseCode, web
 
+from recorderd.aio.supervisor import Supervisor
 from recorderd.core.rights import Right
 from recorderd.server.http.routing import API, Answer, Call, Route
 from recorderd.server.http.ws_protocol import MAX_COMMAND_BYTES
@@ -36,8 +37,13 @@ async def websocket(call: Call) -> web.StreamResponse:
     try:
         await Session(call.deps, call.principal, socket, tree).run()
     finally:
-        await tree.stop()
+        # A connection that breaks off cancels this handler, also while it cleans up: the end runs beside it.
+        await asyncio.shield(call.deps.supervisor.start("websocket end", _end(tree)))
     return socket
+
+
+async def _end(tree: Supervisor) -> None:
+    await tree.stop()
 
 
 async def close_sockets(app: web.Application) -> None:
