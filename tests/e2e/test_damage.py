@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import time
 from pathlib import Path
 
@@ -46,16 +47,16 @@ def rfc3339(seconds: float) -> str:
     return format_time(int(seconds * 1e6))
 
 
-def coverage(server: Server) -> object:
-    done = run_mediadb("coverage", str(server.volume), "--start", "-1h", "--end", "-1s", "--json")
+def coverage(server: Server, until_s: float) -> object:
+    span = ["--start", rfc3339(until_s - 30), "--end", rfc3339(until_s)]
+    done = run_mediadb("coverage", str(server.volume), *span, "--json")
     assert done.returncode == 0, done.stderr
-    return [
-        [(i["state"], i["end_us"]) for i in track["intervals"][1:-1]] for track in json.loads(done.stdout)["tracks"]
-    ]
+    return json.loads(done.stdout)["tracks"]
 
 
 def test_a_deleted_or_rotten_catalog_changes_no_answer(recorded: Server) -> None:
-    frames, states = committed_frames(recorded.volume, "cam0"), coverage(recorded)
+    until_s = time.time() - 1
+    frames, states = committed_frames(recorded.volume, "cam0"), coverage(recorded, until_s)
     catalog = recorded.volume / "catalog.db"
     for damage in (
         lambda: catalog.unlink(missing_ok=True),
@@ -65,7 +66,7 @@ def test_a_deleted_or_rotten_catalog_changes_no_answer(recorded: Server) -> None
             extra.unlink()
         damage()
         assert committed_frames(recorded.volume, "cam0") == frames
-        assert coverage(recorded) == states
+        assert coverage(recorded, until_s) == states
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -88,8 +89,6 @@ def test_verify_is_red_and_names_the_place_after_any_flip(recorded: Server, seed
 
 
 def test_a_torn_segment_never_stops_the_start(recorded: Server, tmp_path: Path) -> None:
-    import shutil
-
     folder = tmp_path / "copy"
     shutil.copytree(recorded.folder, folder)
     server = Server(folder, list(recorded.hardware))
@@ -100,5 +99,5 @@ def test_a_torn_segment_never_stops_the_start(recorded: Server, tmp_path: Path) 
         server.start()
         wait_until(lambda: server.alive() and server.get("/api/v1/status") is not None, 20, server.log)
         kept = server.get("/api/v1/cameras/cam0/media.json?start=-1h&end=now")
-        assert kept["spans"], "what is still readable in a torn segment is served"
+        assert kept["tracks"][0]["samples"] > 50, "what is still readable in a torn segment is served"
         assert server.stop() == 0, server.log()

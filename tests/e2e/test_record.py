@@ -49,7 +49,7 @@ def test_twenty_cameras_sent_is_committed_is_exported(tmp_path: Path) -> None:
         sent = set(range(line["first"], line["last"] + 1))
         assert len(sent) == line["sent"] > 500
         assert committed_frames(server.volume, f"cam{number}") == {(number, n) for n in sent}
-        (file,) = out.glob(f"*cam{number}.mp4") or out.glob(f"*cam{number}-*.mp4")
+        (file,) = out.glob(f"cam{number}_*.mp4")
         exported = [marker(sample) for sample in mp4_samples(file)]
         assert exported == [(number, n) for n in sorted(sent)], f"cam{number}"
     assert run_mediadb("verify", str(server.volume)).returncode == 0
