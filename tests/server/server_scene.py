@@ -69,7 +69,10 @@ def video_clip(frames: int = 100, bframes: int = 0) -> Clip:
         stream = container.add_stream("libx264", rate=FPS)
         stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
         stream.time_base = fractions.Fraction(1, FPS)
-        stream.options = {"preset": "ultrafast", "x264-params": f"keyint={GOP}:min-keyint={GOP}:scenecut=0:bframes={bframes}"}
+        stream.options = {
+            "preset": "ultrafast",
+            "x264-params": f"keyint={GOP}:min-keyint={GOP}:scenecut=0:bframes={bframes}",
+        }
         packets = []
         for number in range(frames):
             picture = numpy.full((96, 160, 3), (number * 7) % 256, numpy.uint8)
@@ -88,7 +91,7 @@ def video_clip(frames: int = 100, bframes: int = 0) -> Clip:
             samples.append((data, packet.pts * 9000, packet.dts * 9000, packet.is_keyframe))
     config = CodecConfig(
         Codec.H264, MediaKind.VIDEO, 90_000, 160, 96, parameter_sets=(sets[7], sets[8]), frame_ticks=9000,
-        codec_string="avc1.%02x%02x%02x" % tuple(sets[7][1:4]),
+        codec_string=f"avc1.{sets[7][1:4].hex()}",
     )  # fmt: skip
     return Clip(config, tuple(samples))
 
@@ -180,7 +183,9 @@ class FakeEngine:
 
     def hardware(self) -> list[HardwareView]:
         return [
-            HardwareView(HARDWARE, "box", "synthetic", "synthetic://x", "online", "", "", T0, None, 1, 0, stats={"bytes": 5})
+            HardwareView(
+                HARDWARE, "box", "synthetic", "synthetic://x", "online", "", "", T0, None, 1, 0, stats={"bytes": 5}
+            )
         ]
 
     def storages(self) -> list[StorageView]:
@@ -191,7 +196,17 @@ def camera_view(name: str, id: uuid.UUID) -> CameraView:
     def track(role: str, kind: TrackKind, codec: str) -> TrackView:
         counters = {"units": 10, "committed_samples": 9, "lost_packets": 2}
         return TrackView(
-            track_id(id, role, kind), kind.name.lower(), codec, codec, "recorded", "", T0, T0 + 9 * S, False, 100_000, counters
+            track_id(id, role, kind),
+            kind.name.lower(),
+            codec,
+            codec,
+            "recorded",
+            "",
+            T0,
+            T0 + 9 * S,
+            False,
+            100_000,
+            counters,
         )
 
     streams = tuple(
@@ -246,7 +261,9 @@ class Scene:
             return body
 
 
-async def record(store: AsyncStore, camera: str, *, start: int = 0, end: int = 100, audio: bool = True, **more: Any) -> None:
+async def record(
+    store: AsyncStore, camera: str, *, start: int = 0, end: int = 100, audio: bool = True, **more: Any
+) -> None:
     """Frames [start, end) of the clip, received from T0 on at their media time, plus `shift_us`."""
     id, shift = CAMERAS[camera], more.get("shift_us", 0)
     video = more.get("clip") or video_clip()

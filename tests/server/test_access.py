@@ -29,7 +29,8 @@ def test_hosts_of_this_machine_are_served(host: str) -> None:
 
 @pytest.mark.fast
 @pytest.mark.parametrize(
-    "host", ["", "evil.example", "evil.example:8080", "127.0.0.1.evil.example", "localhost:", "localhost:x", "[::2]", "::1"]
+    "host",
+    ["", "evil.example", "evil.example:8080", "127.0.0.1.evil.example", "localhost:", "localhost:x", "[::2]", "::1"],
 )
 def test_every_other_host_is_refused(host: str) -> None:
     with pytest.raises(HttpRefusal) as caught:
@@ -95,9 +96,12 @@ async def test_both_listeners_and_their_end(server: Scene, tmp_path: Path) -> No
     host, port = http.addresses[0]
     assert port > 0
     assert path.stat().st_mode & 0o777 == 0o600
-    async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as client:
-        async with client.get("http://recorderd/api/v1/status") as answer:
-            assert answer.status == 200
+    connector = aiohttp.UnixConnector(str(path))
+    async with (
+        aiohttp.ClientSession(connector=connector) as client,
+        client.get("http://recorderd/api/v1/status") as answer,
+    ):
+        assert answer.status == 200
     with pytest.raises(ListenFailed, match="in use"):
         await HttpServer(build_app(server.deps)).start((host, port), None)
     with pytest.raises(ListenFailed, match="another server"):

@@ -82,7 +82,11 @@ def test_a_change_of_coding_gives_a_new_init_at_the_key() -> None:
     sets = (*video_clip().config.parameter_sets[:1], video_clip().config.parameter_sets[1] + b"\x00")
     changed = replace(other, parameter_sets=sets)
     first = [p for kind, unit in units(video_clip(), 0, 3) for p in maker.feed(kind, unit)]
-    same = [p for kind, unit in units(video_clip(), 3, 5, config=replace(video_clip().config)) for p in maker.feed(kind, unit)]
+    same = [
+        p
+        for kind, unit in units(video_clip(), 3, 5, config=replace(video_clip().config))
+        for p in maker.feed(kind, unit)
+    ]
     deltas = [p for kind, unit in units(video_clip(), 5, 10, config=changed) for p in maker.feed(kind, unit)]
     key = [p for kind, unit in units(video_clip(), 10, 12, config=changed) for p in maker.feed(kind, unit)]
     kinds = [[type(part).__name__ for part in parts] for parts in (first, same, deltas, key)]
@@ -174,9 +178,16 @@ class Page:
         assert message.type is WSMsgType.BINARY, message
         if message.data[0] != MEDIA_MAGIC:
             return msgpack.unpackb(message.data)
-        magic, kind, flags, feed, sequence, recv_us = MEDIA_HEAD.unpack_from(message.data)
+        _, kind, flags, feed, sequence, recv_us = MEDIA_HEAD.unpack_from(message.data)
         body = message.data[MEDIA_HEAD.size :]
-        return {"type": MediaType(kind), "flags": flags, "feed": feed, "sequence": sequence, "time": recv_us, "data": body}
+        return {
+            "type": MediaType(kind),
+            "flags": flags,
+            "feed": feed,
+            "sequence": sequence,
+            "time": recv_us,
+            "data": body,
+        }
 
     async def command(self, cmd: str, **params: Any) -> Any:
         self.number += 1

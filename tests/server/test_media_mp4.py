@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 
 import av
-from server_scene import CAMERAS, S, T0, Scene, record, scene, video_clip
+from server_scene import CAMERAS, T0, S, Scene, record, scene, video_clip
 
 from recorderd.core.timerange import format_time
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -120,7 +121,9 @@ async def test_answers_match_their_schemas(server: Scene) -> None:
         "getMediaMap": f"/api/v1/cameras/gate/media.json?{window}",
         "getApiDocument": "/api/v1/openapi.json",
     }
-    described = {route.operation: route.answer.schema for route in ROUTES if route.answer.schema and route.method == "GET"}
+    described = {
+        route.operation: route.answer.schema for route in ROUTES if route.answer.schema and route.method == "GET"
+    }
     assert set(paths) == set(described)
     for operation, path in paths.items():
         matches(await server.json(path), COMPONENTS[described[operation]], operation)
@@ -184,7 +187,7 @@ async def test_coverage_timeline_and_why_say_the_same(server: Scene) -> None:
     assert intervals[0]["state"] == "recorded"
     assert intervals[0]["start"] == start
     assert intervals[-1]["end"] == end
-    assert all(one["end"] == other["start"] for one, other in zip(intervals, intervals[1:], strict=False))
+    assert all(one["end"] == other["start"] for one, other in pairwise(intervals))
     line = await server.json(f"/api/v1/cameras/gate/timeline?start={start}&end={end}&resolution=1s")
     assert line["tracks"][0]["spans"] == [[start, format_time(T0 + 10 * S)]]
     why = await server.json(f"/api/v1/cameras/gate/why?time={format_time(T0 + 5 * S)}")
@@ -238,16 +241,22 @@ async def test_reload_and_its_refusal(tmp_path: Any) -> None:
     async def refuse() -> dict[str, Any]:
         raise Rejected("2 errors; the old configuration stays", errors=[{"path": "http.listen", "message": "no"}])
 
-    async with scene(tmp_path, reload=refuse) as made:
-        async with made.client.post("/api/v1/reload") as answer:
-            body = await answer.json(content_type=None)
-            assert (answer.status, body["code"]) == (422, "config-rejected")
-            assert body["params"]["errors"][0]["path"] == "http.listen"
+    async with scene(tmp_path, reload=refuse) as made, made.client.post("/api/v1/reload") as answer:
+        body = await answer.json(content_type=None)
+        assert (answer.status, body["code"]) == (422, "config-rejected")
+        assert body["params"]["errors"][0]["path"] == "http.listen"
 
 
 async def test_a_missing_storage_is_said(tmp_path: Any) -> None:
     async with scene(tmp_path, stores={}) as made:
-        for path in ("coverage", "timeline", "why?time=now", "media.mp4?start=-1m", "media.json?start=-1m", "frames/now.jpg"):
+        for path in (
+            "coverage",
+            "timeline",
+            "why?time=now",
+            "media.mp4?start=-1m",
+            "media.json?start=-1m",
+            "frames/now.jpg",
+        ):
             await made.problem(f"/api/v1/cameras/gate/{path}", "storage-unavailable")
 
 
@@ -268,7 +277,16 @@ async def test_rights_are_checked_per_route_and_camera(server: Scene, monkeypatc
     assert [one["name"] for one in (await server.json("/api/v1/cameras"))["items"]] == ["gate"]
     assert (await server.json("/api/v1/events"))["items"] == []
     assert [one["name"] for one in (await server.json("/api/v1/coverage"))["cameras"]] == ["gate"]
-    for path in ("", "/coverage", "/timeline", "/why?time=now", "/media.mp4", "/media.json", "/frames/now.jpg", "/live.mp4"):
+    for path in (
+        "",
+        "/coverage",
+        "/timeline",
+        "/why?time=now",
+        "/media.mp4",
+        "/media.json",
+        "/frames/now.jpg",
+        "/live.mp4",
+    ):
         await server.problem(f"/api/v1/cameras/yard{path}", "forbidden")
     await server.problem("/api/v1/coverage?cameras=gate,yard", "forbidden")
     async with server.client.post("/api/v1/reload") as answer:
@@ -276,7 +294,12 @@ async def test_rights_are_checked_per_route_and_camera(server: Scene, monkeypatc
     nobody = Principal("nobody", frozenset())
     monkeypatch.setattr("recorderd.server.http.guard.LOCAL", nobody)
     for route in ROUTES:
-        path = route.path.replace("{camera}", "gate").replace("{time}", "now").replace("{job}", "x").replace("{file}", "main.js")
+        path = (
+            route.path.replace("{camera}", "gate")
+            .replace("{time}", "now")
+            .replace("{job}", "x")
+            .replace("{file}", "main.js")
+        )
         async with server.client.request(route.method, path) as answer:
             assert (answer.status == 403) == (route.right is not Right.PUBLIC), path
 

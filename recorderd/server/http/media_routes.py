@@ -101,7 +101,9 @@ async def media_mp4(call: Call) -> web.StreamResponse:
         if movie.span == span:  # else the same URL means another file a second later: nothing to remember
             given = shelf.etag(key)
             if ranged and given not in (None, movie.etag) and "If-Range" not in call.request.headers:
-                raise HttpRefusal("footage-reclaimed", "this range is another file now than when it was first asked for")
+                raise HttpRefusal(
+                    "footage-reclaimed", "this range is another file now than when it was first asked for"
+                )
             shelf.put(key, movie)
         elif ranged:
             raise _elsewhere(call, movie.span)

@@ -165,7 +165,9 @@ class CoverageFeed:
     """Coverage of the last `window_s` seconds: the whole window first, then from the last change on. `names` None:
     every camera the caller may see, also those added later."""
 
-    def __init__(self, deps: ServerDeps, principal: Principal, names: list[str] | None, timing: tuple[int, int]) -> None:
+    def __init__(
+        self, deps: ServerDeps, principal: Principal, names: list[str] | None, timing: tuple[int, int]
+    ) -> None:
         self._deps = deps
         self._principal = principal
         self._names = names
