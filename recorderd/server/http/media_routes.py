@@ -20,7 +20,7 @@ from recorderd.server.http.answers import json_answer
 from recorderd.server.http.byte_range import NotModified, Part, PreconditionFailed, Unsatisfiable, decide
 from recorderd.server.http.coverage_routes import END, START, interval_json
 from recorderd.server.http.footage import main_track, store_of, stream_tracks
-from recorderd.server.http.movie import Movie, plan_movie, read_bytes
+from recorderd.server.http.movie import ServedMovie, plan_movie, read_bytes
 from recorderd.server.http.problems import HttpRefusal
 from recorderd.server.http.routing import API, Answer, Call, Param, Route
 from recorderd.server.http.timespan import MAX_MEDIA_US, is_absolute, read_range, show_time
@@ -42,11 +42,11 @@ class MovieShelf:
 
     def __init__(self, limit_bytes: int = PLANS_BYTES) -> None:
         self._limit_bytes = limit_bytes
-        self._plans: OrderedDict[Key, Movie] = OrderedDict()
+        self._plans: OrderedDict[Key, ServedMovie] = OrderedDict()
         self._etags: OrderedDict[Key, str] = OrderedDict()
         self._bytes = 0
 
-    def plan(self, key: Key) -> Movie | None:
+    def plan(self, key: Key) -> ServedMovie | None:
         """The plan as it was given out last."""
         movie = self._plans.get(key)
         if movie is not None:
@@ -57,7 +57,7 @@ class MovieShelf:
         """The ETag given out last; outlives the plan."""
         return self._etags.get(key)
 
-    def put(self, key: Key, movie: Movie) -> None:
+    def put(self, key: Key, movie: ServedMovie) -> None:
         self.drop(key)
         self._plans[key] = movie
         self._bytes += movie.cost_bytes
@@ -116,7 +116,7 @@ async def media_json(call: Call) -> web.StreamResponse:
     store = store_of(call.deps, view)
     role = call.text("stream")
     movie = await _plan(store, view, role, _span(call))
-    track = movie.tracks[0][1]
+    track = movie.movie.tracks[0]
     start_us, end_us = movie.span.start_us, movie.span.end_us
     found = await store.read(store.reader.coverage, [track], start_us, end_us)
     gaps = [one for one in found[track] if one.cause.state != State.RECORDED]
@@ -141,7 +141,7 @@ async def media_json(call: Call) -> web.StreamResponse:
                     "duration_us": facts.duration_us,
                     "anchors": [{"media_us": at.media_us, "time": show_time(at.wall_us)} for at in facts.anchors],
                 }
-                for (_, identity), facts in zip(movie.tracks, movie.file.tracks, strict=True)
+                for identity, facts in zip(movie.movie.tracks, movie.file.tracks, strict=True)
             ],
             "gaps": [interval_json(gap) for gap in gaps],
         }
@@ -152,8 +152,8 @@ def _span(call: Call) -> TimeRange:
     return read_range(call.text("start"), call.text("end"), call.deps.clock.utc_us(), MAX_MEDIA_US)
 
 
-async def _plan(store: AsyncStore, view: CameraView, role: str, span: TimeRange) -> Movie:
-    movie: Movie | None = await store.read(plan_movie, store.reader, stream_tracks(view, role), span)
+async def _plan(store: AsyncStore, view: CameraView, role: str, span: TimeRange) -> ServedMovie:
+    movie: ServedMovie | None = await store.read(plan_movie, store.reader, stream_tracks(view, role), span)
     if movie is None:
         found = await store.read(store.reader.coverage, [main_track(view)], span.start_us, span.end_us)
         causes = [interval_json(one) for one in found[main_track(view)][:20]]
@@ -174,7 +174,7 @@ def _elsewhere(call: Call, span: TimeRange) -> web.HTTPTemporaryRedirect:
     return web.HTTPTemporaryRedirect(f"{call.request.rel_url.raw_path}?{urlencode(times)}")
 
 
-async def _send(call: Call, store: AsyncStore, movie: Movie, key: Key) -> web.StreamResponse:
+async def _send(call: Call, store: AsyncStore, movie: ServedMovie, key: Key) -> web.StreamResponse:
     """Answer with the part that the headers ask for."""
     request, length = call.request, movie.file.total_bytes
     decision = decide(request.headers, movie.etag, length)
@@ -211,7 +211,7 @@ async def _send(call: Call, store: AsyncStore, movie: Movie, key: Key) -> web.St
     return response
 
 
-def _headers(movie: Movie) -> dict[str, str]:
+def _headers(movie: ServedMovie) -> dict[str, str]:
     return {
         "Content-Type": "video/mp4",
         "Accept-Ranges": "bytes",
@@ -223,7 +223,7 @@ def _headers(movie: Movie) -> dict[str, str]:
 
 
 _PROBLEMS = (
-    "not-found", "range-too-long", "no-footage", "media-mixed", "storage-unavailable", "footage-reclaimed",
+    "not-found", "range-too-long", "no-footage", "storage-unavailable", "footage-reclaimed",
     "footage-damaged",
 )  # fmt: skip
 

@@ -43,7 +43,6 @@ _KINDS = (
     ProblemKind("precondition-failed", 412, "If-Match or If-Unmodified-Since does not hold: the file is another now."),
     ProblemKind("body-too-large", 413, "The request body is above the limit of 64 KiB."),
     ProblemKind("range-not-satisfiable", 416, "No byte of the Range lies in the file; Content-Range has its length."),
-    ProblemKind("media-mixed", 422, "The range holds media that cannot stand in one file; ask in pieces."),
     ProblemKind("config-rejected", 422, "The new configuration has errors; the old one stays in force."),
     ProblemKind("request-rejected", 400, "The request is no valid HTTP for this server."),
     ProblemKind("internal", 500, "A bug: the server's log has its traceback under the `incident` given here."),
