@@ -76,6 +76,7 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     for name, value in SECURITY_HEADERS.items():
         response.headers.setdefault(name, value)
     response.headers.setdefault("Cache-Control", "no-store")
+    response.headers["Server"] = "recorderd"  # versions of libraries are nobody's business
 
 
 def identify(request: web.Request) -> Principal:
