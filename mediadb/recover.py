@@ -52,6 +52,7 @@ class _Ledger:
     sealed: set[str] = field(default_factory=set)  # segment UUIDs with a SEGMENT_SEAL
     stopped: set[str] = field(default_factory=set)  # runs with a clean stop
     ends: dict[str, dict[uuid.UUID, tuple[int, int]]] = field(default_factory=dict)  # by run
+    commits: list[tuple[int, int, int]] = field(default_factory=list)  # sealed: epoch, first and last counter
 
 
 @dataclass(slots=True)
@@ -115,6 +116,7 @@ class Recovery:
                 elif record.kind == LedgerKind.SEGMENT_SEAL:
                     known.sealed.add(str(record.body.get("segment")))
                     _note_ends(known.ends.setdefault(str(record.body.get("run")), {}), record.body)
+                    known.commits += _commit_range(record.body)
         except (OSError, FormatError) as error:
             self._trouble("ledger-unreadable", {"path": str(self._log.ledger_folder), "text": str(error)})
 
@@ -135,6 +137,9 @@ class Recovery:
             number = _epoch_of(name)
             if name.endswith(SEALED_SUFFIX) and (number in epochs or number == previous):
                 self._learn_sealed(folder / name, epochs.setdefault(number, _Epoch()))
+        for number, first, last in self._ledger.commits:  # sealed once, perhaps removed since
+            if number in epochs and epochs[number].open:
+                epochs[number].commits.update(range(first, last + 1))
         for epoch in epochs.values():
             epoch.open.sort(key=lambda item: item[1].header.number)
         return epochs
@@ -326,6 +331,13 @@ def _note_ends(ends: dict[uuid.UUID, tuple[int, int]], body: Record) -> None:
     for track in body.get("tracks", []):
         if track.get("end_us") is not None:
             _later(ends, uuid.UUID(track["track"]), track["end_us"], track["next_seq"])
+
+
+def _commit_range(body: Record) -> list[tuple[int, int, int]]:
+    first, last = body.get("first_commit"), body.get("last_commit")
+    if not first or not last or tuple(first) == NO_COMMIT:
+        return []
+    return [(first[0], first[1], last[1])]
 
 
 def _later(ends: dict[uuid.UUID, tuple[int, int]], track: uuid.UUID, end_us: int, next_seq: int) -> None:

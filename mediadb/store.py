@@ -172,7 +172,9 @@ class LogWriter:
         for last in runs:
             for kind, body in last.records:
                 self.ledger.add(kind, now.utc_us, body)
-        self._last_runs = [last for last in runs if not last.clean and last.ends]
+        before = self._log.previous
+        crashed = [last for last in runs if before is not None and last.run == before.run and not last.clean]
+        self._last_runs = [last for last in crashed if last.ends]
 
     def close(self, now: Now) -> list[str]:
         """Commit, seal, write the clean stop. Returns what could not be made durable, in words (empty: nothing)."""
