@@ -12,10 +12,10 @@ import os
 import sqlite3
 import threading
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from mediadb.format.constants import NO_SEQ
 from mediadb.format.footer import TrackSummary
@@ -23,7 +23,7 @@ from mediadb.format.records import decode_names, decode_spec, encode_names, enco
 from mediadb.ledger_facts import MediaSpan
 from mediadb.types import Names, TrackSpec
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 DAY_US: Final = 86_400_000_000
 QUICK_CHECK_BYTES: Final = 64 << 20  # a larger file is only found damaged when a page of it is used
 _SCHEMA: Final = """
@@ -40,6 +40,10 @@ CREATE TABLE IF NOT EXISTS part(
   configs INTEGER NOT NULL, at INTEGER NOT NULL, len INTEGER NOT NULL, crc INTEGER NOT NULL,
   key_seq INTEGER, key_segment BLOB, spans TEXT, PRIMARY KEY(track, first_us, segment)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS part_segment ON part(segment);
+CREATE TABLE IF NOT EXISTS folder(
+  storage TEXT NOT NULL, name TEXT NOT NULL, inode INTEGER NOT NULL, changed_us INTEGER NOT NULL,
+  PRIMARY KEY(storage, name)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS config(hash BLOB PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS day(
   track INTEGER NOT NULL, day INTEGER NOT NULL, spans TEXT NOT NULL, PRIMARY KEY(track, day)) WITHOUT ROWID;
 """
@@ -63,6 +67,13 @@ class SegmentRow:
     segment: uuid.UUID
     run: int
     origin: int
+
+
+class FolderStamp(NamedTuple):
+    """The version of a day folder's list of names: both numbers 0 when it has to be listed again."""
+
+    inode: int
+    changed_us: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,10 +182,40 @@ class Catalog:
                 self._lost()
                 raise AssertionError from None  # _lost always raises
 
-    def segments(self) -> dict[str, SegmentRow]:
-        """All segments by name."""
-        rows = self._run("SELECT name, size, uuid, run, origin FROM segment WHERE storage=?", (self._storage,))
+    def segments(self, folder: str = "") -> dict[str, SegmentRow]:
+        """Segments by name: all, or those of one day folder."""
+        low, high = (f"{folder}/", f"{folder}0") if folder else ("", "\U0010ffff")  # "0" follows "/"
+        rows = self._run(
+            "SELECT name, size, uuid, run, origin FROM segment WHERE storage=? AND name>=? AND name<?",
+            (self._storage, low, high),
+        )
         return {row.name: row for row in (_segment(fields) for fields in rows)}
+
+    def folders(self) -> dict[str, FolderStamp]:
+        """Every folder that has segments here, or had, and its version when the two were compared."""
+        rows = self._run("SELECT name, inode, changed_us FROM folder WHERE storage=?", (self._storage,))
+        return {str(name): FolderStamp(_unsigned(inode), int(str(us))) for name, inode, us in rows}
+
+    def keep_folders(self, stamps: Mapping[str, FolderStamp], gone: Iterable[str]) -> None:
+        """Remember versions of folders; forget those that are `gone`."""
+        with self._lock:
+            self._run("BEGIN IMMEDIATE")
+            for name, stamp in stamps.items():
+                values = (self._storage, name, _signed(stamp.inode), stamp.changed_us)
+                self._run("INSERT OR REPLACE INTO folder VALUES(?,?,?,?)", values)
+            for name in gone:
+                self._run("DELETE FROM folder WHERE storage=? AND name=?", (self._storage, name))
+            self._run("COMMIT")
+
+    def config(self, config_hash: bytes) -> bytes | None:
+        """The CONFIG record of that hash, when it was read before. The caller checks it against the hash."""
+        rows = self._run("SELECT record FROM config WHERE hash=?", (config_hash,))
+        record = rows[0][0] if rows else None
+        return record if isinstance(record, bytes) else None
+
+    def keep_config(self, config_hash: bytes, record: bytes) -> None:
+        """Remember a CONFIG record, so that the first seek in a track need not read it."""
+        self._run("INSERT OR REPLACE INTO config VALUES(?,?)", (config_hash, record))
 
     def add(
         self,
@@ -194,6 +235,7 @@ class Catalog:
                     "INSERT INTO segment(storage,name,size,uuid,run,origin) VALUES(?,?,?,?,?,?) RETURNING id",
                     values,
                 )
+                self._run("INSERT OR IGNORE INTO folder VALUES(?,?,0,0)", (self._storage, folder_of(segment.name)))
                 for spec, names, summary, spans in parts:
                     self._add_part(row[0], spec, names, summary, spans)
             except BaseException:
@@ -256,6 +298,8 @@ class Catalog:
             self.remove(name)
         self._run("DELETE FROM day WHERE track IN (SELECT id FROM track WHERE storage=?)", (self._storage,))
         self._run("DELETE FROM track WHERE storage=?", (self._storage,))
+        self._run("DELETE FROM folder WHERE storage=?", (self._storage,))
+        self._run("DELETE FROM config")
         self._ids.clear()
 
     def _known(self, track: uuid.UUID) -> tuple[int, int] | None:
@@ -329,6 +373,11 @@ class Catalog:
     def close(self) -> None:
         with self._lock:
             self._connection.close()
+
+
+def folder_of(name: str) -> str:
+    """The day folder of a segment, below the volume."""
+    return name.rpartition("/")[0]
 
 
 def _signed(number: int) -> int:

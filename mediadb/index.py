@@ -17,8 +17,9 @@ from mediadb.errors import FormatError, MediaDbError
 from mediadb.format.block import Commit
 from mediadb.format.columns import ChunkColumns
 from mediadb.format.footer import ConfigPlace, FooterHead, TrackSummary
-from mediadb.format.records import decode_names, decode_spec
+from mediadb.format.records import config_hash, decode_config, decode_names, decode_spec, encode_config
 from mediadb.fs import Fs
+from mediadb.index_folders import find_changes, remember, unfit_folders
 from mediadb.index_part import Part, coding_tolerance_us, part_spans
 from mediadb.ledger_facts import FUTURE_US, PAST_US, MediaSpan, join_spans
 from mediadb.recent_cache import RecentCache
@@ -27,7 +28,6 @@ from mediadb.segment_files import (
     SegmentFiles,
     SegmentPlace,
     Voids,
-    list_segments,
     read_config,
     read_footer,
     read_header,
@@ -46,7 +46,15 @@ T = TypeVar("T")
 class StorageIndex:
     """All segments of one storage."""
 
-    def __init__(self, fs: Fs, volume: Path, storage: str, catalog: Catalog, live: LiveSource | None = None) -> None:
+    def __init__(
+        self,
+        fs: Fs,
+        volume: Path,
+        storage: str,
+        catalog: Catalog,
+        live: LiveSource | None = None,
+        now_us: Callable[[], int] | None = None,
+    ) -> None:
         self.fs = fs
         self.volume = volume
         self.storage = storage
@@ -54,12 +62,13 @@ class StorageIndex:
         self.damaged: dict[str, str] = {}  # segments whose footer cannot be read, and why
         self._catalog = catalog
         self._live = live
+        self._now_us = now_us  # None: no folder is taken as compared, each is listed at every refresh
         self._lock = threading.RLock()
         self._walked: dict[str, SegmentIndex] = {}
         self._voids: Voids = {}
         self._looked = False  # were the folders looked at yet?
         self._seen: dict[str, Path] = {}  # what the writer showed last
-        self._configs: RecentCache[bytes, tuple[TrackSpec, TrackConfig, Names]] = RecentCache(CACHED_CONFIGS)
+        self._configs: RecentCache[bytes, tuple[TrackSpec, TrackConfig]] = RecentCache(CACHED_CONFIGS)
         self._parts: RecentCache[tuple[str, uuid.UUID], Part] = RecentCache(CACHED_PARTS)
 
     def refresh(self) -> None:
@@ -72,8 +81,8 @@ class StorageIndex:
                 self._refresh()
 
     def _refresh(self) -> None:
-        places = {place.name: place for place in list_segments(self.fs, self.volume, self.storage)}
-        known = self._catalog.segments()
+        changes = find_changes(self.fs, self.volume, self.storage, self._catalog)
+        places, known = changes.places, changes.known
         for name, row in known.items():
             place = places.get(name)
             if place is None or not place.sealed or place.size != row.size:
@@ -89,6 +98,8 @@ class StorageIndex:
         for name, place in sorted(places.items(), reverse=True):
             if not place.sealed and name not in live:
                 self._walk(place)
+        unfit = unfit_folders(changes, {*self._walked, *self.damaged})
+        remember(self._catalog, changes, unfit, self._now_us)
 
     def _enter(self, place: SegmentPlace) -> None:
         try:
@@ -381,15 +392,26 @@ class StorageIndex:
             raise FormatError(f"no index of track {row.summary.track}")
         return entry.configs, entry.media, entry.notes
 
-    def config(self, name: str, place: ConfigPlace) -> tuple[TrackSpec, TrackConfig, Names]:
+    def config(self, name: str, place: ConfigPlace) -> tuple[TrackSpec, TrackConfig]:
         """The CONFIG of a part, cached by its hash. FormatError or ChunkError when it cannot be read."""
         known = self._configs.get(place.config_hash)
         if known is None:
-            with self.files.use(name) as handle:
-                self.files.preads += 1
-                known = read_config(self.fs, handle.fd, place)
+            record = self._with_catalog(lambda: self._catalog.config(place.config_hash))
+            if record is not None and config_hash(record) == place.config_hash:
+                known = decode_config(record)
+            else:
+                known = self._read_config(name, place)
             self._configs.put(place.config_hash, known)
         return known
+
+    def _read_config(self, name: str, place: ConfigPlace) -> tuple[TrackSpec, TrackConfig]:
+        with self.files.use(name) as handle:
+            self.files.preads += 1
+            spec, config, _ = read_config(self.fs, handle.fd, place)
+        record = encode_config(spec, config)
+        if config_hash(record) == place.config_hash:  # a later program may have written fields unknown here
+            self._with_catalog(lambda: self._catalog.keep_config(place.config_hash, record))
+        return spec, config
 
     def tolerance_us(self, track: uuid.UUID) -> int:
         """How long a hole of the track must be to be one, by its newest coding."""

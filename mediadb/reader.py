@@ -67,7 +67,7 @@ class Reader:
         self.fs: Fs = fs or RealFs()
         self.volume, self.storage = volume, storage
         catalog = Catalog(volume / "catalog.db" if cache else None, storage)
-        self.index = StorageIndex(self.fs, volume, storage, catalog, live)
+        self.index = StorageIndex(self.fs, volume, storage, catalog, live, now_us)
         self._coverage = Coverage(self.fs, volume, storage, now_us, live is not None)
         self._chunks = ChunkReader(self.index)
 
@@ -185,10 +185,26 @@ class Reader:
                 ref = self._ref(track, part, part.media.row(at))
                 if is_lane not in best or _nearer(ref, best[is_lane], direction):
                     best[is_lane] = ref
+            if is_lane and False not in best and True in best:
+                near = self._lane_alone(track, time_us, direction, best[True])
+                if near is not None:
+                    return None, near
             settled = not is_lane and False in best and not _may_be_nearer(part, best[False], direction)
             if settled or (best and looked >= FAR_PARTS):
                 break
         return best.get(False), best.get(True)
+
+    def _lane_alone(self, track: uuid.UUID, time_us: int, direction: int, lane: ChunkRef) -> ChunkRef | None:
+        """The nearest entry of lanes when between `lane` and the time asked for there is no live media; else None."""
+        low, high = (lane.recv_us, time_us + 1) if direction < 0 else (time_us, lane.recv_us + 1)
+        for part in self.index.parts(track, low, high):
+            if not part.lane:
+                return None
+            at = part.newest_entry(time_us) if direction < 0 else part.next_entry(time_us)
+            if at >= 0:
+                ref = self._ref(track, part, part.media.row(at))
+                lane = ref if _nearer(ref, lane, direction) else lane
+        return lane
 
     def _inside_after(
         self, track: uuid.UUID, time_us: int, live: ChunkRef | None, lane: ChunkRef | None

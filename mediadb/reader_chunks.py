@@ -160,7 +160,7 @@ class ChunkReader:
         if ref.config is None:
             raise self._corrupt(ref, "chunk without CONFIG")
         try:
-            spec, config, _ = self._index.config(ref.name, ref.config)
+            spec, config = self._index.config(ref.name, ref.config)
             table = decode_table(raw, header.frame_count)
         except FormatError as error:
             raise self._corrupt(ref, error.message) from error

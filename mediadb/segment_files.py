@@ -59,23 +59,29 @@ def stem(volume: Path, path: Path) -> str:
     return str(path.relative_to(volume).with_suffix(""))
 
 
+def list_folders(fs: Fs, volume: Path, storage: str) -> list[Path]:
+    """The day folders of a storage, oldest name first, logs before archive."""
+    roots = [volume / top / storage for top in ("log", "archive")]
+    return [root / owner / day for root in roots for owner in fs.listdir(root) for day in fs.listdir(root / owner)]
+
+
+def list_places(fs: Fs, volume: Path, folder: Path) -> list[SegmentPlace]:
+    """The segment files of one day folder."""
+    found = []
+    archive = folder.is_relative_to(volume / "archive")
+    for name in fs.listdir(folder):
+        path = folder / name
+        if path.suffix not in (SEALED, OPEN):
+            continue
+        status = fs.stat(path)
+        if status is not None and not status.is_dir:
+            found.append(SegmentPlace(path, stem(volume, path), path.suffix == SEALED, archive, status.size))
+    return found
+
+
 def list_segments(fs: Fs, volume: Path, storage: str) -> list[SegmentPlace]:
     """All segment files of a storage, oldest name first, logs before archive."""
-    found: list[SegmentPlace] = []
-    for top in ("log", "archive"):
-        root = volume / top / storage
-        for owner in fs.listdir(root):
-            for day in fs.listdir(root / owner):
-                folder = root / owner / day
-                for name in fs.listdir(folder):
-                    path = folder / name
-                    if path.suffix not in (SEALED, OPEN):
-                        continue
-                    status = fs.stat(path)
-                    if status is not None and not status.is_dir:
-                        sealed = path.suffix == SEALED
-                        found.append(SegmentPlace(path, stem(volume, path), sealed, top == "archive", status.size))
-    return found
+    return [place for folder in list_folders(fs, volume, storage) for place in list_places(fs, volume, folder)]
 
 
 def list_storages(fs: Fs, volume: Path) -> list[str]:
