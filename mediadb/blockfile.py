@@ -10,10 +10,11 @@ import errno
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from mediadb.format.constants import align_up
+from mediadb.format.constants import BLOCK_ALIGN, align_up
 from mediadb.fs import Fs, write_all
 
 RESERVE_BYTES = 32 << 20
+COOL_STEP_BYTES = 8 << 20
 
 
 class BlockFile:
@@ -23,6 +24,7 @@ class BlockFile:
         self.fs, self.path, self.end = fs, path, end
         self._fd: int | None = fd
         self._reserved = end
+        self._cooled = 0
         self.poisoned = False
 
     @classmethod
@@ -84,6 +86,18 @@ class BlockFile:
         except OSError:
             self.poisoned = True
             raise
+
+    def cool(self, keep: int) -> None:
+        """Give the page cache of all but the last `keep` durable bytes back. Writing into recycled memory costs a
+        fraction of writing into fresh memory (measured 22 against 40-200 ms per 100 MB on a virtual machine)."""
+        upto = (self.end - keep) & -BLOCK_ALIGN
+        if upto - self._cooled < COOL_STEP_BYTES:
+            return
+        try:
+            self.fs.drop_cache(self.fd, self._cooled, upto - self._cooled)
+        except OSError:
+            pass  # advice only: a file system may not know it
+        self._cooled = upto
 
     def close(self) -> None:
         if self._fd is not None:

@@ -72,6 +72,10 @@ class Fs(Protocol):
         """Reserve space, the file's size stays. Where it cannot be done nothing happens."""
         ...
 
+    def drop_cache(self, fd: int, offset: int, length: int) -> None:
+        """The durable range will hardly be read soon: its memory may serve the next write."""
+        ...
+
     def punch(self, fd: int, offset: int, length: int) -> None:
         """Give the range back to the file system; it reads as zero afterwards."""
         ...
@@ -163,6 +167,9 @@ class RealFs:
             # Only a help for the file system: without it the write itself asks for the space.
             if error.errno not in (errno.EOPNOTSUPP, errno.ENOSPC, errno.EDQUOT, errno.ENOSYS, errno.EFBIG):
                 raise
+
+    def drop_cache(self, fd: int, offset: int, length: int) -> None:
+        os.posix_fadvise(fd, offset, length, os.POSIX_FADV_DONTNEED)
 
     def punch(self, fd: int, offset: int, length: int) -> None:
         _fallocate(fd, _FALLOC_KEEP_SIZE | _FALLOC_PUNCH_HOLE, offset, length)

@@ -27,6 +27,7 @@ from mediadb.types import Kind
 
 OPEN_SUFFIX = ".open"
 SEALED_SUFFIX = ".rseg"
+HOT_BYTES = 64 << 20  # the newest footage stays in the page cache for those who look at the live edge
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,7 @@ class SegmentWriter:
         self._staged.clear()
         self.first_staged = None
         self.index.publish(self._file.end)
+        self._file.cool(HOT_BYTES)
 
     def seal(self) -> tuple[Path, FooterHead]:
         """Write the footer and give the segment its final name; raises OSError."""

@@ -167,6 +167,9 @@ class FaultFs:
     def preallocate(self, fd: int, offset: int, length: int) -> None:
         self._enter("preallocate")
 
+    def drop_cache(self, fd: int, offset: int, length: int) -> None:
+        self._enter("drop_cache")
+
     def punch(self, fd: int, offset: int, length: int) -> None:
         self._enter("punch")
         node = self.fds[fd]
