@@ -54,9 +54,7 @@ def encode_pipe_message(head: Mapping[str, Any], payload: bytes = b"") -> bytes:
 class PipeDecoder:
     """Incremental reader of one direction of a pipe; holds at most one incomplete message."""
 
-    def __init__(
-        self, max_head_bytes: int = MAX_HEAD_BYTES, max_payload_bytes: int = MAX_PAYLOAD_BYTES
-    ) -> None:
+    def __init__(self, max_head_bytes: int = MAX_HEAD_BYTES, max_payload_bytes: int = MAX_PAYLOAD_BYTES) -> None:
         self._buffer = bytearray()
         self._max_head_bytes = max_head_bytes
         self._max_payload_bytes = max_payload_bytes
