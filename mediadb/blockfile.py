@@ -7,14 +7,18 @@ syncing is final for the file (`poisoned`): nothing more is written to it and no
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Sequence
+import mmap
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mediadb.format.constants import BLOCK_ALIGN, align_up
 from mediadb.fs import Fs, write_all
 
 RESERVE_BYTES = 32 << 20
-COOL_STEP_BYTES = 8 << 20
+MAX_PIECE_BYTES = 1 << 20
+MAX_PIECE_BUFFERS = 1000
+
+Buffer = bytes | memoryview
 
 
 class BlockFile:
@@ -24,7 +28,7 @@ class BlockFile:
         self.fs, self.path, self.end = fs, path, end
         self._fd: int | None = fd
         self._reserved = end
-        self._cooled = 0
+        self._staging: memoryview | None = None
         self.poisoned = False
 
     @classmethod
@@ -67,16 +71,61 @@ class BlockFile:
         self.fs.preallocate(self.fd, self._reserved, upto - self._reserved)
         self._reserved = upto
 
-    def write(self, pieces: Iterable[Sequence[bytes | memoryview]], offset: int) -> int:
-        """Write buffer lists one behind the other from `offset`; returns the end. Poisons the file on an error."""
+    def go_direct(self) -> None:
+        """From now on write past the page cache, where the file system can. Nobody reads footage back while it is
+        written, and filling fresh cache pages is dear: on a virtual machine 1.2 against 0.2 CPU-seconds per GB."""
+        if self.fs.direct(self.fd, True):
+            self._staging = memoryview(mmap.mmap(-1, MAX_PIECE_BYTES))
+
+    def write(self, buffers: Sequence[Buffer], offset: int) -> int:
+        """Write buffers one behind the other from `offset`; returns the end. Poisons the file on an error. Offset and
+        sum of lengths are whole pages."""
         try:
             self._check()
-            for piece in pieces:
+            if self._staging is not None:
+                try:
+                    return self._write_direct(self._staging, buffers, offset)
+                except OSError as error:
+                    if error.errno != errno.EINVAL:
+                        raise
+                    # The file system took the flag and refuses the write: write the same bytes the ordinary way.
+                    self._staging = None
+                    self.fs.direct(self.fd, False)
+            for piece in pieces(buffers):
                 offset = write_all(self.fs, self.fd, piece, offset)
         except OSError:
             self.poisoned = True
             raise
         return offset
+
+    def _write_direct(self, staging: memoryview, buffers: Sequence[Buffer], offset: int) -> int:
+        """Direct writes take whole pages out of page-aligned memory."""
+        used = 0
+        for buffer in buffers:
+            size = len(buffer)
+            if used + size <= MAX_PIECE_BYTES:
+                staging[used : used + size] = buffer
+                used += size
+                continue
+            view, at = memoryview(buffer), 0
+            while at < size:
+                take = min(MAX_PIECE_BYTES - used, size - at)
+                staging[used : used + take] = view[at : at + take]
+                used += take
+                at += take
+                if used == MAX_PIECE_BYTES:
+                    offset, used = self._put(staging, offset), 0
+        return self._put(staging[:used], offset)
+
+    def _put(self, pages: memoryview, offset: int) -> int:
+        at = 0
+        while at < len(pages):
+            # After a short write go on at a page: its first bytes are written once more, with the same content.
+            whole = self.fs.pwritev(self.fd, [pages[at:]], offset + at) & -BLOCK_ALIGN
+            if whole <= 0:
+                raise OSError(errno.EIO, "write made no progress", str(self.path))
+            at += whole
+        return offset + at
 
     def sync(self) -> None:
         """All bytes written so far are durable when this returns. A failure is final."""
@@ -86,18 +135,6 @@ class BlockFile:
         except OSError:
             self.poisoned = True
             raise
-
-    def cool(self, keep: int) -> None:
-        """Give the page cache of all but the last `keep` durable bytes back. Writing into recycled memory costs a
-        fraction of writing into fresh memory (measured 22 against 40-200 ms per 100 MB on a virtual machine)."""
-        upto = (self.end - keep) & -BLOCK_ALIGN
-        if upto - self._cooled < COOL_STEP_BYTES:
-            return
-        try:
-            self.fs.drop_cache(self.fd, self._cooled, upto - self._cooled)
-        except OSError:
-            pass  # advice only: a file system may not know it
-        self._cooled = upto
 
     def close(self) -> None:
         if self._fd is not None:
@@ -115,3 +152,26 @@ class BlockFile:
     def _check(self) -> None:
         if self.poisoned:
             raise OSError(errno.EIO, "an earlier write or sync of this file failed", str(self.path))
+
+
+def pieces(buffers: Sequence[Buffer]) -> Iterator[list[Buffer]]:
+    """Cut a buffer list into writes of at most 1 MiB and 1000 buffers, without copying."""
+    piece: list[Buffer] = []
+    room = MAX_PIECE_BYTES
+    for buffer in buffers:
+        size = len(buffer)
+        if size <= room and len(piece) < MAX_PIECE_BUFFERS:
+            piece.append(buffer)
+            room -= size
+            continue
+        view, at = memoryview(buffer), 0
+        while at < size:
+            if room == 0 or len(piece) >= MAX_PIECE_BUFFERS:
+                yield piece
+                piece, room = [], MAX_PIECE_BYTES
+            take = min(room, size - at)
+            piece.append(view[at : at + take])
+            at += take
+            room -= take
+    if piece:
+        yield piece

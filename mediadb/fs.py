@@ -72,8 +72,8 @@ class Fs(Protocol):
         """Reserve space, the file's size stays. Where it cannot be done nothing happens."""
         ...
 
-    def drop_cache(self, fd: int, offset: int, length: int) -> None:
-        """The durable range will hardly be read soon: its memory may serve the next write."""
+    def direct(self, fd: int, on: bool) -> bool:
+        """Write past the page cache (O_DIRECT) or not; False where the file system cannot."""
         ...
 
     def punch(self, fd: int, offset: int, length: int) -> None:
@@ -168,8 +168,15 @@ class RealFs:
             if error.errno not in (errno.EOPNOTSUPP, errno.ENOSPC, errno.EDQUOT, errno.ENOSYS, errno.EFBIG):
                 raise
 
-    def drop_cache(self, fd: int, offset: int, length: int) -> None:
-        os.posix_fadvise(fd, offset, length, os.POSIX_FADV_DONTNEED)
+    def direct(self, fd: int, on: bool) -> bool:
+        flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+        try:
+            fcntl.fcntl(fd, fcntl.F_SETFL, flags | os.O_DIRECT if on else flags & ~os.O_DIRECT)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            return False
+        return True
 
     def punch(self, fd: int, offset: int, length: int) -> None:
         _fallocate(fd, _FALLOC_KEEP_SIZE | _FALLOC_PUNCH_HOLE, offset, length)

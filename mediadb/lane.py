@@ -1,8 +1,8 @@
 """Late footage: one track, one source, one run, sealed segments under archive/.
 
-Law: what did not come live (from a camera's card, another server, an import) never enters a log. A lane blocks, runs on
-a thread of its job, commits when told and is sealed at its end; nothing of it is shown before the seal. Foreign media keeps
-its times; an error leaves an unsealed file that is thrown away, because the source still has it.
+Law: what did not come live (from a camera's card, another server, an import) never enters a log. A lane blocks, runs
+on a thread of its job, commits when told and is sealed at its end; nothing of it is shown before the seal. Foreign
+media keeps its times; an error leaves an unsealed file that is thrown away, because the source still has it.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ class LedgerWriter:
         try:
             file = self._open(wall_us)
             self._fs.point("ledger_append")
-            end = file.write([[page]], file.end)
+            end = file.write([page], file.end)
             self._fs.point("ledger_sync")
             file.sync()
         except OSError:

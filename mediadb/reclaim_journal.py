@@ -58,7 +58,7 @@ def removal_of(fs: Fs, stem: Path, offset: int) -> str | None:
 def _append(file: BlockFile, body: Record, now_us: int) -> None:
     try:
         record = LedgerRecord(int(LedgerKind.REMOVED), now_us, body)
-        file.write([[encode_page([record], 0, 0, 0, now_us)]], file.end)
+        file.write([encode_page([record], 0, 0, 0, now_us)], file.end)
         file.sync()
     finally:
         file.close()

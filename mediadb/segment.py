@@ -22,12 +22,11 @@ from mediadb.format.segment_header import SEGMENT_PAGE_BYTES, SegmentHeader, enc
 from mediadb.fs import Fs
 from mediadb.segment_chunk import SealedChunk, TrackState
 from mediadb.segment_index import LiveSegment, SegmentIndex, TrackIndex
-from mediadb.segment_layout import BlockLayout, CommitStamp, lay_out, pieces
+from mediadb.segment_layout import BlockLayout, CommitStamp, lay_out
 from mediadb.types import Kind
 
 OPEN_SUFFIX = ".open"
 SEALED_SUFFIX = ".rseg"
-HOT_BYTES = 64 << 20  # the newest footage stays in the page cache for those who look at the live edge
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,9 @@ class SegmentWriter:
     @classmethod
     def create(cls, fs: Fs, path: Path, header: SegmentHeader, size_limit: int) -> SegmentWriter:
         """Durable with header and name when this returns; `path` ends in .open."""
-        return cls(BlockFile.create(fs, path, encode_segment_header(header)), header, size_limit)
+        file = BlockFile.create(fs, path, encode_segment_header(header))
+        file.go_direct()
+        return cls(file, header, size_limit)
 
     @property
     def path(self) -> Path:
@@ -85,9 +86,9 @@ class SegmentWriter:
         start = file.end
         file.reserve(layout.header.block_len, self._limit)
         fs.point("append")
-        end = file.write(pieces(layout.body), start + len(layout.front))
+        end = file.write(layout.body, start + len(layout.front))
         fs.point("directory")
-        file.write(pieces([layout.front]), start)
+        file.write([layout.front], start)
         file.end = max(end, start + layout.header.block_len)
         self._staged.append((layout, stamp, start, batch.tracks))
 
@@ -104,7 +105,6 @@ class SegmentWriter:
         self._staged.clear()
         self.first_staged = None
         self.index.publish(self._file.end)
-        self._file.cool(HOT_BYTES)
 
     def seal(self) -> tuple[Path, FooterHead]:
         """Write the footer and give the segment its final name; raises OSError."""
@@ -161,7 +161,7 @@ def seal_file(file: BlockFile, index: SegmentIndex) -> tuple[Path, FooterHead]:
     head_offset = offset + sum(len(region) for region in regions)
     tail = footer_tail(encode_head(head), head_offset, offset, index.header.segment)
     fs.point("seal_footer")
-    end = file.write(pieces([*regions, tail]), offset)
+    end = file.write([*regions, tail], offset)
     fs.point("seal_sync")
     file.sync()
     fs.point("seal_trim")

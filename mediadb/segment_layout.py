@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mediadb.format.block import (
@@ -24,8 +24,6 @@ from mediadb.format.constants import align_up
 from mediadb.segment_chunk import SealedChunk
 from mediadb.types import Kind
 
-MAX_PIECE_BYTES = 1 << 20
-MAX_PIECE_BUFFERS = 1000
 _AREA = {Kind.CONFIG: 0, Kind.KEY: 0, Kind.DELTA: 1, Kind.INTRA: 1}
 _LAST_AREA = 2
 
@@ -83,26 +81,3 @@ def lay_out(chunks: Sequence[SealedChunk], stamp: CommitStamp, align: int) -> Bl
     )
     front = encode_block_header(header) + directory
     return BlockLayout(header, front + bytes(front_len - len(front)), body, places)
-
-
-def pieces(buffers: Sequence[bytes]) -> Iterator[list[bytes | memoryview]]:
-    """Cut a buffer list into writes of at most 1 MiB and 1000 buffers, without copying."""
-    piece: list[bytes | memoryview] = []
-    room = MAX_PIECE_BYTES
-    for buffer in buffers:
-        size = len(buffer)
-        if size <= room and len(piece) < MAX_PIECE_BUFFERS:
-            piece.append(buffer)
-            room -= size
-            continue
-        view, at = memoryview(buffer), 0
-        while at < size:
-            if room == 0 or len(piece) >= MAX_PIECE_BUFFERS:
-                yield piece
-                piece, room = [], MAX_PIECE_BYTES
-            take = min(room, size - at)
-            piece.append(view[at : at + take])
-            at += take
-            room -= take
-    if piece:
-        yield piece

@@ -26,6 +26,7 @@ class Node:
         self.data = bytearray()
         self.durable = bytearray()
         self.dirty: set[int] = set()
+        self.direct = False
 
 
 class FaultFs:
@@ -121,9 +122,13 @@ class FaultFs:
         self._enter("pwritev")
         assert len(buffers) <= 1000
         raw = b"".join(buffers)
-        if self.short_writes and len(raw) > 1:
-            raw = raw[: max(1, len(raw) // 2)]
+        step = PAGE if self.fds[fd].direct else 1  # direct writes progress by whole pages
+        if self.short_writes and len(raw) > step:
+            raw = raw[: max(step, len(raw) // 2 // step * step)]
         node = self.fds[fd]
+        if node.direct:
+            assert offset % PAGE == 0, "a direct write begins inside a page"
+            assert sum(map(len, buffers)) % PAGE == 0, "a direct write ends inside a page"
         if len(node.data) < offset:
             node.data += bytes(offset - len(node.data))
         node.data[offset : offset + len(raw)] = raw
@@ -167,8 +172,10 @@ class FaultFs:
     def preallocate(self, fd: int, offset: int, length: int) -> None:
         self._enter("preallocate")
 
-    def drop_cache(self, fd: int, offset: int, length: int) -> None:
-        self._enter("drop_cache")
+    def direct(self, fd: int, on: bool) -> bool:
+        self._enter("direct")
+        self.fds[fd].direct = on
+        return True
 
     def punch(self, fd: int, offset: int, length: int) -> None:
         self._enter("punch")

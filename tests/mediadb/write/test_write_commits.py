@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 
 import oracle
 import pytest
@@ -285,3 +286,22 @@ def test_a_seal_that_fails_leaves_the_segment_whole() -> None:
     again = Rig(fs, start_us=rig.T0 + 60_000_000)
     again.recover()
     assert rig.numbers(fs, TRACK) == list(range(100))
+
+
+def test_direct_writes_fall_back_where_the_file_system_refuses_them() -> None:
+    """Some file systems take the flag and refuse the first write: the same bytes then go the ordinary way."""
+
+    class Refusing(FaultFs):
+        def pwritev(self, fd: int, buffers: Sequence[bytes | memoryview], offset: int) -> int:
+            if self.fds[fd].direct:
+                self.refused = getattr(self, "refused", 0) + 1
+                raise OSError(errno.EINVAL, "not aligned as this device wants it")
+            return super().pwritev(fd, buffers, offset)
+
+    fs = Refusing()
+    run = Rig(fs)
+    run.frames(0, 25)
+    run.commit()
+    assert run.close() == []
+    assert fs.refused == 1, "one refusal is enough to know"
+    assert rig.numbers(fs, TRACK) == list(range(25))
