@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -35,7 +35,7 @@ from mediadb.segment_files import (
     stem,
     walk_index,
 )
-from mediadb.segment_index import LiveSource, SegmentIndex
+from mediadb.segment_index import LiveSource, SegmentIndex, TrackIndex
 from mediadb.types import Names, Origin, TrackConfig, TrackSpec
 
 CACHED_PARTS: Final = 256  # decoded index regions kept: about 60 kB each at 5 min of video
@@ -68,6 +68,7 @@ class StorageIndex:
         self._voids: Voids = {}
         self._looked = False  # were the folders looked at yet?
         self._seen: dict[str, Path] = {}  # what the writer showed last
+        self._entered: set[str] = set()  # sealed and entered while the writer still showed them
         self._configs: RecentCache[bytes, tuple[TrackSpec, TrackConfig]] = RecentCache(CACHED_CONFIGS)
         self._parts: RecentCache[tuple[str, uuid.UUID], Part] = RecentCache(CACHED_PARTS)
 
@@ -101,7 +102,7 @@ class StorageIndex:
         unfit = unfit_folders(changes, {*self._walked, *self.damaged})
         remember(self._catalog, changes, unfit, self._now_us)
 
-    def _enter(self, place: SegmentPlace) -> None:
+    def _enter(self, place: SegmentPlace, spans: Mapping[uuid.UUID, list[MediaSpan]] | None = None) -> None:
         try:
             fd = self.fs.open_read(place.path)
         except FileNotFoundError:
@@ -121,7 +122,7 @@ class StorageIndex:
             self._void(uuid.UUID(old["segment"]), (int(old["epoch"]), int(old["counter"])))
         self._catalog.add(
             SegmentRow(place.name, place.size, head.segment, head.run, int(header.origin)),
-            [(spec, names, summary, None) for spec, names, summary in footer_tracks(head)],
+            [(spec, names, t, (spans or {}).get(spec.track)) for spec, names, t in footer_tracks(head)],
         )
 
     def _walk(self, place: SegmentPlace) -> None:
@@ -141,12 +142,26 @@ class StorageIndex:
     def sealed(self, path: Path) -> None:
         """A segment got its footer (by the writer or by recovery): enter it."""
         name = stem(self.volume, path)
+        spans = self._live_spans(name)
         with self._lock:
             status = self.fs.stat(path)
             if status is not None:
                 archive = path.is_relative_to(self.volume / "archive")
                 place = SegmentPlace(path, name, True, archive, status.size)
-                self._with_catalog(lambda: self._enter(place))
+                self._with_catalog(lambda: self._enter(place, spans))
+                self._entered.add(name)
+
+    def _live_spans(self, name: str) -> dict[uuid.UUID, list[MediaSpan]]:
+        """Gapless stretches of a segment that is still in the writer's memory: worked out now, the timeline of a
+        month need not read the index of every segment."""
+        shown = self._live.live_segments() if self._live is not None else ()
+        live = [segment.index for segment in shown if stem(self.volume, segment.path) == name]
+        return {
+            track: self.part_spans(_open_part(name, index, entry))
+            for index in live
+            for track, entry in list(index.tracks.items())
+            if entry.media.count and entry.media.count == len(entry.media)
+        }
 
     def removed(self, name: str) -> None:
         """A segment was reclaimed: forget it, close its file."""
@@ -191,10 +206,12 @@ class StorageIndex:
             return []
         shown = {stem(self.volume, live.path): live for live in self._live.live_segments()}
         with self._lock:
-            left = [path for name, path in self._seen.items() if name not in shown]
+            left = [(name, path) for name, path in self._seen.items() if name not in shown]
             self._seen = {name: live.path for name, live in shown.items()}
-            for path in left:
-                self.sealed(path.with_suffix(SEALED))
+            for name, path in left:
+                if name not in self._entered:
+                    self.sealed(path.with_suffix(SEALED))
+            self._entered.intersection_update(shown)
         return [(name, live.index) for name, live in shown.items()]
 
     def unsealed(self) -> list[tuple[str, SegmentIndex]]:
@@ -237,23 +254,7 @@ class StorageIndex:
             entry = index.tracks.get(track)
             if entry is None or name in sealed or not entry.media.count:
                 continue
-            count = entry.media.count
-            first, end = _bounds(entry.media)
-            lane = lane_word(int(index.header.origin))
-            parts.append(
-                Part(
-                    name,
-                    index.header.segment,
-                    index.header.run,
-                    lane,
-                    first,
-                    end,
-                    entry.configs,
-                    entry.media,
-                    entry.notes,
-                    count,
-                )
-            )
+            parts.append(_open_part(name, index, entry))
         return parts
 
     def parts(self, track: uuid.UUID, start_us: int, end_us: int) -> list[Part]:
@@ -448,6 +449,16 @@ def footer_tracks(head: FooterHead) -> list[tuple[TrackSpec, Names, TrackSummary
 def lane_word(origin: int) -> str:
     """The lane of an origin: "" for live media."""
     return "" if origin == Origin.LIVE else Origin(origin).name.lower()
+
+
+def _open_part(name: str, index: SegmentIndex, entry: TrackIndex) -> Part:
+    """A track in a segment without footer: the rows that are published now."""
+    count = entry.media.count
+    first, end = _bounds(entry.media)
+    lane = lane_word(int(index.header.origin))
+    return Part(
+        name, index.header.segment, index.header.run, lane, first, end, entry.configs, entry.media, entry.notes, count
+    )
 
 
 def _bounds(media: ChunkColumns) -> tuple[int, int]:

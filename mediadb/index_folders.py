@@ -37,10 +37,11 @@ def find_changes(fs: Fs, volume: Path, storage: str, catalog: Catalog) -> Change
     remembered = catalog.folders()
     changes, there = Changes(), set[str]()
     for folder in list_folders(fs, volume, storage):
-        name = str(folder.relative_to(volume))
-        there.add(name)
         status = fs.stat(folder)  # before the list: a change in between shows as a newer stamp next time
-        stamp = FolderStamp(status.inode, status.changed_us) if status is not None else UNSETTLED
+        if status is None or not status.is_dir:
+            continue
+        name, stamp = str(folder.relative_to(volume)), FolderStamp(status.inode, status.changed_us)
+        there.add(name)
         if stamp.changed_us and remembered.get(name) == stamp:
             continue
         changes.stamps[name] = stamp

@@ -10,6 +10,7 @@ import uuid
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import lt
 from typing import Final
 
 from mediadb.format.columns import NO_CONFIG, ChunkColumns, ChunkRow
@@ -17,6 +18,7 @@ from mediadb.format.footer import ConfigPlace
 from mediadb.ledger_facts import NO_MEDIA_TIME, MediaSpan, join_spans, nominal_tolerance_us
 from mediadb.types import ChunkFlag, Kind, TrackConfig
 
+_SEAM: Final = int(ChunkFlag.DISCONTINUITY)
 ENTRY_KINDS: Final = (Kind.KEY, Kind.INTRA, Kind.AUDIO, Kind.METADATA)  # where a decoder may begin
 
 
@@ -74,29 +76,68 @@ def part_spans(part: Part, codings: Sequence[TrackConfig | None]) -> list[MediaS
     """The gapless stretches of one part; `codings` are its configs in order, None where one cannot be read."""
     media = part.media
     numbers = sorted([*media.seq[: part.count], *part.notes.seq[: part.notes.count]])
+    rates = [coding.timebase_hz if coding is not None else 0 for coding in codings]
+    tolerance = coding_tolerance_us(codings[-1] if codings else None)
     spans = []
-    for i in range(part.count):
-        start, length, lost = media.recv_us[i], media.duration_us[i], media.lost_packets[i]
-        coding = codings[media.config[i]] if media.config[i] < len(codings) else None
-        rate = coding.timebase_hz if coding is not None else 0
-        began = media.base_dts[i] * 1_000_000 // rate if rate else NO_MEDIA_TIME
+    for first, last, end_us in _plain_stretches(part, tolerance):
+        began, _ = _media_times(media, first, rates)
+        _, ended = _media_times(media, last, rates)
+        lost = media.lost_packets[first]
         spans.append(
             MediaSpan(
-                start_us=start,
-                end_us=start + length,
+                start_us=media.recv_us[first],
+                end_us=end_us,
                 run=part.run,
-                first_seq=media.seq[i],
-                end_seq=_next_number(numbers, part, i),
+                first_seq=media.seq[first],
+                end_seq=_next_number(numbers, part, last),
                 lost_packets=lost,
-                damaged_samples=media.damaged_count[i],
+                damaged_samples=media.damaged_count[first],
                 lost_before=lost,
                 lane=part.lane,
-                seam=bool(media.flags[i] & ChunkFlag.DISCONTINUITY),
+                seam=bool(media.flags[first] & _SEAM),
                 media_start_us=began,
-                media_end_us=began + length if rate else NO_MEDIA_TIME,
+                media_end_us=ended,
             )
         )
-    return join_spans(spans, coding_tolerance_us(codings[-1] if codings else None))
+    return join_spans(spans, tolerance)
+
+
+def _plain_stretches(part: Part, tolerance_us: int) -> Iterator[tuple[int, int, int]]:
+    """(first row, last row, end in us): rows that `join_spans` would join without a doubt, told by plain numbers.
+
+    Undamaged, next sequence number, later start, within the tolerance, no seam. Anything else is a stretch of its own.
+    """
+    count, media = part.count, part.media
+    starts, seqs = media.recv_us[:count], media.seq[:count]
+    doubts = list(map(_doubt, media.lost_packets[:count], media.damaged_count[:count], media.flags[:count]))
+    if not all(map(lt, starts, starts[1:])):
+        doubts = [True] * count  # equal times are put in order by more than their place
+    first = 0
+    end_us = starts[0] + media.duration_us[0] if count else 0
+    for i in range(1, count):
+        start = starts[i]
+        ends = start + media.duration_us[i]
+        plain = not doubts[i] and not doubts[i - 1] and seqs[i] == seqs[i - 1] + 1 and start - end_us <= tolerance_us
+        if plain:
+            end_us = max(end_us, ends)
+        else:
+            yield first, i - 1, end_us
+            first, end_us = i, ends
+    if count:
+        yield first, count - 1, end_us
+
+
+def _doubt(lost: int, damaged: int, flags: int) -> bool:
+    return bool(lost or damaged or flags & _SEAM)
+
+
+def _media_times(media: ChunkColumns, i: int, rates: list[int]) -> tuple[int, int]:
+    """Start and end of a row on the track's own clock, NO_MEDIA_TIME when that is not known."""
+    rate = rates[media.config[i]] if media.config[i] < len(rates) else 0
+    if not rate:
+        return NO_MEDIA_TIME, NO_MEDIA_TIME
+    began = media.base_dts[i] * 1_000_000 // rate
+    return began, began + media.duration_us[i]
 
 
 def _next_number(numbers: list[int], part: Part, i: int) -> int:
