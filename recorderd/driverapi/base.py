@@ -153,7 +153,7 @@ class Host(Protocol):
         ...
 
     def coalesce_us(self) -> int:
-        """How long reads may be gathered: 0 while the loop is calm, 20,000 under load."""
+        """How long reads may be gathered: 0 while the loop is calm, up to 40,000 under load."""
         ...
 
 

@@ -4,9 +4,10 @@ Law: a connection owns the buffer only while one of its callbacks runs; what it 
 returns. Called by `rtsp_connection`.
 
 Gathering reads: under load, waking up for every small piece a camera sends costs more than parsing it. A
-gathered connection's transport stops reading; every 20 ms one poll tells which sockets have data and each is
-read once, straight into the shared buffer. Anything unusual (end of stream, error) is given back to the
-transport, which then finds it by itself.
+gathered connection's transport stops reading; every tick (20 or 40 ms) one poll tells which sockets have data
+and each is read once, straight into the shared buffer. Anything unusual (end of stream, error) is given back to
+the transport, which then finds it by itself. Ticks vary in length: equal ones would beat against the frame rate,
+and the slow wave in arrival times would look like a camera clock that drifts.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import Protocol
 from weakref import WeakKeyDictionary
 
 READ_BUFFER_BYTES = 512 * 1024
+_SPREAD = 0.25  # of a tick
+_GOLDEN = 0.618_034  # its multiples spread most evenly between 0 and 1
 _MAX_READS = 8  # per connection and tick, so that one flood does not starve the others
 
 
@@ -41,22 +44,22 @@ class Ingest:
         self._poll: select.epoll | None = None
         self._gathered: dict[int, Gathered] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._tick_us = 20_000
+        self._phase = 0.0
+        self.tick_us = 20_000  # how long reads are gathered, at most
 
     @property
     def gathered(self) -> int:
         """How many connections the ticker reads."""
         return len(self._gathered)
 
-    def gather(self, fd: int, connection: Gathered, tick_us: int) -> None:
+    def gather(self, fd: int, connection: Gathered) -> None:
         """Read `fd` in ticks from now on; its transport must have stopped reading."""
         if self._poll is None:
             self._poll = select.epoll()
-        self._tick_us = tick_us
         self._gathered[fd] = connection
         self._poll.register(fd, select.EPOLLIN)
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(tick_us / 1e6, self._tick)
+            self._schedule()
 
     def release(self, fd: int) -> None:
         """Stop reading `fd`; always before its socket is closed."""
@@ -69,10 +72,15 @@ class Ingest:
                 self._timer.cancel()
                 self._timer = None
 
+    def _schedule(self) -> None:
+        self._phase = (self._phase + _GOLDEN) % 1
+        delay_s = self.tick_us / 1e6 * (1 - _SPREAD * self._phase)
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._tick)
+
     def _tick(self) -> None:
         if self._poll is None:
             return
-        self._timer = asyncio.get_running_loop().call_later(self._tick_us / 1e6, self._tick)
+        self._schedule()
         for fd, _ in self._poll.poll(0):
             connection = self._gathered.get(fd)
             if connection is not None:

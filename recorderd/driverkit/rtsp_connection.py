@@ -108,12 +108,14 @@ class RtspConnection(asyncio.BufferedProtocol):
                 self._ungather()
                 if self._transport is not None and not self._transport.is_closing():
                     self._transport.resume_reading()
-        elif self._gathered_fd < 0 and self._transport is not None and not self._transport.is_closing():
+            return
+        self._ingest.tick_us = tick_us
+        if self._gathered_fd < 0 and self._transport is not None and not self._transport.is_closing():
             socket = self._transport.get_extra_info("socket")
             if socket is not None and self._transport.get_extra_info("ssl_object") is None:
                 self._transport.pause_reading()
                 self._gathered_fd = socket.fileno()
-                self._ingest.gather(self._gathered_fd, self, tick_us)
+                self._ingest.gather(self._gathered_fd, self)
 
     def read_failed(self) -> None:
         """The ticker met the end or an error: the transport reads again and reports it."""

@@ -22,7 +22,11 @@ HANDSHAKES = 8
 HANDSHAKE_JITTER_S = 0.2
 THREADS = 2
 COALESCE_US = 20_000
-_BUSY, _CALM = 0.5, 0.35  # the loop's share of a core where gathering reads begins and ends
+BUSY_COALESCE_US = 40_000
+# The loop's share of a core where gathering reads, and where gathering more of them, begins and ends. Gathering
+# about halves the load, so a step ends below half of where it begins.
+_STEPS = ((0.10, 0.04), (0.30, 0.12))
+_WINDOWS_US = (0, COALESCE_US, BUSY_COALESCE_US)
 
 
 class Handshakes:
@@ -48,15 +52,19 @@ class Handshakes:
 
 
 class Pacing:
-    """Says how long reads may be gathered: nothing while the loop is calm, 20 ms under load, with hysteresis."""
+    """Says how long reads may be gathered: not at all while the loop is calm, else 20 or 40 ms, with hysteresis.
+
+    The limits are low because it costs nobody anything: a stream with a viewer is never gathered.
+    """
 
     def __init__(self, load: Load) -> None:
         self._load = load
-        self._busy = False
+        self._step = 0
 
     def coalesce_us(self) -> int:
-        self._busy = self._load() > (_CALM if self._busy else _BUSY)
-        return COALESCE_US if self._busy else 0
+        load = self._load()
+        self._step = sum(load > (ends if self._step > at else begins) for at, (begins, ends) in enumerate(_STEPS))
+        return _WINDOWS_US[self._step]
 
 
 class EngineHost:

@@ -9,7 +9,7 @@ import pytest
 
 from recorderd.driverapi.errors import DeviceUnavailable, DeviceUnsupported
 from recorderd.engine.dial import PinnedDialer, resolve
-from recorderd.engine.host import COALESCE_US, Pacing
+from recorderd.engine.host import BUSY_COALESCE_US, COALESCE_US, Pacing
 
 pytestmark = pytest.mark.fast
 
@@ -73,7 +73,9 @@ async def test_resolver_gives_addresses() -> None:
 
 
 def test_reads_are_gathered_under_load_with_hysteresis() -> None:
-    loads = iter((0.1, 0.45, 0.55, 0.45, 0.36, 0.3, 0.45))
-    pacing = Pacing(lambda: next(loads))
-    seen = [pacing.coalesce_us() for _ in range(7)]
-    assert seen == [0, 0, COALESCE_US, COALESCE_US, COALESCE_US, 0, 0]
+    loads = (0.02, 0.09, 0.11, 0.05, 0.03, 0.05, 0.35, 0.2, 0.11, 0.05, 0.3, 0.31, 0.0)
+    now = iter(loads)
+    pacing = Pacing(lambda: next(now))
+    seen = [pacing.coalesce_us() for _ in loads]
+    some, more = COALESCE_US, BUSY_COALESCE_US
+    assert seen == [0, 0, some, some, 0, 0, more, more, some, some, some, more, 0]
