@@ -25,12 +25,12 @@ def requirements() -> list[tuple[str, str, str]]:
 
 
 def present(proof: str) -> bool:
-    """A proof is a program, a path (alternatives with |), or gstreamer:PLUGIN."""
+    """A proof is a program or a path (alternatives with |), or gstreamer:PLUGIN."""
     if proof.startswith("gstreamer:"):
         return bool(glob.glob(f"/usr/lib/*/gstreamer-1.0/{proof.partition(':')[2]}"))
     if proof.startswith("/"):
         return any(Path(path).exists() for path in proof.split("|"))
-    return shutil.which(proof) is not None
+    return any(shutil.which(program) for program in proof.split("|"))
 
 
 def missing() -> list[tuple[str, str, str]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 from mp4_clips import Clip, aac_clip, g711_clip, video_clip
 
@@ -36,8 +34,3 @@ def aac() -> Clip:
 @pytest.fixture(scope="session")
 def g711() -> Clip:
     return g711_clip(4)
-
-
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    if item.get_closest_marker("ffmpeg") and not (shutil.which("ffmpeg") and shutil.which("ffprobe")):
-        pytest.skip("needs the ffmpeg and ffprobe programs")

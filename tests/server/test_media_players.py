@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from recorderd.media.access_unit import MediaKind
 
 pytestmark = [
     pytest.mark.ffmpeg,
-    pytest.mark.skipif(shutil.which("ffprobe") is None, reason="needs ffmpeg and ffprobe"),
 ]
 
 

@@ -22,7 +22,7 @@ def keys() -> configparser.SectionProxy:
     return parser["Service"]
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze (package systemd)")
+@pytest.mark.systemd
 def test_exposure_is_at_most_one_and_a_half(tmp_path: Path) -> None:
     unit = tmp_path / UNIT.name
     shutil.copy(UNIT, unit)
@@ -46,7 +46,7 @@ def test_the_unit_says_what_the_daemon_relies_on() -> None:
     assert unit["User"] == "recorderd"
 
 
-@pytest.mark.skipif(shutil.which("systemd-sysusers") is None, reason="needs systemd-sysusers (package systemd)")
+@pytest.mark.systemd
 def test_sysusers_and_tmpfiles_are_valid(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     for command in (

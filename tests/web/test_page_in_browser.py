@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "server"))
 from server_scene import CAMERAS, record, scene, units, video_clip
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = [pytest.mark.e2e, pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")]
+pytestmark = [pytest.mark.e2e, pytest.mark.browser]
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
@@ -55,7 +55,8 @@ class Tab:
 async def browser(profile: Path) -> AsyncIterator[Tab]:
     argv = [
         str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0",
-        f"--user-data-dir={profile}", "--autoplay-policy=no-user-gesture-required", "--no-first-run", "about:blank",
+        f"--user-data-dir={profile}", "--autoplay-policy=no-user-gesture-required", "--no-first-run",
+        "--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync", "about:blank",
     ]  # fmt: skip
     process = await asyncio.create_subprocess_exec(
         *argv, stderr=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL
