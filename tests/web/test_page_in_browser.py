@@ -56,7 +56,8 @@ async def browser(profile: Path) -> AsyncIterator[Tab]:
     argv = [
         str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0",
         f"--user-data-dir={profile}", "--autoplay-policy=no-user-gesture-required", "--no-first-run",
-        "--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync", "about:blank",
+        "--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        "about:blank",
     ]  # fmt: skip
     process = await asyncio.create_subprocess_exec(
         *argv, stderr=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL
