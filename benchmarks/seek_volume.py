@@ -129,9 +129,14 @@ def write_real(volume: Path, real: Real) -> None:
                     lane.extend(_second(spec.track, second, LANE_KEY_BYTES))
     log.close()
     for path in volume.rglob("*.rseg"):
-        fd = os.open(path, os.O_RDONLY)
-        os.fsync(fd)  # only clean pages can be dropped from the page cache
-        os.close(fd)
+        _settle(path)
+
+
+def _settle(path: Path) -> None:
+    """Only clean pages can be dropped from the page cache."""
+    fd = os.open(path, os.O_RDONLY)
+    os.fsync(fd)
+    os.close(fd)
 
 
 def _second(track: uuid.UUID, time_us: int, key_bytes: int) -> list[Sample]:
@@ -167,6 +172,7 @@ def generate(source: Path, volume: Path, real: Real, size: Size) -> int:
     db.execute("PRAGMA journal_mode=WAL")
     db.close()
     _folders(volume, [name.rstrip("/") for name in names])
+    _settle(catalog)
     return int(rows)
 
 
