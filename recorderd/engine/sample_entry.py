@@ -61,8 +61,12 @@ def _h265(config: CodecConfig) -> bytes:
         sets.get(h265.nal_type(nal[0]), []).append(nal)
     if not sets[h265.SPS]:
         raise ValueError("no SPS")
-    general = h265.parse_sps(sets[h265.SPS][0]).profile_tier_level
-    return hvc1_entry(*_size(config), list(sets.values()), HevcProfile(general))
+    sps = h265.parse_sps(sets[h265.SPS][0])
+    profile = HevcProfile(
+        sps.profile_tier_level, sps.chroma_format, sps.bit_depth_luma, sps.bit_depth_chroma,
+        sps.temporal_layers, sps.temporal_id_nested,
+    )  # fmt: skip
+    return hvc1_entry(*_size(config), list(sets.values()), profile)
 
 
 def _aac(config: CodecConfig) -> bytes:

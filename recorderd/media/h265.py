@@ -23,13 +23,18 @@ _CHROMA_STEP = {0: (1, 1), 1: (2, 2), 2: (2, 1), 3: (1, 1)}
 @dataclass(frozen=True, slots=True)
 class Sps:
     """What recording needs of a sequence parameter set. `profile_tier_level` are the 12 general bytes of
-    7.3.3; `frame_ticks` 90 kHz ticks per picture or 0."""
+    7.3.3; `chroma_format` is chroma_format_idc (1 = 4:2:0); `frame_ticks` 90 kHz ticks per picture or 0."""
 
     sps_id: int
     profile_tier_level: bytes
     width: int
     height: int
     reorder: int
+    chroma_format: int = 1
+    bit_depth_luma: int = 8
+    bit_depth_chroma: int = 8
+    temporal_layers: int = 1
+    temporal_id_nested: bool = True
     frame_ticks: int = 0
 
 
@@ -45,15 +50,14 @@ def parse_sps(nal: bytes) -> Sps:
     bits = BitReader(payload)
     bits.skip(4)  # sps_video_parameter_set_id
     layers = bits.u(3)
-    bits.flag()  # sps_temporal_id_nesting_flag
+    nested = bool(bits.flag())
     general = payload[1:13]
     bits.skip(96)
     _skip_sub_layer_profiles(bits, layers)
-    sps_id, chroma = bits.ue(), bits.ue()
-    if chroma > 3 or sps_id > 15:
+    sps_id, chroma_format = bits.ue(), bits.ue()
+    if chroma_format > 3 or sps_id > 15:
         raise BitstreamError("an impossible chroma format or parameter set id")
-    if chroma == 3 and bits.flag():
-        chroma = 0
+    chroma = 0 if chroma_format == 3 and bits.flag() else chroma_format
     width, height = bits.ue(), bits.ue()
     if bits.flag():
         step_x, step_y = _CHROMA_STEP[chroma]
@@ -61,15 +65,17 @@ def parse_sps(nal: bytes) -> Sps:
         width, height = width - (left + right) * step_x, height - (top + bottom) * step_y
     if not (0 < width <= _MAX_DIMENSION and 0 < height <= _MAX_DIMENSION):
         raise BitstreamError("an H.265 sequence parameter set with impossible dimensions")
-    bits.ue()  # bit_depth_luma_minus8
-    bits.ue()  # bit_depth_chroma_minus8
+    luma, colour = bits.ue() + 8, bits.ue() + 8
+    if luma > 16 or colour > 16:
+        raise BitstreamError("an impossible bit depth")
     order_bits = bits.ue() + 4
     reorder = 0
     for _ in range(layers + 1 if bits.flag() else 1):
         bits.ue()  # sps_max_dec_pic_buffering_minus1
         reorder = min(bits.ue(), 16)
         bits.ue()  # sps_max_latency_increase_plus1
-    return Sps(sps_id, general, width, height, reorder, _read_frame_ticks(bits, order_bits))
+    depth = (chroma_format, luma, colour)
+    return Sps(sps_id, general, width, height, reorder, *depth, layers + 1, nested, _read_frame_ticks(bits, order_bits))
 
 
 def parameter_set_id(nal: bytes) -> int:
