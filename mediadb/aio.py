@@ -12,6 +12,7 @@ import secrets
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -124,6 +125,12 @@ class AsyncStore:
         await self._loop.run_in_executor(self._pool, self.reader.close)
         self._pool.shutdown(wait=True)
         return lost
+
+    def limits(self, retention_us: int | None, quota_bytes: int | None) -> None:
+        """Other limits from the next reclaim step on; None = no limit. What is over them then goes at once."""
+        self._options = replace(self._options, retention_us=retention_us, quota_bytes=quota_bytes)
+        if self._reclaimer is not None:
+            self._reclaimer.options = ReclaimOptions(retention_us, quota_bytes)
 
     def stats(self) -> dict[str, int]:
         """Counters since the start; `commit_us` is the duration of the last commit, `held_bytes` not yet durable."""

@@ -14,7 +14,8 @@ from recorderd.config.schema import Config, HardwareConfig, StorageConfig
 @dataclass(frozen=True, slots=True)
 class ReloadPlan:
     """Hardware as (new) values, `removed_hardware` as old ones; `restart_needed` are key paths that wait for a
-    restart, e.g. 'http.listen'. An open storage is never opened anew: its changed keys wait too."""
+    restart, e.g. 'http.listen'. An open storage is never opened anew: its keys
+    wait too, but for its limits."""
 
     added_hardware: tuple[HardwareConfig, ...] = ()
     removed_hardware: tuple[HardwareConfig, ...] = ()
@@ -31,6 +32,7 @@ class ReloadPlan:
 
 # Read at each use, so that a new value holds at once.
 _LIVE_SERVER_KEYS = frozenset({"name", "time_zone", "event_retention_us"})
+_LIVE_STORAGE_KEYS = frozenset({"retention_us", "max_size_bytes"})
 
 
 def diff(old: Config, new: Config) -> ReloadPlan:
@@ -57,8 +59,12 @@ def in_force(old: Config, new: Config) -> Config:
     """`new` with the old value of every key that only a restart can change."""
     server = replace(old.server, **{key: getattr(new.server, key) for key in _LIVE_SERVER_KEYS})
     before = {storage.name: storage for storage in old.storages}
-    storages = tuple(before.get(storage.name, storage) for storage in new.storages)
+    storages = tuple(_live_keys(before.get(storage.name, storage), storage) for storage in new.storages)
     return Config(server, old.http, storages, new.hardware)
+
+
+def _live_keys(before: StorageConfig, after: StorageConfig) -> StorageConfig:
+    return replace(before, **{key: getattr(after, key) for key in _LIVE_STORAGE_KEYS})
 
 
 def _restart_needed(old: Config, new: Config, kept: list[tuple[StorageConfig, StorageConfig]]) -> tuple[str, ...]:
@@ -76,6 +82,6 @@ def _restart_needed(old: Config, new: Config, kept: list[tuple[StorageConfig, St
         waiting += [
             f"storage {after.name}.{field.name.removesuffix('_us').removesuffix('_bytes')}"
             for field in fields(after)
-            if getattr(before, field.name) != getattr(after, field.name)
+            if field.name not in _LIVE_STORAGE_KEYS and getattr(before, field.name) != getattr(after, field.name)
         ]
     return tuple(waiting)

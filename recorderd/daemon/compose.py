@@ -214,6 +214,10 @@ class Daemon:
     async def _apply(self, plan: ReloadPlan, config: Config) -> None:
         for storage in plan.added_storages:
             self.storages.add(storage)
+        changed = {storage.name for storage in plan.changed_storages}
+        for storage in config.storages:
+            if storage.name in changed:
+                self.storages.limit(storage)
         await self.engine.apply(plan, config)
         for storage in plan.removed_storages:
             self.engine_stores.pop(storage.name, None)

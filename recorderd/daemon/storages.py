@@ -55,6 +55,7 @@ class Storages:
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._looked: dict[str, asyncio.Event] = {}
         self._told: dict[str, str] = {}
+        self._configs: dict[str, StorageConfig] = {}  # as they are now, also for those that open later
 
     async def start(self, storages: Iterable[StorageConfig]) -> None:
         """Begin with all of them; returns when each was looked at once, or after FIRST_LOOK_S."""
@@ -69,8 +70,16 @@ class Storages:
 
     def add(self, storage: StorageConfig) -> None:
         """Keep trying to open it until it is open."""
+        self._configs[storage.name] = storage
         self._looked[storage.name] = asyncio.Event()
-        self._keepers[storage.name] = self._tree.start(f"open {storage.name}", self._keep_opening(storage))
+        self._keepers[storage.name] = self._tree.start(f"open {storage.name}", self._keep_opening(storage.name))
+
+    def limit(self, storage: StorageConfig) -> None:
+        """New limits of age and size, now or when it opens."""
+        self._configs[storage.name] = storage
+        store = self.stores.get(storage.name)
+        if store is not None:
+            store.limits(storage.retention_us, storage.max_size_bytes)
 
     async def remove(self, name: str) -> list[str]:
         """Stop trying or close it; what was not durable."""
@@ -101,8 +110,9 @@ class Storages:
                 lost += [f"storage {name}: {what}" for what in task.result()]
         return lost
 
-    async def _keep_opening(self, storage: StorageConfig) -> None:
+    async def _keep_opening(self, name: str) -> None:
         for attempt in itertools.count():
+            storage = self._configs[name]
             try:
                 store = await self._open(storage)
             except (MediaDbError, OSError) as error:

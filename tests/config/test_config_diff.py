@@ -56,13 +56,14 @@ def test_hardware_comes_goes_and_changes(load_text: Loader) -> None:
     assert not plan.restart_needed
 
 
-def test_an_open_storage_keeps_its_keys_until_a_restart(load_text: Loader) -> None:
+def test_an_open_storage_takes_new_limits_and_keeps_its_other_keys_until_a_restart(load_text: Loader) -> None:
     old = config(load_text, BASE)
     moved = config(load_text, BASE.replace("/srv/a", "/srv/b").replace("1GB", "2GB"))
     plan = diff(old, moved)
     assert [storage.name for storage in plan.changed_storages] == ["main"]
-    assert plan.restart_needed == ("storage main.path", "storage main.max_size")
-    assert in_force(old, moved).storages == old.storages
+    assert plan.restart_needed == ("storage main.path",)
+    (active,) = in_force(old, moved).storages
+    assert (active.path, active.max_size_bytes) == (old.storages[0].path, 2_000_000_000)
     more = config(load_text, BASE + '[[storage]]\nname = "two"\npath = "/srv/two"\nmax_size = "1GB"\n')
     assert [storage.name for storage in diff(old, more).added_storages] == ["two"]
     assert [storage.name for storage in diff(more, old).removed_storages] == ["two"]

@@ -290,3 +290,21 @@ async def test_retention_by_size_removes_the_oldest_segments(tmp_path: Path) -> 
     assert found == list(range(found[0], 300))
     assert found[0] > 0
     await store.close()
+
+
+async def test_new_limits_hold_without_opening_the_store_anew(tmp_path: Path) -> None:
+    ears = Ears()
+    options = StoreOptions(create=True, commit_us=1_000, slot_us=1_000, segment_us=1_000)
+    store = await opened(tmp_path, ears, options)
+    writer = video(store)
+    for turn in range(30):
+        feed(writer, turn * 10, 10, size=10_000)
+        await store.flush()
+    store._thread.beside(store._reclaim)
+    await store.read(int)
+    assert "reclaimed" not in ears.troubles
+    store.limits(retention_us=None, quota_bytes=1 << 20)
+    store._thread.beside(store._reclaim)
+    await ears.until(lambda: "reclaimed" in ears.troubles)
+    assert (await store.read(read_numbers, store))[0] > 0
+    await store.close()
