@@ -25,7 +25,7 @@ COALESCE_US = 20_000
 BUSY_COALESCE_US = 40_000
 # The loop's share of a core where gathering reads, and where gathering more of them, begins and ends. Gathering
 # about halves the load, so a step ends below half of where it begins.
-_STEPS = ((0.10, 0.04), (0.30, 0.12))
+_STEPS = ((0.10, 0.04), (0.20, 0.10))
 _WINDOWS_US = (0, COALESCE_US, BUSY_COALESCE_US)
 
 

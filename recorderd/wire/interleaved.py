@@ -1,13 +1,15 @@
 """The loop over `$` frames of an RTSP connection (RFC 2326 §10.12): the hot path of the recorder.
 
-Law: no object per RTP packet but its payload; packets that only continue an open NAL unit are taken right here,
-everything else goes through `Track.packet`. Sans-IO. Called by the driver shell with the shared read buffer.
+Law: no object per RTP packet; packets that only continue an open NAL unit are taken right here, many with
+one copy, everything else goes through `Track.packet`. Sans-IO. Called by the driver shell with the shared read buffer.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from functools import lru_cache
+from operator import itemgetter
 
 from recorderd.wire.depay import MAX_UNIT_BYTES, PIECE_BYTES
 from recorderd.wire.errors import ProtocolError
@@ -16,7 +18,9 @@ from recorderd.wire.track import Track
 
 _TEXT_STARTS = frozenset(b"RrHGgSsOoAaTtPpDd")  # RTSP/1.0, or a request of the server
 _FRAMING = struct.Struct(">I")
+_NUMBERED = struct.Struct(">4xI")  # flags and sequence number behind the framing
 MAX_RESYNC_BYTES = 256 * 1024
+_BLOCK = 32  # fragments copied with one call
 
 
 class InterleavedReceiver:
@@ -42,37 +46,42 @@ class InterleavedReceiver:
         of a partial frame or of text. Raises ProtocolError when no frame can be found any more."""
         media = self._media
         while end - pos >= 4:
-            head = buffer[pos] << 8 | buffer[pos + 1]
-            stop = pos + 4 + (buffer[pos + 2] << 8 | buffer[pos + 3])
-            track = media.get(head)
+            (framing,) = _FRAMING.unpack_from(buffer, pos)
+            track = media.get(framing >> 16)
             if track is None:
-                known = head in self._control
-                if not known and buffer[pos] != DOLLAR:
-                    if buffer[pos] in b"\r\n":
-                        pos += 1  # blank lines, also in front of a frame
-                        continue
-                    if buffer[pos] in _TEXT_STARTS:
-                        break
-                    pos = self._resync(buffer, pos, end)
-                    continue
-                if stop > end:
+                after = self._not_media(framing, buffer, pos, end)
+                if after == pos:
                     break
-                if known:
-                    self._control[head].control(buffer, pos + 4, stop)
-                else:
-                    self.unassigned += 1
-                pos = stop
+                pos = after
                 continue
+            stop = pos + 4 + (framing & 0xFFFF)
             if stop > end:
                 break
             if track.depay.fragment_key is not None:
-                after = _run(track, head, buffer, (pos, end))
+                after = _run(track, framing, buffer, (pos, end))
                 if after != pos:
                     pos = after
                     continue
             track.packet(buffer, pos + 4, stop)
             pos = stop
         return pos
+
+    def _not_media(self, framing: int, buffer: memoryview, pos: int, end: int) -> int:
+        """Take what is no media of a known track; `pos` again for text and for what is not all there."""
+        head, first = framing >> 16, framing >> 24
+        control = self._control.get(head)
+        if control is None and first != DOLLAR:
+            if first in b"\r\n":
+                return pos + 1  # blank lines, also in front of a frame
+            return pos if first in _TEXT_STARTS else self._resync(buffer, pos, end)
+        stop = pos + 4 + (framing & 0xFFFF)
+        if stop > end:
+            return pos
+        if control is not None:
+            control.control(buffer, pos + 4, stop)
+        else:
+            self.unassigned += 1
+        return stop
 
     def _resync(self, buffer: memoryview, pos: int, end: int) -> int:
         """Old servers write frames only in part: go on at the next plausible frame."""
@@ -102,38 +111,52 @@ class InterleavedReceiver:
         return buffer[pos + 4] >> 6 == 2 and (buffer[pos + 2] << 8 | buffer[pos + 3]) >= 8
 
 
-def _run(track: Track, head: int, buffer: memoryview, span: tuple[int, int]) -> int:
+def _run(track: Track, framing: int, buffer: memoryview, span: tuple[int, int]) -> int:
     """Middle fragments of one NAL unit: they have one size and everything of their headers repeats but the
     sequence number, which counts up. So one structure reads them all and four numbers are compared for each;
-    the first packet that differs ends the run."""
+    the first packet that differs ends the run. One allocation for the run instead of one per fragment: memory
+    that frames were kept in is slow to come by. The caller saw that the first packet is all there."""
     pos, end = span
     depay = track.depay
-    if end - pos < depay.fragment_offset or depay.kept_bytes > MAX_UNIT_BYTES:
-        return pos
-    framing = _FRAMING.unpack_from(buffer, pos)[0]
     size = 4 + (framing & 0xFFFF)
-    if framing >> 16 != head or size <= depay.fragment_offset or end - pos < size:
+    if size <= depay.fragment_offset or depay.kept_bytes > MAX_UNIT_BYTES:
         return pos
     start = track.sequence or 0
     expected = track.flags << 16 | start
-    source, key, append = track.timestamp << 32 | track.ssrc, depay.fragment_key, depay.parts.append
+    # The last fragment (end flag of the FU header) mostly has a size of its own: it must not cost a structure.
+    if _NUMBERED.unpack_from(buffer, pos)[0] != expected or buffer[pos + depay.fragment_offset - 1] & 0x40:
+        return pos
+    if size != track.run_size:
+        track.run_size, track.run_struct = size, fragment_struct(track.plan.head, size)
+    source, key = track.timestamp << 32 | track.ssrc, depay.fragment_key
     run = buffer[pos : end - (end - pos) % size]
-    for f, numbered, s, k, data in fragment_struct(track.plan.head, size).iter_unpack(run):
+    count = 0
+    for f, numbered, s, k in track.run_struct.iter_unpack(run):
         if numbered != expected or f != framing or k != key or s != source:
             break
-        append(data)
-        pos += size
+        count += 1
         expected += 1
         if not expected & 0xFFFF:
             expected -= 0x10000
-    count = (expected - start) & 0xFFFF
+    if not count:
+        return pos
+    for done in range(0, count, _BLOCK):
+        pick = fragment_picker(depay.fragment_offset, size, min(_BLOCK, count - done))
+        depay.parts.append(b"".join(pick(run[done * size :])))
     track.sequence = expected & 0xFFFF
     track.counters.packets += count
     depay.kept_bytes += count * (size + PIECE_BYTES)
-    return pos
+    return pos + count * size
 
 
 @lru_cache(maxsize=256)
 def fragment_struct(head: str, size: int) -> struct.Struct:
-    """A whole packet of `size` bytes whose headers `head` describes, its fragment as the last value."""
-    return struct.Struct(f"{head}{size - struct.calcsize(head)}s")
+    """A whole packet of `size` bytes whose headers `head` describes, the fragment left out."""
+    return struct.Struct(f"{head}{size - struct.calcsize(head)}x")
+
+
+@lru_cache(maxsize=512)
+def fragment_picker(offset: int, size: int, count: int) -> Callable[[memoryview], tuple[memoryview, ...]]:
+    """The fragments of `count` packets of `size` bytes, each from `offset` on, out of a view of the packets."""
+    slices = [slice(at + offset, at + size) for at in range(0, count * size, size)]
+    return itemgetter(*slices) if count > 1 else lambda run: (run[slices[0]],)

@@ -82,6 +82,8 @@ class Track:
         self.sequence: int | None = None  # expected next
         self.ssrc = 0
         self.timestamp = -1
+        self.run_size = 0  # of the last run of middle fragments, and how to read them: `interleaved`'s
+        self.run_struct = RTP_HEADER
         self.last_unit_mono_us = 0
         self.last_key_mono_us = 0
         self.gop_us = 0

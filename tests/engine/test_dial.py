@@ -73,7 +73,7 @@ async def test_resolver_gives_addresses() -> None:
 
 
 def test_reads_are_gathered_under_load_with_hysteresis() -> None:
-    loads = (0.02, 0.09, 0.11, 0.05, 0.03, 0.05, 0.35, 0.2, 0.11, 0.05, 0.3, 0.31, 0.0)
+    loads = (0.02, 0.09, 0.11, 0.05, 0.03, 0.05, 0.25, 0.15, 0.09, 0.05, 0.2, 0.21, 0.0)
     now = iter(loads)
     pacing = Pacing(lambda: next(now))
     seen = [pacing.coalesce_us() for _ in loads]
