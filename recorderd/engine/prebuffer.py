@@ -16,6 +16,14 @@ LIMIT_BYTES = 32 * 2**20
 Item = tuple[MediaKind, AccessUnit]
 
 
+class _Gop:
+    __slots__ = ("bytes", "items")
+
+    def __init__(self) -> None:
+        self.items: list[Item] = []
+        self.bytes = 0
+
+
 class PrebufferRing:
     """Keeps the GOP that reaches back `duration_us` and everything after it; with 0 only the newest GOP.
 
@@ -26,8 +34,8 @@ class PrebufferRing:
     def __init__(self, duration_us: int, limit_bytes: int = LIMIT_BYTES) -> None:
         self._duration_us = duration_us
         self._limit_bytes = limit_bytes
-        self._gops: deque[list[Item]] = deque()
-        self._sizes: deque[int] = deque()
+        self._gops: deque[_Gop] = deque()
+        self._newest: _Gop | None = None  # the last of them
         self._bytes = 0
         self._video = False  # a video unit was seen: GOPs are cut at its keys
         self.overflows = 0
@@ -39,7 +47,7 @@ class PrebufferRing:
     @property
     def duration_us(self) -> int:
         """Between the oldest and the newest unit held."""
-        items = [gop for gop in self._gops if gop]
+        items = [gop.items for gop in self._gops if gop.items]
         return items[-1][-1][1].recv_mono_us - items[0][0][1].recv_mono_us if items else 0
 
     def reach(self, duration_us: int) -> None:
@@ -55,11 +63,12 @@ class PrebufferRing:
                 self._open_gop(unit.recv_mono_us)
         elif not self._video:
             self._open_gop(unit.recv_mono_us)  # every audio unit stands alone
-        if not self._gops:
+        newest = self._newest
+        if newest is None:
             return  # nothing decodable without a key
         size = len(unit.data)
-        self._gops[-1].append((kind, unit))
-        self._sizes[-1] += size
+        newest.items.append((kind, unit))
+        newest.bytes += size
         self._bytes += size
         while self._bytes > self._limit_bytes:
             if len(self._gops) == 1:
@@ -69,27 +78,28 @@ class PrebufferRing:
     def all(self) -> Iterator[Item]:
         """Everything held, oldest first."""
         for gop in self._gops:
-            yield from gop
+            yield from gop.items
 
     def newest_gop(self) -> list[Item]:
         """From the newest key on; empty before the first."""
-        return list(self._gops[-1]) if self._gops else []
+        return list(self._newest.items) if self._newest is not None else []
 
     def clear(self) -> None:
         """The stream broke off: what comes next does not continue what is held."""
         self._gops.clear()
-        self._sizes.clear()
+        self._newest = None
         self._bytes = 0
 
     def _open_gop(self, now_mono_us: int) -> None:
         horizon_us = now_mono_us - self._duration_us
         gops = self._gops
         # The oldest GOP goes when the next one already reaches back far enough (the new one included).
-        while gops and (gops[1][0][1].recv_mono_us if len(gops) > 1 else now_mono_us) <= horizon_us:
+        while gops and (gops[1].items[0][1].recv_mono_us if len(gops) > 1 else now_mono_us) <= horizon_us:
             self._drop_oldest()
-        gops.append([])
-        self._sizes.append(0)
+        self._newest = _Gop()
+        gops.append(self._newest)
 
     def _drop_oldest(self) -> None:
-        self._gops.popleft()
-        self._bytes -= self._sizes.popleft()
+        self._bytes -= self._gops.popleft().bytes
+        if not self._gops:
+            self._newest = None

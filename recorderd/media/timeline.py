@@ -24,6 +24,7 @@ DRIFT_SURE_PPM = 1_000
 _WINDOW_US = 1_000_000
 _MIN_WINDOWS = 8
 _MAX_WINDOWS = 60
+_REFIT_WINDOWS = 8  # a full line of windows changes slowly: how often it is fitted
 _MAX_RESIDUAL_US = 15_000
 _MAX_LEARNED_DEPTH = 4
 _GUESSED_FRAME_TICKS = 3_600  # 25 pictures a second at 90 kHz, when no header says
@@ -114,23 +115,23 @@ class CameraClock:
     """
 
     def __init__(self, clock_hz: int) -> None:
+        self.pair: UtcPair | None = None  # what holds now; None while the camera never said
         self._hz = clock_hz
-        self._pair: UtcPair | None = None
         self._suspect: UtcPair | None = None
         self._media_jumped = False
 
     @property
     def quality(self) -> TimeQuality:
-        return self._pair.quality if self._pair is not None else TimeQuality.NONE
+        return self.pair.quality if self.pair is not None else TimeQuality.NONE
 
     def utc_us(self, pts: int) -> int | None:
         """The camera's UTC at `pts`, or None while it never said."""
-        pair = self._pair
+        pair = self.pair
         return None if pair is None else pair.utc_us + (pts - pair.pts) * 1_000_000 // self._hz
 
     def play_range(self, pts: int, utc_us: int) -> None:
         """PLAY answered with Range: clock= and rtptime: known before any report."""
-        self._pair = UtcPair(pts, utc_us, TimeQuality.PLAY_RANGE)
+        self.pair = UtcPair(pts, utc_us, TimeQuality.PLAY_RANGE)
         self._suspect = None
 
     def media_jumped(self) -> None:
@@ -158,7 +159,7 @@ class CameraClock:
         return None
 
     def _adopt(self, pair: UtcPair) -> None:
-        self._pair, self._suspect, self._media_jumped = pair, None, False
+        self.pair, self._suspect, self._media_jumped = pair, None, False
 
 
 class JumpDetector:
@@ -209,11 +210,14 @@ class DriftEstimator:
     standard errors above the limit and fits within 15 ms: a filling network buffer bends, a clock does not.
     """
 
+    __slots__ = ("_best", "_origin", "_points", "_since_fit", "_told_ppm", "_window_end_us")
+
     def __init__(self) -> None:
         self._points: deque[tuple[float, float]] = deque(maxlen=_MAX_WINDOWS)  # (s, us) since the first
         self._origin = self._best = (0, 0)  # (arrival, lead) in us
         self._window_end_us = 0
         self._told_ppm = 0.0
+        self._since_fit = 0
 
     def restart(self) -> None:
         """Media time jumped: measure anew; what was told stays told."""
@@ -237,8 +241,11 @@ class DriftEstimator:
             self._origin = self._best
         mono_us, lead_us = self._best
         self._points.append(((mono_us - self._origin[0]) / 1e6, float(lead_us - self._origin[1])))
-        if len(self._points) < _MIN_WINDOWS:
+        self._since_fit += 1
+        count = len(self._points)
+        if count < _MIN_WINDOWS or (count == _MAX_WINDOWS and self._since_fit < _REFIT_WINDOWS):
             return None
+        self._since_fit = 0
         slope_ppm, error_ppm, residual_us = self._fit()
         sure = abs(slope_ppm) - 3 * error_ppm > DRIFT_SURE_PPM and residual_us < _MAX_RESIDUAL_US
         news = abs(slope_ppm - self._told_ppm) > abs(self._told_ppm) / 2

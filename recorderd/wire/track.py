@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from recorderd.core.clock import Clock
-from recorderd.media.access_unit import AccessUnit, MediaKind, UnitType
+from recorderd.media.access_unit import AccessUnit, MediaKind, TimeQuality, UnitType
 from recorderd.media.timeline import (
     CameraClock,
     DecodeClock,
@@ -204,7 +204,8 @@ class Track:
         pts = self._unwrapper.unwrap((self.timestamp + ticks_after) & 0xFFFFFFFF)
         if self._play_range is not None:
             self._check_play_range(pts)
-        media_us = pts * 1_000_000 // self.plan.clock_hz
+        clock_hz = self.plan.clock_hz
+        media_us = pts * 1_000_000 // clock_hz
         step_us = self._jumps.observe(media_us, mono_us)
         if step_us is not None:
             self._stepped(step_us)
@@ -215,14 +216,17 @@ class Track:
         config = self.depay.config
         if config is not self._config:
             self._changed_config()
-        dts = self._decode.decode_time(pts)
+        cam_us, quality, pair = None, TimeQuality.NONE, self._camera.pair
+        if pair is not None:
+            cam_us, quality = pair.utc_us + (pts - pair.pts) * 1_000_000 // clock_hz, pair.quality
         unit = AccessUnit(
-            data, pts, dts, kind, self._first_utc_us, mono_us, config,
-            self._camera.utc_us(pts), self._camera.quality, self._lost, damaged, self._discontinuity,
+            data, pts, self._decode.decode_time(pts), kind, self._first_utc_us, mono_us, config,
+            cam_us, quality, self._lost, damaged, self._discontinuity,
         )  # fmt: skip
         self._lost, self._discontinuity = 0, False
-        self.counters.units += 1
-        self.counters.damaged_units += damaged
+        counters = self.counters
+        counters.units += 1
+        counters.damaged_units += damaged
         self.last_unit_mono_us = mono_us
         if kind is not UnitType.DELTA and kind is not UnitType.AUDIO:
             if self.last_key_mono_us:
