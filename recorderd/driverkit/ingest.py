@@ -72,10 +72,13 @@ class Ingest:
                 self._timer.cancel()
                 self._timer = None
 
-    def _schedule(self) -> None:
+    def next_tick_us(self) -> float:
+        """How long the tick that begins now takes: `tick_us` or up to a quarter less."""
         self._phase = (self._phase + _GOLDEN) % 1
-        delay_s = self.tick_us / 1e6 * (1 - _SPREAD * self._phase)
-        self._timer = asyncio.get_running_loop().call_later(delay_s, self._tick)
+        return self.tick_us * (1 - _SPREAD * self._phase)
+
+    def _schedule(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self.next_tick_us() / 1e6, self._tick)
 
     def _tick(self) -> None:
         if self._poll is None:

@@ -219,7 +219,7 @@ def test_quirk_17_parameter_sets_change_in_mid_stream() -> None:
 
 
 def test_quirk_18_keyframe_above_1_mb_in_more_than_800_packets() -> None:
-    big = b"\x65\x88" + b"\x55" * 1_200_000
+    big = b"\x65\x88" + b"".join(b"%08d" % number for number in range(150_000))
     sent = [rtp(one, at, 0) for at, one in enumerate(h264_payloads(big))]
     sent[-1] = sent[-1][:1] + bytes((sent[-1][1] | 0x80,)) + sent[-1][2:]
     assert len(sent) > 800
