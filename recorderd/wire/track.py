@@ -112,7 +112,7 @@ class Track:
             pos, end = self._uncommon(buffer, pos, end, flags)
             if end < 0:
                 return
-        if (sequence != self.sequence or ssrc != self.ssrc) and not self._resequence(sequence, ssrc):
+        if (sequence != self.sequence or ssrc != self.ssrc) and not self._resequence(sequence, ssrc, timestamp):
             return
         self.sequence = (sequence + 1) & 0xFFFF
         self.counters.packets += 1
@@ -177,7 +177,7 @@ class Track:
             return pos, -1
         return pos, end
 
-    def _resequence(self, sequence: int, ssrc: int) -> bool:
+    def _resequence(self, sequence: int, ssrc: int, timestamp: int) -> bool:
         """Sequence number or source is not the expected one. False: a repetition, drop the packet."""
         if self.sequence is None:
             self.ssrc = ssrc
@@ -194,9 +194,13 @@ class Track:
         if ahead >= MAX_GAP:
             self.counters.duplicates += 1
             return False
-        self._lost += ahead
         self.counters.lost_packets += ahead
         self.depay.gap(ahead)
+        if timestamp != self.timestamp:
+            # The loss reaches past the open unit: that one goes out damaged, the count belongs to the next, which
+            # knows by its time whether whole units are missing in front of it.
+            self.depay.flush()
+        self._lost += ahead
         return True
 
     def _emit(self, data: bytes, kind: UnitType, damaged: bool, ticks_after: int) -> None:

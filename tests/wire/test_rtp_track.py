@@ -44,6 +44,15 @@ def test_loss_is_counted_once_on_the_next_unit() -> None:
     assert bench.track.take_loss() == 0
 
 
+def test_loss_that_reaches_past_an_open_unit_is_the_next_units() -> None:
+    """The rest of a picture and three whole pictures are gone: the next unit says so, its time shows how many."""
+    start = rtp(b"\x5c\x81" + b"\x9a" * 30, 2, 3600, False)  # FU-A, start of a slice
+    bench = Bench().feed([one(1, 0), start, one(16, 18000), one(17, 21600)])
+    assert [unit.damaged for unit in bench.units] == [False, True, False, False]
+    assert [unit.lost_packets for unit in bench.units] == [0, 0, 13, 0]
+    assert [unit.pts - bench.units[0].pts for unit in bench.units] == [0, 3600, 18000, 21600]
+
+
 def test_new_source_begins_a_new_run() -> None:
     bench = Bench().feed([one(1, 0), one(2, 3600), one(40000, 123, ssrc=9), one(40001, 3723, ssrc=9)])
     assert [unit.discontinuity for unit in bench.units] == [False, False, True, False]
