@@ -15,7 +15,7 @@ from typing import Final
 
 from mediadb.format.columns import NO_CONFIG, ChunkColumns, ChunkRow
 from mediadb.format.footer import ConfigPlace
-from mediadb.ledger_facts import NO_MEDIA_TIME, MediaSpan, join_spans, nominal_tolerance_us
+from mediadb.ledger_facts import NO_MEDIA_TIME, QUIET_US, MediaSpan, join_spans, nominal_tolerance_us
 from mediadb.types import ChunkFlag, Kind, TrackConfig
 
 _SEAM: Final = int(ChunkFlag.DISCONTINUITY)
@@ -79,7 +79,7 @@ def part_spans(part: Part, codings: Sequence[TrackConfig | None]) -> list[MediaS
     rates = [coding.timebase_hz if coding is not None else 0 for coding in codings]
     tolerance = coding_tolerance_us(codings[-1] if codings else None)
     spans = []
-    for first, last, end_us in _plain_stretches(part, tolerance):
+    for first, last, end_us in _plain_stretches(part, max(tolerance, QUIET_US)):
         began, _ = _media_times(media, first, rates)
         _, ended = _media_times(media, last, rates)
         lost = media.lost_packets[first]

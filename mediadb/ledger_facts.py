@@ -15,6 +15,9 @@ PAST_US = -(1 << 62)
 FUTURE_US = 1 << 62
 NO_MEDIA_TIME = -(1 << 62)
 LATEST_US = 30_000_000  # a later sample is not merely late: the stream stood still
+# Without packet loss a camera may make fewer pictures than it announced (variable frame rate): no statement is due
+# for so long, and nothing is missing. The engine states a pause of the camera from 1 s on.
+QUIET_US = 1_250_000
 UNKNOWN_TOLERANCE_US = 500_000  # join tolerance of a track whose frame interval is not known
 
 
@@ -151,7 +154,7 @@ def follows(last: MediaSpan, span: MediaSpan, tolerance_us: int) -> bool:
     if last.run != span.run or last.lane != span.lane or last.end_seq != span.first_seq or span.seam:
         return False
     wait = span.start_us - last.end_us
-    if wait <= tolerance_us:
+    if wait <= (tolerance_us if span.lost_before else max(tolerance_us, QUIET_US)):
         return True
     if NO_MEDIA_TIME in (last.media_end_us, span.media_start_us):
         return False

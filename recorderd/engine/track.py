@@ -67,7 +67,7 @@ class TrackRecorder:
         self._hole_ticks = _UNKNOWN
         self._offset_us = clock.utc_us() - clock.monotonic_us()
         self._pending_packets = 0
-        self._recorder_stepped = False
+        self._seam_next = False
         self._camera_step: tuple[int, object] | None = None  # monotonic time of the driver's word, delta
         self._storage_cause: Cause | None = None
         self._unit_mono_us = clock.monotonic_us()
@@ -114,7 +114,7 @@ class TrackRecorder:
         """The stream broke off or could not be opened."""
         start_us = self.end_us() if self._coverage.recorded else self._clock.utc_us()
         self._live = False
-        self._need_key = True
+        self._need_key = self._seam_next = True  # another connection counts its media time anew
         self._last = None
         if self._recording:
             self._coverage.holds(start_us, offline(reason, **params))
@@ -156,7 +156,7 @@ class TrackRecorder:
         self._append(
             Sample(
                 unit.data, unit.pts, unit.dts, unit.type, unit.recv_us, unit.cam_us, unit.cam_quality,
-                lost, unit.damaged, unit.discontinuity or (self._recorder_stepped and self._take_step()),
+                lost, unit.damaged, unit.discontinuity or (self._seam_next and self._take_seam()),
             )
         )  # fmt: skip
 
@@ -204,7 +204,7 @@ class TrackRecorder:
             return
         if online and now_mono_us - self._unit_mono_us > silence_limit_us(self.interval_us):
             self.offline("no-media", {})
-            self._need_key = False  # the stream was never closed: what comes next continues it
+            self._need_key = self._seam_next = False  # the stream was never closed: what comes next continues it
         cause = self.cause
         where = {**self._where(), "state": str(cause.state), "reason": cause.reason}
         self.alarm.check(now_mono_us, self.interval_us, where)
@@ -302,12 +302,12 @@ class TrackRecorder:
     def _clock_stepped(self, unit: AccessUnit, delta_us: int) -> None:
         """The recorder's wall clock was set: times of this track jump by `delta_us` at this unit."""
         if self._live and self._last is not None:
-            self._recorder_stepped = True
+            self._seam_next = True
             start_us = self.end_us() if delta_us > 0 else unit.recv_us - 1_000
             cause = Cause(State.CLOCK_STEP, "recorder", {"delta_us": delta_us})
             self._coverage.hole(start_us, unit.recv_us, cause)
             self._writer.mark(unit.recv_us, "clock-step", {"source": "recorder", "delta_us": delta_us})
 
-    def _take_step(self) -> bool:
-        stepped, self._recorder_stepped = self._recorder_stepped, False
+    def _take_seam(self) -> bool:
+        stepped, self._seam_next = self._seam_next, False
         return stepped

@@ -166,6 +166,16 @@ def test_offline_begins_where_the_last_frame_ended(bench: Bench) -> None:
     assert bench.writer.covers[-1][0] == bench.writer.samples[-1].recv_us
 
 
+def test_another_connection_never_continues_the_last_one(bench: Bench) -> None:
+    """However short the break: without the seam, its time would look like a camera that made fewer pictures."""
+    bench.play(25)
+    bench.track.offline("closed", {})
+    bench.clock.advance(400_000)
+    bench.track.online()
+    bench.play(25)
+    assert [number for number, sample in enumerate(bench.writer.samples) if sample.discontinuity] == [25]
+
+
 @pytest.mark.parametrize("step_us", [3_600_000_000, -3_600_000_000, 600_000])
 def test_recorder_clock_step_is_stated_and_starts_a_new_clock_run(bench: Bench, step_us: int) -> None:
     bench.play(10)

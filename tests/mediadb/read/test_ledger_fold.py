@@ -98,9 +98,9 @@ def test_a_late_sample_whose_media_time_continues_leaves_no_hole() -> None:
     late = media(51, 100, 1, 1, media_start_us=40 * S, media_end_us=89 * S)
     given = scene(media=[media(10, 50, 1, 0, media_start_us=0, media_end_us=40 * S), late, media(110, 1000, 2)])
     assert states(given, 10, 100) == [(10, 100, "recorded", "")]
-    lost = dataclasses.replace(late, media_start_us=41 * S)
+    lost = dataclasses.replace(late, media_start_us=41 * S, lost_before=3)
     given = scene(media=[media(10, 50, 1, 0, media_start_us=0, media_end_us=40 * S), lost, media(110, 1000, 2)])
-    assert (50, 51, "unexplained", "") in states(given, 10, 100)
+    assert (50, 51, "network-loss", "packets-lost") in states(given, 10, 100)
 
 
 def test_a_closed_gap_is_cut_out_of_a_span_that_contains_it() -> None:
@@ -308,3 +308,11 @@ def test_join_keeps_runs_and_seams_apart() -> None:
         (2, 3, 0, 1),
         (3, 4, 1, 2),
     ]
+
+
+def test_a_camera_that_makes_fewer_pictures_than_it_announced_leaves_no_hole() -> None:
+    """Variable frame rate: no packet and no chunk is missing, so a second without a picture is no hole."""
+    sparse = [media(10, 50, 1, 0), media(51, 60, 1, 1), media(61, 100, 1, 2), media(110, 1000, 2)]
+    assert states(scene(media=sparse), 10, 100) == [(10, 100, "recorded", "")]
+    longer = [media(10, 50, 1, 0), media(52, 100, 1, 1), media(110, 1000, 2)]
+    assert (50, 52, "unexplained", "") in states(scene(media=longer), 10, 100)
