@@ -67,7 +67,7 @@ def loop_lag_ms(port: int) -> float:
     """The daemon's own loop lag p99 from /metrics, in ms; NaN when it tells none."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
         for line in answer.read().decode().splitlines():
-            if line.startswith("recorderd_loop_lag_seconds") and 'quantile="0.99"' in line:
+            if line.startswith("recorderd_loop_lag_p99_seconds "):
                 return float(line.rsplit(" ", 1)[1]) * 1000
     return float("nan")
 
