@@ -24,7 +24,7 @@ from recorderd.driverapi.base import (
 from recorderd.driverapi.errors import DeviceAuthFailed, DeviceUnsupported
 from recorderd.driverkit.rtsp_handshake import OpenSession, describe, greet
 from recorderd.driverkit.rtsp_stream import RtspStream, start_stream
-from recorderd.wire.auth import Credentials
+from recorderd.wire.auth import MAX_REFUSED, Credentials
 from recorderd.wire.errors import ProtocolError
 from recorderd.wire.media_plan import plan_media
 from recorderd.wire.rtsp_url import RtspUrl, parse_url, with_path
@@ -42,7 +42,7 @@ class RtspDriver:
         """Ask for the description of the address; starts no media."""
         url, credentials = _read(address)
         opened = await greet(url, credentials, host)
-        opened = await describe(opened, credentials, host)
+        opened = await describe(opened, host)
         await opened.close()
         description = opened.session.description
         kinds = [one.plan.kind.value for one in plan_media(description, audio=True)] if description else []
@@ -96,7 +96,7 @@ class RtspSession:
                 raise DeviceAuthFailed(self._refused.message)
             try:
                 opened = await self._opened(url)
-                opened = await describe(opened, self._credentials, self._host)
+                opened = await describe(opened, self._host)
             except DeviceAuthFailed as error:
                 self._refused = error
                 raise
@@ -126,4 +126,4 @@ def _read(address: Address) -> tuple[RtspUrl, Credentials | None]:
         raise DeviceUnsupported(error.message, "address") from error
     if address.username is None or address.password is None:
         return url, None
-    return url, Credentials(address.username, address.password)
+    return url, Credentials(address.username, address.password, 1 if address.refused else MAX_REFUSED)

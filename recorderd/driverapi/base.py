@@ -22,11 +22,14 @@ S = TypeVar("S", contravariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a hardware is and how to log in. `url` carries no user info; the password never leaves `secret`."""
+    """Where a hardware is and how to log in. `url` carries no user info; the password never leaves `secret`.
+
+    `refused`: this login was refused last time and never worked since; send it once, not twice, cameras lock out."""
 
     url: str
     username: str | None = None
     password: Secret | None = None
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from recorderd.core.clock import Clock
 from recorderd.core.errors import RecorderdError
 from recorderd.driverapi.base import Host
-from recorderd.driverapi.errors import DeviceUnsupported, DriverError
+from recorderd.driverapi.errors import DeviceUnavailable, DeviceUnsupported, DriverError
 from recorderd.driverkit.rtsp_connection import RtspConnection
 from recorderd.driverkit.rtsp_errors import driver_error
 from recorderd.wire.auth import Credentials
 from recorderd.wire.media_plan import encodings, plan_media
-from recorderd.wire.rtsp_client import MAX_REDIRECTS, ClientSession, RedirectedError, State
+from recorderd.wire.rtsp_client import MAX_REDIRECTS, ClientSession, LoginRefused, RedirectedError, State
 from recorderd.wire.rtsp_message import RtspResponse
 from recorderd.wire.rtsp_url import RtspUrl
 from recorderd.wire.track import Track, TrackListener
@@ -34,6 +34,8 @@ class OpenSession:
 
     connection: RtspConnection
     session: ClientSession
+    credentials: Credentials | None = None  # what this very connection may be told
+    withheld: bool = False  # there are some, but a redirect led to another port
 
     @property
     def alive(self) -> bool:
@@ -54,12 +56,12 @@ class OpenSession:
 async def greet(url: RtspUrl, credentials: Credentials | None, host: Host) -> OpenSession:
     """Connect and ask OPTIONS: the camera is there and speaks RTSP."""
     open_session = await _dial(url, credentials, host)
-    return await _advance(open_session, State.DESCRIBE, credentials, host)
+    return await _advance(open_session, State.DESCRIBE, host)
 
 
-async def describe(open_session: OpenSession, credentials: Credentials | None, host: Host) -> OpenSession:
+async def describe(open_session: OpenSession, host: Host) -> OpenSession:
     """Go on to a description; follows redirects within the host, so the result may be another connection."""
-    return await _advance(open_session, State.CHOOSE, credentials, host)
+    return await _advance(open_session, State.CHOOSE, host)
 
 
 async def play(open_session: OpenSession, audio: bool, listener: TrackListener, clock: Clock) -> list[Track]:
@@ -81,7 +83,7 @@ async def play(open_session: OpenSession, audio: bool, listener: TrackListener, 
             )
     except (RecorderdError, OSError) as error:
         await open_session.close()  # a session half set up holds one of the camera's few places
-        raise driver_error(error, session.facts.timeout_s) from error
+        raise _refused_elsewhere(open_session, error) or driver_error(error, session.facts.timeout_s) from error
     except BaseException:
         connection.close()
         raise
@@ -101,7 +103,7 @@ def _take(open_session: OpenSession, tracks: list[Track], response: RtspResponse
                 track.play_range(rtptime, start_us)
 
 
-async def _advance(open_session: OpenSession, goal: State, credentials: Credentials | None, host: Host) -> OpenSession:
+async def _advance(open_session: OpenSession, goal: State, host: Host) -> OpenSession:
     for _ in range(MAX_REDIRECTS + 1):
         try:
             while open_session.session.state is not goal:
@@ -110,15 +112,34 @@ async def _advance(open_session: OpenSession, goal: State, credentials: Credenti
             return open_session
         except RedirectedError as redirect:
             open_session.connection.close()
-            open_session = await _dial(redirect.target, credentials, host)
+            open_session = await _follow(open_session, redirect.target, host)
         except (RecorderdError, OSError) as error:
             open_session.connection.close()
-            raise driver_error(error) from error
+            raise _refused_elsewhere(open_session, error) or driver_error(error) from error
         except BaseException:
             open_session.connection.close()
             raise
     open_session.connection.close()
     raise DeviceUnsupported("the camera redirects in circles: give the final address", "redirect")
+
+
+async def _follow(here: OpenSession, target: RtspUrl, host: Host) -> OpenSession:
+    """Dial where a redirect leads. Behind address translation another port is another device: it gets no login, nor
+    does anything it redirects to."""
+    same = target.port == here.session.url.port
+    there = await _dial(target, here.credentials if same else None, host)
+    there.withheld = here.withheld or (not same and here.credentials is not None)
+    return there
+
+
+def _refused_elsewhere(open_session: OpenSession, error: Exception) -> DriverError | None:
+    """Another port wants the login that only the given address gets."""
+    if not (open_session.withheld and isinstance(error, LoginRefused)):
+        return None
+    port = open_session.session.url.port
+    return DeviceUnavailable(
+        f"the camera redirects to port {port}, which asks for a login: give that address if it is meant", "redirect"
+    )
 
 
 async def _step(open_session: OpenSession, timeout_s: float) -> None:
@@ -132,4 +153,4 @@ async def _dial(url: RtspUrl, credentials: Credentials | None, host: Host) -> Op
     except (OSError, RecorderdError) as error:
         raise driver_error(error) from error
     assert isinstance(protocol, RtspConnection)
-    return OpenSession(protocol, ClientSession(url, credentials, lambda: secrets.token_hex(8)))
+    return OpenSession(protocol, ClientSession(url, credentials, lambda: secrets.token_hex(8)), credentials)

@@ -22,6 +22,7 @@ FIRST_UNIT_US = 10_000_000
 STALL_GOPS = 3
 BYE_PATIENCE_US = 2_000_000
 UPKEEP_S = 1.0
+LATE_MIN_US = 1_000_000
 _CNAME = b"recorderd"
 
 
@@ -29,6 +30,7 @@ async def start_stream(open_session: OpenSession, audio: bool, sink: Sink, host:
     """Play a described session into `sink`. Raises DriverError; then the connection is closed."""
     tracks = await play(open_session, audio, TrackListener(sink.unit, sink.event), host.clock)
     stream = RtspStream(open_session, tracks, sink, host)
+    sink.event("tracks", {"kinds": [track.kind.value for track in tracks]})
     host.spawn("rtsp-upkeep", stream.upkeep())
     return stream
 
@@ -47,6 +49,7 @@ class RtspStream:
         self._stopping = False
         self._over = asyncio.Event()
         self._started_us = self._report_us = self._alive_us = host.clock.monotonic_us()
+        self._armed_us = self._started_us  # silence is counted from here at the earliest
         self._ssrc = hash((id(self), self._started_us)) & 0xFFFFFFFF
 
     @property
@@ -112,20 +115,26 @@ class RtspStream:
             self._report_loss()
 
     async def _pause(self) -> None:
+        """Until the next tick. One that comes late by more than its period means that this process stood still: what
+        the camera sent meanwhile waits in the socket and is read before anything is called a stall."""
+        before_us = self._host.clock.monotonic_us()
         try:
             async with asyncio.timeout(UPKEEP_S):
                 await self._over.wait()
         except TimeoutError:
             pass
+        now_us = self._host.clock.monotonic_us()
+        if now_us - before_us > max(2 * UPKEEP_S * 1e6, LATE_MIN_US):
+            self._armed_us = now_us
 
     def _find_stall(self, now_us: int) -> DriverError | None:
         lead = self._lead
         last_us = lead.last_unit_mono_us
         if not last_us:
-            limit_us, silent_us = FIRST_UNIT_US, now_us - self._started_us
+            limit_us, silent_us = FIRST_UNIT_US, now_us - self._armed_us
         else:
             limit_us = min(STALL_MAX_US, max(STALL_MIN_US, STALL_GOPS * lead.gop_us))
-            silent_us = now_us - last_us
+            silent_us = now_us - max(last_us, self._armed_us)
             if lead.counters.byes and silent_us >= BYE_PATIENCE_US:
                 return StreamLost("the camera said goodbye", reason="closed")
         if silent_us < limit_us:

@@ -13,6 +13,8 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+import structlog
+
 from mediadb.types import TrackKind
 from recorderd.aio.supervisor import Supervisor
 from recorderd.config.diff import ReloadPlan
@@ -32,6 +34,9 @@ from recorderd.engine.views import CameraView, HardwareView, StorageView
 
 TICK_S = 1.0
 STOP_S = 3.0  # for all devices together: the whole server goes down within 5 s
+
+
+_log = structlog.get_logger("engine")
 
 
 def _calm() -> float:
@@ -106,6 +111,7 @@ class Engine:
     async def apply(self, plan: ReloadPlan, config: Config) -> None:
         """Go over to `config`. What the plan does not name is not touched; hardware that waits after a refused
         password or an unsupported request tries again at once."""
+        before = {camera.config.name: (camera.id, device.id) for device, camera in self._owned()}
         opened = await self._open_storages(config)
         by_name = {device.config.name: device for device in self._devices.values()}
         renamed = await self._renamed(plan)
@@ -127,6 +133,7 @@ class Engine:
                 await self._remove([device], "camera-changed")  # it ran without its storage until now
                 await self._add(device.config)
             device.runner.retry_now()
+        self._tell_new_identities(before)
 
     async def stop(self) -> None:
         """Leave every device, state `server-down (stop)` for every track. The stores are closed afterwards by
@@ -161,8 +168,11 @@ class Engine:
 
     # -- inside ----------------------------------------------------------------------------------------------
 
+    def _owned(self) -> list[tuple[_Device, Camera]]:
+        return [(device, camera) for device in self._devices.values() for camera in device.cameras]
+
     def _cameras(self) -> list[Camera]:
-        return [camera for device in self._devices.values() for camera in device.cameras]
+        return [camera for _, camera in self._owned()]
 
     async def _open_storages(self, config: Config) -> list[str]:
         """Take over stores that were opened since the last look; returns their names."""
@@ -233,6 +243,23 @@ class Engine:
                 renamed[id] = new
         return renamed
 
+    def _tell_new_identities(self, before: dict[str, tuple[uuid.UUID, uuid.UUID]]) -> None:
+        """A camera kept its name but not its place: what it recorded until now belongs to its old identity. `before`:
+        the ids of camera and hardware by the camera's name."""
+        for device, camera in self._owned():
+            name = camera.config.name
+            old, hardware = before.get(name, (camera.id, device.id))
+            if camera.id == old or camera.config.id is not None or device.config.id is not None:
+                continue
+            id, table = (old, "hardware.camera") if hardware in self._devices else (hardware, "hardware")
+            message = (
+                f"camera {name} gets a new identity because its address changed; "
+                f'set id = "{id}" in its [[{table}]] to keep its footage'
+            )
+            _log.warning("camera-identity-changed", camera=name, message=message)
+            params = {"name": name, "before": str(old), "after": str(camera.id), "message": message}
+            self._deps.events.emit("camera-identity-changed", camera=camera.id, params=params)
+
     def _emitter(self, hardware: uuid.UUID) -> Callable[[str, dict[str, object]], None]:
         def emit(code: str, params: dict[str, object]) -> None:
             self._deps.events.emit(code, hardware=hardware, params=params)
@@ -242,14 +269,16 @@ class Engine:
     async def _tick(self) -> None:
         """Once a second: alarms, rates, the recorder's own clock."""
         clock = self._deps.clock
+        before_us = clock.monotonic_us()
         while True:
             await asyncio.sleep(TICK_S)
             now_us = clock.monotonic_us()
+            late, before_us = now_us - before_us > 2 * TICK_S * 1e6, now_us
             offset_us = clock.utc_us() - now_us
             step_us, self._offset_us = offset_us - self._offset_us, offset_us
             if abs(step_us) > CLOCK_STEP_US:
                 self._deps.events.emit("clock-step", params={"source": "recorder", "delta_us": step_us})
-            for camera in self._cameras():
+            for camera in () if late else self._cameras():  # we stood still: read first, then call a camera silent
                 for stream in camera.streams:
                     stream.tick(now_us)
 

@@ -83,6 +83,7 @@ class HardwareRunner:
         self._backoff = Backoff(shared.jitter)
         self._wake = asyncio.Event()
         self._kept: SessionStreams | None = None
+        self._refused = False  # the login, since a stream last ran
         self._running: dict[tuple[int, str], RunningStream] = {}
         self._log = _log.bind(hardware=config.name, driver=config.driver)
         self._bugs = BugLog(config.driver, self._log, emit)
@@ -151,7 +152,7 @@ class HardwareRunner:
     async def _session(self, driver: Driver[Any]) -> DriverError:
         """One session from login to its end; returns or raises why it ended."""
         config = self.config
-        address = Address(config.address, config.username, config.password)
+        address = Address(config.address, config.username, config.password, self._refused)
         tree = self._tree.child("session")
         dial = PinnedDialer(config.address, self._shared.resolver)
         host = EngineHost(self._shared.clock, self._log, dial, tree.child("driver"), self._shared.coalesce)
@@ -201,6 +202,7 @@ class HardwareRunner:
             self._running.pop(key, None)
             return
         self._running[key] = running
+        self._refused = False
         stream.opened()
         if self.status.state != "online":
             self._set(None)
@@ -218,6 +220,7 @@ class HardwareRunner:
         if status.state != before:
             status.since_us = self._shared.clock.utc_us()
         if isinstance(error, DeviceAuthFailed):
+            self._refused = True
             self._emit("auth-failed", {"reason": error.reason})
             self._log.warning("auth-failed", message=error.message)
         elif error is not None and status.state != before:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from recorderd.core.secret import Secret
 
 MAX_CHALLENGES = 16
+MAX_REFUSED = 2  # refused requests that carried credentials
 _PAIR = re.compile(r'([A-Za-z0-9_.-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"?|([^\s,"]*))')
 _SCHEME = re.compile(r"(?:^|,)\s*([A-Za-z][A-Za-z0-9-]*)(?=\s+[A-Za-z0-9_.-]+\s*=|\s*$|\s*,)")
 
@@ -31,8 +32,11 @@ _HASHES: dict[str, Callable[[bytes], str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
+    """`attempts`: how many requests that carry them may be refused in one attempt; cameras lock out."""
+
     username: str
     password: Secret
+    attempts: int = MAX_REFUSED
 
 
 @dataclass(frozen=True, slots=True)

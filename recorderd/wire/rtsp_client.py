@@ -20,8 +20,7 @@ from recorderd.wire.rtsp_url import RtspUrl, base_url, control_url, redirect_tar
 from recorderd.wire.sdp import MediaDescription, SessionDescription, parse_sdp
 
 USER_AGENT = "recorderd"
-MAX_REFUSED = 2  # refused requests that carried credentials
-MAX_STALE = 3  # fresh nonces without a refusal in between
+MAX_STALE = 1  # requests repeated because the nonce had aged, until one is granted
 MAX_REDIRECTS = 2
 
 
@@ -95,6 +94,7 @@ class ClientSession:
         self.description: SessionDescription | None = None
         self.tracks: list[PlannedTrack] = []
         self.state = State.OPTIONS
+        self._attempts = credentials.attempts if credentials is not None else 0
         self._auth = Authenticator(credentials, cnonce) if credentials is not None else None
         self._base = url.url
         self._cseq = 0
@@ -228,8 +228,8 @@ class ClientSession:
         return self._request
 
     def _refuse(self, response: RtspResponse) -> None:
-        """A 401 or 403: take its challenge, or give up. Exactly MAX_REFUSED requests with credentials may be
-        refused, because cameras lock out; a nonce that merely aged is no refusal."""
+        """A 401 or 403: take its challenge, or give up. Exactly `Credentials.attempts` requests that carry them
+        may be refused, because cameras lock out; a nonce that merely aged is no refusal, once."""
         if self._auth is None:
             raise LoginRefused("the camera asks for a login: set username and password", sent=False)
         challenges = parse_challenges(response.headers.all("WWW-Authenticate"))
@@ -238,8 +238,9 @@ class ClientSession:
                 self._stale += 1
             else:
                 self._refused += 1
-        if self._refused >= MAX_REFUSED:
-            raise LoginRefused("the camera refused username or password twice: correct them", sent=True)
+        if self._refused >= self._attempts > 0:
+            times = "twice" if self._refused > 1 else "again"
+            raise LoginRefused(f"the camera refused username or password {times}: correct them", sent=True)
         if self._auth.accept(challenges):
             return
         if not challenges and self._auth.ready:

@@ -8,6 +8,7 @@ import uuid
 from dataclasses import replace
 
 import pytest
+import structlog
 from engine_fakes import AUDIO, FakeStore, FakeWriter, Rig, Units, config, device
 
 from mediadb.types import Cause, State, TrackKind, TrackSpec
@@ -15,7 +16,7 @@ from recorderd.config.diff import diff
 from recorderd.config.schema import CameraConfig, Config, StreamConfig
 from recorderd.core.errors import NotFoundError
 from recorderd.driverapi.errors import StreamLost
-from recorderd.engine.stream import track_id
+from recorderd.engine.stream import StreamRecorder, track_id
 from recorderd.media.access_unit import MediaKind
 
 pytestmark = [pytest.mark.looptime, pytest.mark.fast]
@@ -133,6 +134,50 @@ async def test_words_stay_in_order_when_units_come_late(rig: Rig) -> None:
     for writer in rig.store.writers.values():
         assert writer.states[-1] == (State.SERVER_DOWN, "stop")
         assert_in_order(writer)
+
+
+async def test_another_address_is_another_camera_and_says_so(rig: Rig) -> None:
+    await rig.start(config(device("a"), device("b")))
+    before = {name: str(rig.engine.camera(name).id) for name in "ab"}
+    hardware = next(view.id for view in rig.engine.hardware() if view.name == "a")
+    with structlog.testing.capture_logs() as logs:
+        await reload(rig, config(device("a", address="fake://moved"), device("b")))
+    after = str(rig.engine.camera("a").id)
+    assert after != before["a"]
+    [event] = rig.events.of("camera-identity-changed")
+    assert (event["name"], event["before"], event["after"]) == ("a", before["a"], after)
+    [line] = [one for one in logs if one["event"] == "camera-identity-changed"]
+    assert line["log_level"] == "warning"
+    assert f'set id = "{hardware}" in its [[hardware]] ' in line["message"]
+    await reload(rig, config(device("a", address="fake://moved", id=hardware), device("b")))
+    assert str(rig.engine.camera("a").id) == before["a"], "what the message says helps"
+    assert len(rig.events.of("camera-identity-changed")) == 1, "a given id is meant"
+
+
+async def test_a_camera_that_moved_to_another_device_is_told_its_own_id(rig: Rig) -> None:
+    cameras = (CameraConfig("left", storage="main"), CameraConfig("right", 1, storage="main"))
+    await rig.start(config(device("a", cameras=cameras)))
+    before = str(rig.engine.camera("right").id)
+    with structlog.testing.capture_logs() as logs:
+        await reload(rig, config(device("a", cameras=cameras[:1]), device("b", cameras=(cameras[1],))))
+    [line] = [one for one in logs if one["event"] == "camera-identity-changed"]
+    assert f'set id = "{before}" in its [[hardware.camera]] ' in line["message"]
+
+
+async def test_a_late_tick_does_not_blame_the_cameras(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process stood still: what the camera sent meanwhile is read before anybody calls it silent."""
+    await rig.start()
+    await asyncio.sleep(10)
+    now, ahead_us = rig.clock.monotonic_us, [0]
+    monkeypatch.setattr(rig.clock, "monotonic_us", lambda: now() + ahead_us[0])
+    ahead_us[0] = 30_000_000
+    rig.clock.step(-30_000_000)
+    looked: list[int] = []
+    monkeypatch.setattr(StreamRecorder, "tick", lambda stream, now_us: looked.append(now_us))
+    await asyncio.sleep(1.5)
+    assert looked == []
+    await asyncio.sleep(1)
+    assert len(looked) == 1
 
 
 async def test_missing_storage_is_a_state_and_an_alarm(rig: Rig) -> None:

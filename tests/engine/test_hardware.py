@@ -72,6 +72,27 @@ async def test_wrong_password_is_never_a_storm(rig: Rig) -> None:
     assert rig.engine.hardware()[0].state == "auth-failed"
 
 
+async def test_a_refused_login_is_sent_once_until_it_worked(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    camera, told, connect = rig.driver.device(), list[bool](), rig.driver.connect
+
+    def listening(address: Any, settings: Any, host: Any) -> Any:
+        told.append(address.refused)
+        return connect(address, settings, host)
+
+    monkeypatch.setattr(rig.driver, "connect", listening)
+    camera.connect_error = DeviceAuthFailed("refused twice")
+    await rig.start()
+    await asyncio.sleep(1_000)
+    camera.connect_error = None
+    await asyncio.sleep(1_000)
+    camera.lose(StreamLost("closed by peer", "closed"))
+    camera.connect_error = DeviceUnavailable("gone", "refused")
+    await asyncio.sleep(30)
+    assert told[:3] == [False, True, True]
+    assert len(told) > 3
+    assert not any(told[3:])
+
+
 async def test_reload_tries_a_refused_password_once(rig: Rig) -> None:
     from recorderd.config.diff import diff
 

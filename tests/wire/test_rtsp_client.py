@@ -76,10 +76,21 @@ def test_two_refusals_with_credentials_and_no_third() -> None:
 
 def test_an_aged_nonce_is_no_refusal_but_not_for_ever() -> None:
     client, sent = session(login=True), list[bool]()
-    for _ in range(5):
+    for _ in range(3):
         refuse(client, sent, ", stale=true")
     with pytest.raises(LoginRefused):
         refuse(client, sent, ", stale=true")
+    assert sent == [False, True, True, True]
+
+
+def test_one_refusal_is_enough_for_a_login_that_was_refused_before() -> None:
+    credentials = Credentials("u", Secret("p"), attempts=1)
+    client, sent = ClientSession(parse_url("rtsp://cam/a"), credentials, lambda: "c"), list[bool]()
+    refuse(client, sent)
+    with pytest.raises(LoginRefused) as refused:
+        refuse(client, sent)
+    assert sent == [False, True]
+    assert refused.value.sent
 
 
 def test_success_forgets_refusals_and_keep_alive_logs_in_again() -> None:

@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 
 import pytest
-from rtsp_rig import RigHost, RigSink, address, playing
+from rtsp_rig import RealClock, RigHost, RigSink, address, playing
 from scripted_camera import AUDIO_SDP, IDR, PPS, SDP, SPS, Camera, picture, running
 
 from drivers.rtsp.driver import RtspDriver
@@ -188,6 +188,55 @@ async def test_redirect_within_the_host_is_followed() -> None:
         assert there.requests[-1].method == "TEARDOWN"
 
 
+@pytest.mark.parametrize("hops", [1, 2])
+async def test_credentials_never_reach_another_port(hops: int) -> None:
+    """Behind address translation another port is another device, also when it redirects again."""
+    there = Camera(login=LOGIN, challenges=['Basic realm="x"'])
+    if hops == 2:
+        plain = Camera().bend
+
+        def once_more(request: RtspRequest, answer: RtspResponse) -> RtspResponse:
+            if request.url.endswith("/new"):
+                where = [("Location", f"rtsp://127.0.0.1:{there.port}/newer")]
+                return RtspResponse(302, "", Headers([*answer.headers, *where]))
+            return plain(request, answer)
+
+        there.bend = once_more
+    async with running(there):
+        location = [("Location", f"rtsp://127.0.0.1:{there.port}/new")]
+        async with running(status("OPTIONS", 302, location)) as here:
+            with pytest.raises(DeviceUnavailable, match="give that address") as failed:
+                async with playing(address(here.port, login=LOGIN), RigSink()):
+                    pass
+    assert failed.value.reason == "redirect"
+    assert there.requests
+    assert [one for one in there.requests if "Authorization" in one.headers] == []
+
+
+async def test_redirect_to_another_path_keeps_the_login() -> None:
+    camera, sink = Camera(login=LOGIN), RigSink()
+
+    def bend(request: RtspRequest, answer: RtspResponse) -> RtspResponse:
+        if request.method == "DESCRIBE" and request.url.endswith("/cam"):
+            where = [("Location", f"rtsp://127.0.0.1:{camera.port}/new")]
+            return RtspResponse(302, "", Headers([*answer.headers, *where]))
+        return answer
+
+    camera.bend = bend
+    async with running(camera), playing(address(camera.port, login=LOGIN), sink):
+        await sink.until_video(1)
+
+
+async def test_a_login_refused_before_is_sent_once() -> None:
+    async with running(Camera(login=LOGIN, challenges=['Basic realm="x"'])) as camera:
+        camera.challenges = ['Digest realm="cam", nonce="{nonce}"']
+        again = Address(f"rtsp://127.0.0.1:{camera.port}/", "admin", Secret("wrong"), refused=True)
+        with pytest.raises(DeviceAuthFailed):
+            async with RtspDriver().connect(again, RtspSettings(), RigHost()) as session:
+                await session.start(StreamRequest(), RigSink())
+    assert camera.refused_with_credentials == 1
+
+
 async def test_wrong_password_is_two_refusals_and_no_storm() -> None:
     async with running(Camera(login=LOGIN)) as camera:
         camera.bend = lambda request, answer: answer if request.method != "OPTIONS" else RtspResponse(
@@ -238,6 +287,50 @@ async def test_stall(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(StreamLost) as lost:
             await stream.wait()
     assert lost.value.reason == "stall"
+
+
+class ThawingHost(RigHost):
+    """Its clock can leap, as it does for a process that was stopped; counts the ticks of upkeep."""
+
+    class Clock(RealClock):
+        ahead_us = 0
+
+        def monotonic_us(self) -> int:
+            return super().monotonic_us() + self.ahead_us
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = self.Clock()
+        self.ticks = 0
+
+    def coalesce_us(self) -> int:
+        self.ticks += 1
+        return 0
+
+
+async def test_a_process_that_stood_still_reads_before_it_calls_a_stall(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rtsp_stream, "UPKEEP_S", 0.01)
+    host, sink = ThawingHost(), RigSink()
+    async with running(Camera()) as camera, playing(address(camera.port), sink, host) as (_, stream):
+        await sink.until_video(3)
+        async with asyncio.timeout(30):
+            while not host.ticks:  # noqa: ASYNC110 - ticks tell nobody
+                await asyncio.sleep(0.001)
+            host.clock.ahead_us = 30_000_000
+            wanted = host.ticks + 5
+            while host.ticks < wanted and stream.running:  # noqa: ASYNC110 - ticks tell nobody
+                await asyncio.sleep(0.001)
+        assert stream.running, "30 s in which nothing ran are not the camera's silence"
+
+
+@pytest.mark.parametrize(("sdp", "audio", "kinds"), [
+    (SDP, True, ["video"]), (SDP + AUDIO_SDP, True, ["video", "audio"]), (SDP + AUDIO_SDP, False, ["video"]),
+])  # fmt: skip
+async def test_tracks_are_announced(sdp: str, audio: bool, kinds: list[str]) -> None:
+    sink = RigSink()
+    request = StreamRequest(audio=audio)
+    async with running(Camera(sdp=sdp)) as camera, playing(address(camera.port), sink, request=request):
+        assert [params for code, params in sink.events if code == "tracks"] == [{"kinds": kinds}]
 
 
 async def test_keep_alive_and_receiver_reports(monkeypatch: pytest.MonkeyPatch) -> None:
