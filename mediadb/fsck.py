@@ -1,8 +1,8 @@
-"""Structure of a stopped log: what is unfinished or damaged, and its repair when asked.
+"""Structure of a volume and its stopped logs: what is unfinished or damaged, and its repair when asked.
 
 Law: without `repair` nothing is written. Repair finishes what an interrupted program left (reclaims, unsealed segments)
-and writes damaged footers again from the blocks; media bytes are never changed. A log in use is left alone: its own
-daemon recovers it.
+writes damaged footers again from the blocks, and VOLUME from the logs that name it; media bytes are never changed.
+A log in use is left alone: what is unfinished there is its daemon's work, and a note.
 """
 
 from __future__ import annotations
@@ -11,31 +11,36 @@ import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mediadb.errors import FormatError, StorageLocked
+from mediadb.errors import FormatError, StorageDamaged, StorageLocked, StorageMissing
 from mediadb.format.constants import NO_TIME
-from mediadb.format.identity import LOG_FILE_BYTES, LogIdentity, decode_log
-from mediadb.fs import Fs
+from mediadb.format.identity import LOG_FILE_BYTES, LogIdentity, VolumeIdentity, decode_log, encode_volume
+from mediadb.format.segment_header import SEGMENT_PAGE_BYTES, decode_segment_header
+from mediadb.fs import Fs, read_file, replace_file
 from mediadb.ledger import LedgerWriter
-from mediadb.locks import LOG_NAME, LogHandle
+from mediadb.locks import LOG_NAME, VOLUME_NAME, LogHandle, read_log, read_volume
 from mediadb.reclaim import ClockBrake, Reclaimer, ReclaimOptions
 from mediadb.reclaim_journal import GONE
 from mediadb.recover import Recovery
-from mediadb.segment_files import OPEN, SEALED, list_storages, read_footer
+from mediadb.segment_files import OPEN, SEALED, list_folders, list_places, list_storages, read_footer
 from mediadb.segment_scan import scan_segment
 
 
 @dataclass(slots=True)
 class FsckReport:
-    """`problems` were found; `repaired` are those put right; `left` remain and say what to do."""
+    """`problems` were found; `repaired` are those put right; `left` remain and say what to do; `notes` are
+    no problems."""
 
     problems: list[str] = field(default_factory=list)
     repaired: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def fsck(fs: Fs, volume: Path, storage: str | None, *, repair: bool) -> FsckReport:
-    """Look at every log of the volume (or of one storage). Raises OSError."""
+    """Look at VOLUME and every log of the volume (or of one storage). Raises OSError; StorageMissing or StorageDamaged
+    when nothing tells which volume it is."""
     report = FsckReport()
+    _check_volume(fs, volume, report, repair)
     for name in list_storages(fs, volume):
         if storage is not None and name != storage:
             continue
@@ -43,6 +48,52 @@ def fsck(fs: Fs, volume: Path, storage: str | None, *, repair: bool) -> FsckRepo
             if fs.stat(volume / "log" / name / log / LOG_NAME) is not None:
                 _Log(fs, volume, name, log, report).check(repair)
     return report
+
+
+def _check_volume(fs: Fs, root: Path, report: FsckReport, repair: bool) -> None:
+    """VOLUME is one small file, but every log and segment header names the same UUID."""
+    try:
+        read_volume(fs, root)
+        return
+    except (StorageMissing, StorageDamaged) as error:
+        named, oldest_us = _volumes_named(fs, root)
+        if not named:
+            raise
+        problem, path = error.message, root / VOLUME_NAME
+    report.problems.append(problem)
+    if len(named) > 1:
+        ids = ", ".join(sorted(map(str, named)))
+        report.left.append(f"{path}: logs of several volumes lie here ({ids}); move away those that do not belong here")
+    elif not repair:
+        report.left.append(f"{path} is missing or damaged, the logs say {next(iter(named))}; run mediadb fsck --repair")
+    else:
+        replace_file(fs, path, encode_volume(VolumeIdentity(next(iter(named)), oldest_us)))
+        report.repaired.append(f"{path}: made again from the logs as volume {read_volume(fs, root).volume}")
+
+
+def _volumes_named(fs: Fs, root: Path) -> tuple[set[uuid.UUID], int]:
+    """What LOG files and the first segment header of each folder say: UUIDs, and the oldest time among them."""
+    named: set[uuid.UUID] = set()
+    oldest_us: list[int] = []
+    for storage in list_storages(fs, root):
+        for log in fs.listdir(root / "log" / storage):
+            if fs.stat(root / "log" / storage / log / LOG_NAME) is None:
+                continue
+            identity, _ = read_log(fs, root / "log" / storage / log)
+            if identity is not None:
+                named.add(identity.volume)
+                oldest_us.append(identity.changed_us)
+        for folder in list_folders(fs, root, storage):
+            for place in list_places(fs, root, folder):
+                try:
+                    header = decode_segment_header(read_file(fs, place.path, SEGMENT_PAGE_BYTES))
+                except (FormatError, FileNotFoundError):
+                    continue  # says nothing; another one does
+                if not folder.is_relative_to(root / "archive"):  # an archive may hold segments of other volumes
+                    named.add(header.volume)
+                    oldest_us.append(header.created_us)
+                break
+    return named, min(oldest_us, default=0)
 
 
 class _Log:
@@ -53,6 +104,10 @@ class _Log:
 
     def check(self, repair: bool) -> None:
         found = self._problems()
+        unfinished = [(text, path) for text, path in found if path.suffix != SEALED]
+        if unfinished and self._in_use():
+            found = [one for one in found if one not in unfinished]
+            self._report.notes += [f"{text}: the log is in use, its daemon finishes that" for text, _ in unfinished]
         self._report.problems += [text for text, _ in found]
         if not found:
             return
@@ -87,7 +142,10 @@ class _Log:
         return found
 
     def _footer_wrong(self, path: Path) -> str:
-        fd = self._fs.open_read(path)
+        try:
+            fd = self._fs.open_read(path)
+        except FileNotFoundError:
+            return ""  # removed while we looked
         try:
             read_footer(self._fs, fd)
         except FormatError as error:
@@ -95,6 +153,17 @@ class _Log:
         finally:
             self._fs.close(fd)
         return ""
+
+    def _in_use(self) -> bool:
+        """Does a running program hold the log?"""
+        try:
+            fd = self._fs.open_write(self._folder / LOG_NAME)
+        except OSError:
+            return False  # a volume that cannot be written is nobody's
+        try:
+            return not self._fs.lock(fd)
+        finally:
+            self._fs.close(fd)
 
     def _take(self) -> LogHandle:
         """The log, locked but not opened: no epoch is used up."""

@@ -121,7 +121,8 @@ def read_volume(fs: Fs, root: Path) -> VolumeIdentity:
     except FormatError as error:
         if error.code != FormatError.code:
             raise
-        raise StorageDamaged(f"{path}: {error.message}", path=str(path)) from None
+        message = f"{path}: {error.message}, or run `mediadb fsck --repair`: the logs know its UUID"
+        raise StorageDamaged(message, path=str(path)) from None
 
 
 def create_volume(fs: Fs, root: Path, now_us: int) -> VolumeIdentity:

@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 from mediadb.fsck import fsck as run_fsck
@@ -105,15 +106,16 @@ def _tell_verdict(context: Context, verdict: Verdict) -> None:
 
 def fsck(context: Context, args: argparse.Namespace) -> int:
     """Exit code 1 while a problem is left."""
-    read_volume(context.fs, args.path)
     report = run_fsck(context.fs, args.path, args.storage, repair=args.repair)
     if context.as_json:
-        print(json.dumps({"problems": report.problems, "repaired": report.repaired, "left": report.left}))
+        print(json.dumps(asdict(report)))
     else:
         for text in report.repaired:
             print(f"repaired: {text}")
         for text in report.left:
             print(f"left: {text}")
+        for text in report.notes:
+            print(f"note: {text}")
         if not report.problems:
             print("structure is sound; run mediadb verify to check the bytes")
     return WRONG if report.left else HELD
