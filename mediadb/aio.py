@@ -22,7 +22,7 @@ from mediadb.errors import StorageError
 from mediadb.fs import Fs, RealFs
 from mediadb.locks import OpenRequest, open_log
 from mediadb.reader import Reader
-from mediadb.reclaim import ClockBrake, Reclaimer, ReclaimOptions
+from mediadb.reclaim import MIN_RESERVE_BYTES, ClockBrake, Reclaimer, ReclaimOptions
 from mediadb.store import Now
 from mediadb.types import Names, TrackSpec
 from mediadb.writer_thread import Ticking, WriterThread
@@ -51,6 +51,7 @@ class AsyncStore:
         self._reclaimer: Reclaimer | None = None
         self._offset_us = clock.utc_us() - clock.monotonic_us()
         self._clock_run = 0
+        self._full = False
         self._last_commit_us = self._last_reclaim_us = clock.monotonic_us()
         self._counts = {"commits": 0, "committed_samples": 0, "committed_bytes": 0, "troubles": 0, "commit_us": 0}
         self.volume_id: uuid.UUID
@@ -199,6 +200,21 @@ class AsyncStore:
         if report.errors or report.short_bytes:
             trouble: dict[str, object] = {"errors": report.errors, "short_bytes": report.short_bytes}
             self._post(self.on_trouble, "reclaim-short", trouble)
+        self._watch_room(report.short_bytes)
+
+    def _watch_room(self, short_bytes: int) -> None:
+        """Tell once when the disk is as good as full and retention finds nothing to remove, and once when that ends."""
+        log = self._thread.log
+        try:
+            free = log.fs.free_bytes(log.root)[0]
+        except OSError:
+            return  # a disk that does not answer is found by the next commit
+        full = bool(short_bytes) and free < MIN_RESERVE_BYTES
+        if full is not self._full:
+            self._full = full
+            params: dict[str, object] = {"free_bytes": free, "short_bytes": short_bytes}
+            code = "storage-full" if full else "storage-recovered"
+            self._post(self.on_trouble, code, params if full else {"of": "storage-full"})
 
     def on_sealed(self, path: Path) -> None:
         """On the sealing thread, while the segment is still among the open ones: nothing is invisible in between."""

@@ -71,6 +71,13 @@ class BlockFile:
         self.fs.preallocate(self.fd, self._reserved, upto - self._reserved)
         self._reserved = upto
 
+    def reserve_ahead(self, length: int, ahead: int) -> None:
+        """Keep between half of `ahead` and all of it allocated behind the next `length` bytes, where there is space."""
+        if self._reserved < self.end + length + ahead // 2:
+            upto = self.end + length + ahead
+            self.fs.preallocate(self.fd, self.end, upto - self.end)
+            self._reserved = upto
+
     def go_direct(self) -> None:
         """From now on write past the page cache, where the file system can. Nobody reads footage back while it is
         written, and filling fresh cache pages is dear: on a virtual machine 1.2 against 0.2 CPU-seconds per GB."""

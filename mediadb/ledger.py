@@ -20,6 +20,7 @@ from mediadb.fs import Fs, read_file
 
 MAX_FILE_BYTES = 1 << 30
 MAX_PENDING = 100_000
+RESERVE_BYTES = 1 << 20  # allocated ahead: when the disk is full, the ledger can still say so
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class LedgerWriter:
         self._file: BlockFile | None = None
         self._month = ""
         self._number = 0
+        self._part_bad = False  # the newest part failed: what waits goes into another one
         self._pending: list[LedgerRecord] = []
         self._lock = threading.Lock()  # the writer thread and reclaim both flush
         self.dropped = 0
@@ -68,15 +70,16 @@ class LedgerWriter:
         page = encode_page(batch, self._run, self._epoch, self._number, wall_us)
         try:
             file = self._open(wall_us)
+            file.reserve_ahead(len(page), RESERVE_BYTES)
             self._fs.point("ledger_append")
             end = file.write([page], file.end)
             self._fs.point("ledger_sync")
             file.sync()
         except OSError:
-            if self._file is not None:
-                self._file.close()
+            self._give_up_part()
             raise
         file.end = end
+        self._part_bad = False
         self._number += 1
         del self._pending[: len(batch)]
 
@@ -86,17 +89,26 @@ class LedgerWriter:
                 self._file.close()
                 self._file = None
 
+    def _give_up_part(self) -> None:
+        """Nothing more goes into a part that failed; one in which nothing was ever acknowledged does not stay."""
+        file, self._file = self._file, None
+        if file is not None:
+            self._part_bad = True
+            if file.end:
+                file.close()
+            else:
+                file.discard()
+
     def _open(self, wall_us: int) -> BlockFile:
         month = f"{datetime.fromtimestamp(wall_us / 1_000_000, UTC):%Y-%m}"
-        if self._file is not None and month == self._month and not self._file.poisoned:
+        if self._file is not None and month == self._month:
             return self._file
-        poisoned = self._file is not None and self._file.poisoned
         if self._file is not None:
             self._file.close()
             self._file = None
         self._fs.mkdirs(self._folder)
         last = [name for name in ledger_files(self._fs, self._folder) if name.split(".")[0] == month][-1:]
-        if last and not poisoned:
+        if last and not self._part_bad:
             self._file = BlockFile.open_append(self._fs, self._folder / last[0])
         else:
             name = f"{month}.{_part(last[0]) + 1}" if last else month

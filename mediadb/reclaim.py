@@ -8,6 +8,7 @@ the volume's thread. The open segment is never touched, and nothing here reads a
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -198,9 +199,20 @@ class Reclaimer:
         fact = removal.fact
         body = removal_record(fact, removal.rule)
         self.fs.point("reclaim_intent")
-        write_intent(self.fs, fact.path.with_suffix(GONE), body, now_us)
+        self._intend(fact.path.with_suffix(GONE), body, now_us)
         self._finish(fact.path, body, now_us)
         self._facts.pop(fact.path, None)
+
+    def _intend(self, journal: Path, body: Record, now_us: int) -> None:
+        """On a full disk there is no room for a journal: the ledger, which has room of its own, is told durably before
+        the file goes, and a crash in between leaves the footage whole."""
+        try:
+            write_intent(self.fs, journal, body, now_us)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            if self.fs.stat(journal) is not None and not read_journal(self.fs, journal):
+                self.fs.unlink(journal)
 
     def _finish(self, path: Path, body: Record, now_us: int) -> None:
         """From `reclaim_ledger` on; may be repeated at any point."""
@@ -216,8 +228,9 @@ class Reclaimer:
         fs.fsync_dir(path.parent)
         self.removed(path)
         fs.point("reclaim_done")
-        write_done(fs, journal, now_us)
-        fs.unlink(journal)  # the ledger has it all; a journal that comes back after a power cut is finished again
+        if fs.stat(journal) is not None:
+            write_done(fs, journal, now_us)
+            fs.unlink(journal)  # the ledger has it all; a journal that comes back after a power cut is finished again
         if not fs.listdir(path.parent):
             try:
                 fs.rmdir(path.parent)

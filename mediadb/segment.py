@@ -112,6 +112,19 @@ class SegmentWriter:
         self.live.path = path
         return path, head
 
+    def seal_abandoned(self) -> tuple[Path, FooterHead]:
+        """After the space ran out and `close`: drop what was never acknowledged (this gives its space back) and seal.
+        Nothing in front of it is in doubt. Raises OSError; may be repeated."""
+        file = BlockFile.open_append(self._file.fs, self.path)
+        try:
+            file.end = self.index.durable_end
+            file.fs.truncate(file.fd, file.end)
+            path, head = seal_file(file, self.index)
+        finally:
+            file.close()
+        self.live.path = path
+        return path, head
+
     def close(self) -> None:
         self._file.close()
 

@@ -3,20 +3,24 @@
 Law: all policy of writing (when a commit is closed, when a segment ends, what a failure means) and no thread of its
 own: one thread calls `take`, `commit` and `close` with the time as an argument. Seals and recovery run beside, through
 the `beside` callable. Samples stay in memory until their sync has returned; a file whose write or sync failed is given
-up and its commits are written again, byte for byte, under new numbers into a new segment.
+up and its commits are written again, byte for byte, under new numbers into a new segment. On a full disk no file is
+made before there is room for what waits, and what was given up is sealed, so that retention can remove it.
 """
 
 from __future__ import annotations
 
+import errno
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from mediadb.commits import CommitInfo, StoreOptions, TrackCommit, WriterEvents
 from mediadb.errors import StorageMissing
 from mediadb.format.block import Commit, Supersedes
 from mediadb.format.constants import NO_COMMIT, NO_TIME
+from mediadb.format.footer import FooterHead
 from mediadb.format.ledger_page import LedgerKind
 from mediadb.format.records import encode_cause, encode_gap, encode_mark, encode_names, encode_spec, run_text
 from mediadb.format.segment_header import SegmentHeader
@@ -29,7 +33,9 @@ from mediadb.segment_index import LiveSegment
 from mediadb.segment_layout import CommitStamp
 from mediadb.types import Cause, Kind, Names, Sample, State, TrackConfig, TrackSpec
 
-ROLL_RETRY_US = 10_000_000
+ROLL_RETRY_US = SEAL_RETRY_US = 10_000_000
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+ROOM_BYTES = 1 << 20  # beside the media: what a new segment needs to be worth a try on a full disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +123,10 @@ class LogWriter:
         self._next_probe_us = 0
         self._last_ledger_us = 0
         self._last_runs: list[LastRun] = []
-        self._ledger_failed = False
+        self._abandoned: list[SegmentWriter] = []  # without room for more, or for their footer; under `_live_lock`
+        self._next_seal_us = 0
+        self._no_space = False
+        self._degraded: set[str] = set()  # told trouble that commits survive
         self.failed = False  # storage does not take writes; read by other threads
         self.ledger = LedgerWriter(self._fs, log.ledger_folder, self._run, self._epoch)
 
@@ -163,6 +172,7 @@ class LogWriter:
         self._close_commit(now)
         if self._backlog and now.mono_us >= self._next_probe_us:
             self._write_backlog(now)
+        self._seal_abandoned(now)
         if now.mono_us - self._last_ledger_us >= self._options.alive_us:
             self.ledger.add(LedgerKind.ALIVE, now.utc_us, {})
         self._flush_ledger(now)
@@ -178,7 +188,7 @@ class LogWriter:
 
     def close(self, now: Now) -> list[str]:
         """Commit, seal, write the clean stop. Returns what could not be made durable, in words (empty: nothing)."""
-        self._next_probe_us = 0
+        self._next_probe_us = self._next_seal_us = 0
         self._beside = lambda job: job()
         self.commit(now)
         lost = []
@@ -279,6 +289,7 @@ class LogWriter:
                 break
         else:
             return
+        self._no_space = False
         if self.failed:
             self.failed, self._next_probe_us = False, 0
             self._trouble("storage-recovered", {}, now)
@@ -322,6 +333,7 @@ class LogWriter:
         """A failed write or sync is final for the file: its unsynced commits will be superseded elsewhere."""
         number = getattr(error, "errno", None)
         params: dict[str, object] = {"errno": number, "text": str(error), "path": str(self._log.folder)}
+        self._no_space = number in NO_SPACE
         segment, self._segment = self._segment, None
         if segment is not None:
             params["segment"] = segment.path.name
@@ -331,7 +343,7 @@ class LogWriter:
                 body = {"segment": str(segment.index.header.segment), "from_commit": list(first)}
                 self.ledger.add(LedgerKind.POISONED, now.utc_us, body)
             if segment.has_durable:
-                segment.close()  # stays readable up to its last durable commit; recovery seals it
+                self._abandon(segment, error)
             else:
                 self._drop_live(segment.live)
                 segment.discard()
@@ -354,12 +366,15 @@ class LogWriter:
             # The present segment still takes writes; keep to it and try again soon.
             self._next_roll_us = now.mono_us + ROLL_RETRY_US
             self._segment = segment
-            self._trouble("segment-not-created", {"text": str(error)}, now)
+            if "segment-not-created" not in self._degraded:
+                self._degraded.add("segment-not-created")
+                self._trouble("segment-not-created", {"errno": error.errno, "text": str(error)}, now)
             return segment
         self._beside(lambda: self._finish(segment, now))
         return fresh
 
     def _create_segment(self, now: Now) -> SegmentWriter:
+        self._check_room()
         name = segment_name(now.utc_us, self._epoch, self._segment_number)
         header = SegmentHeader(
             segment=uuid.uuid4(),
@@ -371,10 +386,11 @@ class LogWriter:
             number=self._segment_number,
             created_us=now.utc_us,
         )
-        self._segment_number += 1
         path = self._log.folder / (name + OPEN_SUFFIX)
         segment = SegmentWriter.create(self._fs, path, header, self._options.segment_limit)
+        self._segment_number += 1
         self._segment, self._segment_since_us, self._next_roll_us = segment, now.mono_us, 0
+        self._over("segment-not-created")
         with self._live_lock:
             self._live = (*self._live, segment.live)
         body = {"segment": str(header.segment), "name": name, "number": header.number}
@@ -391,15 +407,54 @@ class LogWriter:
             path, head = segment.seal()
             self._fs.point("seal_ledger")
         except OSError as error:
-            segment.close()  # complete up to its last commit; recovery seals it at the next start
+            self._abandon(segment, error)
             self._events.trouble("seal-failed", {"path": str(segment.path), "text": str(error)})
             return
+        self._sealed(segment, path, head, now)
+
+    def _sealed(self, segment: SegmentWriter, path: Path, head: FooterHead, now: Now) -> None:
         status = self._fs.stat(path)
         name = str(path.relative_to(self._log.folder))
         body = seal_record(head, name, status.size if status else 0)
         self.ledger.add(LedgerKind.SEGMENT_SEAL, now.utc_us, body)
         self._events.sealed(path)
         self._drop_live(segment.live)
+
+    def _check_room(self) -> None:
+        """After the disk was full: no new file before there is room for all that waits."""
+        if self._no_space:
+            need = sum(fact.bytes for commit in self._backlog for fact in commit.facts.values()) + ROOM_BYTES
+            free = self._fs.free_bytes(self._log.root)[0]
+            if free < need:
+                raise OSError(errno.ENOSPC, f"no space left: {free} bytes free, {need} needed", str(self._log.folder))
+
+    def _abandon(self, segment: SegmentWriter, error: Exception) -> None:
+        """Close a segment that stays readable up to its last durable commit. Recovery seals it at the next start; one
+        that only lacked room is sealed as soon as there is some."""
+        segment.close()
+        if getattr(error, "errno", None) in NO_SPACE:
+            with self._live_lock:
+                self._abandoned.append(segment)
+
+    def _seal_abandoned(self, now: Now) -> None:
+        """Even while the storage fails: what this gives back, and what retention may then remove, can be its cure."""
+        if not self._abandoned or now.mono_us < self._next_seal_us:
+            return
+        self._next_seal_us = now.mono_us + SEAL_RETRY_US
+        with self._live_lock:
+            segments, self._abandoned = self._abandoned, []
+
+        def seal() -> None:
+            for segment in segments:
+                try:
+                    path, head = segment.seal_abandoned()
+                    self._fs.point("seal_ledger")
+                except OSError as error:
+                    self._abandon(segment, error)
+                else:
+                    self._sealed(segment, path, head, now)
+
+        self._beside(seal)
 
     def _drop_live(self, gone: LiveSegment) -> None:
         with self._live_lock:
@@ -413,17 +468,18 @@ class LogWriter:
         try:
             self.ledger.flush(now.utc_us)
         except OSError as error:
-            if not self._ledger_failed and not self.failed:
-                params: dict[str, object] = {
-                    "errno": error.errno,
-                    "text": str(error),
-                    "path": str(self._log.ledger_folder),
-                }
-                self._events.trouble("ledger-error", params)
-            self._ledger_failed = True
+            if "ledger-error" not in self._degraded and not self.failed:
+                self._degraded.add("ledger-error")
+                folder = str(self._log.ledger_folder)
+                self._events.trouble("ledger-error", {"errno": error.errno, "text": str(error), "path": folder})
         else:
-            self._ledger_failed = False
+            self._over("ledger-error")
             self._last_ledger_us = now.mono_us
+
+    def _over(self, code: str) -> None:
+        if code in self._degraded:
+            self._degraded.remove(code)
+            self._events.trouble("storage-recovered", {"of": code})
 
     def _trouble(self, code: str, params: dict[str, object], now: Now) -> None:
         self.ledger.add(LedgerKind.TROUBLE, now.utc_us, {"code": code, "params": params})

@@ -7,7 +7,7 @@ StorageWatch per configured storage; it is the `StoreListener` that the composit
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from mediadb.types import Cause, Names, Sample, State, TrackConfig, TrackSpec
@@ -17,6 +17,7 @@ from recorderd.engine.stream import StreamRecorder
 from recorderd.engine.views import StorageView
 
 _SAID_ELSEWHERE = frozenset({"recorder-clock-step"})  # the engine notices the step itself, for all storages
+_DEGRADED = frozenset({"ledger-error", "segment-not-created", "storage-full"})  # media are still taken
 MISSING = Cause(State.STORAGE_ERROR, "storage-missing")
 
 
@@ -39,6 +40,7 @@ class StorageWatch:
         self._clock = clock
         self._events = events
         self._streams: list[StreamRecorder] = []
+        self._degraded: dict[str, Cause] = {}
         self._since_us = clock.utc_us()
         self._last_commit_us: int | None = None
         self._commits = 0
@@ -84,12 +86,17 @@ class StorageWatch:
     def trouble(self, code: str, params: dict[str, object]) -> None:
         cause = Cause(State.STORAGE_ERROR, str(params.get("reason", code)), params)
         again = code == "storage-error" and self.cause is not None and self.cause.reason == cause.reason
+        again = again or code in self._degraded
         if not again and code not in _SAID_ELSEWHERE:
             self._events.emit(code, params={"storage": self.name, **params})
         if code == "storage-error":
             self._turn(cause)
+        elif code == "storage-recovered" and "of" in params:
+            self._degrade(lambda: self._degraded.pop(str(params["of"]), None))
         elif code == "storage-recovered":
             self._turn(None)
+        elif code in _DEGRADED:
+            self._degrade(lambda: self._degraded.setdefault(code, cause))
 
     # -- inside ----------------------------------------------------------------------------------------------
 
@@ -100,14 +107,23 @@ class StorageWatch:
         for stream in self._streams:
             stream.storage(cause)
 
+    def _degrade(self, change: Callable[[], object]) -> None:
+        before = bool(self._degraded)
+        change()
+        if self.cause is None and before is not bool(self._degraded):
+            self._since_us = self._clock.utc_us()
+
     def view(self) -> StorageView:
-        state = "ok" if self.cause is None else "missing" if self.cause is MISSING else "error"
+        trouble = self.cause or next(iter(self._degraded.values()), None)
+        state = "ok" if trouble is None else "missing" if trouble is MISSING else "error"
+        if self.cause is None and trouble is not None:
+            state = "degraded"
         return StorageView(
             name=self.name,
             path=self.path,
             state=state,
-            code=self.cause.reason if self.cause else "",
-            params=dict(self.cause.params) if self.cause else {},
+            code=trouble.reason if trouble else "",
+            params=dict(trouble.params) if trouble else {},
             since_us=self._since_us,
             last_commit_us=self._last_commit_us,
             commits=self._commits,

@@ -70,6 +70,7 @@ class TrackRecorder:
         self._seam_next = False
         self._camera_step: tuple[int, object] | None = None  # monotonic time of the driver's word, delta
         self._storage_cause: Cause | None = None
+        self._off = offline(CONNECTING)  # what holds without media, as far as the storage works
         self._unit_mono_us = clock.monotonic_us()
 
     # -- what the engine says --------------------------------------------------------------------------------
@@ -98,7 +99,8 @@ class TrackRecorder:
         self._need_key = True
         self.alarm.arm(self._clock.monotonic_us())
         since_us = self._clock.utc_us() if time_us is None else time_us
-        self._coverage.holds(since_us, offline(reason) if on else NEVER)
+        self._off = offline(reason)
+        self._coverage.holds(since_us, (self._storage_cause or self._off) if on else NEVER)
 
     def replay(self, units: Iterable[AccessUnit]) -> None:
         """Record what the prebuffer held before recording was switched on; the units were counted already, and
@@ -116,8 +118,9 @@ class TrackRecorder:
         self._live = False
         self._need_key = self._seam_next = True  # another connection counts its media time anew
         self._last = None
+        self._off = offline(reason, **params)
         if self._recording:
-            self._coverage.holds(start_us, offline(reason, **params))
+            self._coverage.holds(start_us, self._storage_cause or self._off)
 
     def online(self) -> None:
         """The stream was opened: media may come from now on."""
@@ -185,13 +188,14 @@ class TrackRecorder:
 
     def storage(self, cause: Cause | None) -> None:
         """The store's trouble begins (nothing becomes durable) or ends. Appending goes on: what the store can
-        hold in memory and write later is media after all, and media win over this statement."""
+        hold in memory and write later is media after all, and media win over this statement. A camera that gives
+        nothing is no excuse: it could not be recorded."""
         self._storage_cause = cause
-        if not self._live:
+        if not self._recording:
             return
         now_us = self._clock.utc_us()
-        since_us = self._writer.durable_us if cause is not None else None
-        self._coverage.holds(min(since_us or now_us, now_us), cause or RECORDED)
+        since_us = self._writer.durable_us if cause is not None and self._live else None
+        self._coverage.holds(min(since_us or now_us, now_us), cause or (RECORDED if self._live else self._off))
 
     # -- once a second ---------------------------------------------------------------------------------------
 
