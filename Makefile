@@ -31,6 +31,7 @@ test: venv ## every test; as root installs the system packages it needs, else sk
 	@$(PY) scripts/test.py $(ARGS)
 
 bench: venv ## B=ingest|append|seek: measure, print a table, write benchmarks/out/B.json
+	@case "$(B)" in ingest|append|seek) ;; *) echo "usage: make bench B=ingest|append|seek [ARGS=...]" >&2; exit 2;; esac
 	@$(PY) -m benchmarks.$(B) $(ARGS)
 
 crash: venv ## kill -9 the recording daemon N times (N=30 SEED=1) and check what is left

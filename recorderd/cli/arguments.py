@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
+from recorderd.cli.show import print_json
 from recorderd.core.errors import UsageError
 from recorderd.core.timerange import parse_duration, parse_time
 
@@ -19,6 +22,34 @@ UNREACHABLE = 3
 UNCHECKED = 4  # not fully checked
 
 _RELATIVE = re.compile(r"-\d+(ms|s|m|h|d)", re.ASCII)
+
+
+class _Unusable(Exception):
+    """The words are no command; `parser` is the one that says so."""
+
+    def __init__(self, parser: argparse.ArgumentParser, message: str) -> None:
+        super().__init__(message)
+        self.parser = parser
+
+
+class Parser(argparse.ArgumentParser):
+    """One whose errors are told by `read_words`."""
+
+    def error(self, message: str) -> NoReturn:
+        raise _Unusable(self, message)
+
+
+def read_words(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
+    """The arguments; else usage and error on standard error, as JSON too when --json is among the words, and
+    SystemExit(USAGE)."""
+    try:
+        return parser.parse_args(words)
+    except _Unusable as error:
+        if "--json" in words:
+            print_json({"error": {"code": "usage", "detail": str(error)}})
+        error.parser.print_usage(sys.stderr)
+        print(f"{error.parser.prog}: error: {error}", file=sys.stderr)
+        raise SystemExit(USAGE) from None
 
 
 def protect_relative_times(argv: Sequence[str]) -> list[str]:

@@ -16,9 +16,11 @@ from recorderd.cli import ctl_commands as commands
 from recorderd.cli.arguments import (
     USAGE,
     WRONG,
+    Parser,
     count,
     duration_text,
     protect_relative_times,
+    read_words,
     time_text,
 )
 from recorderd.cli.client import Client, Refused, Unreachable, choose_server
@@ -31,17 +33,18 @@ _EPILOG = (
 )
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The whole command line; docs/commands.md is tested against it."""
-    parser = argparse.ArgumentParser(prog="recorderctl", description="Ask a running recorderd.", epilog=_EPILOG)
+    parser = Parser(prog="recorderctl", description="Ask a running recorderd.", epilog=_EPILOG)
+    parser.add_argument("--json", action="store_true", help="the server's answer as JSON; also after COMMAND")
     parser.add_argument(
         "--server", metavar="URL|unix:PATH", help="default: RECORDERD_SERVER, the local socket, then port 8080"
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--json", action="store_true", help="the server's answer as JSON")
+    common = Parser(add_help=False)
+    common.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="the server's answer as JSON")
 
-    def verb(name: str, command: object, text: str) -> argparse.ArgumentParser:
+    def verb(name: str, command: object, text: str) -> Parser:
         made = verbs.add_parser(name, help=text, description=text, parents=[common], epilog=_EPILOG)
         made.set_defaults(command=command)
         return made
@@ -88,7 +91,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; the exit code is the contract of docs/commands.md."""
-    args = build_parser().parse_args(protect_relative_times(sys.argv[1:] if argv is None else argv))
+    args = read_words(build_parser(), protect_relative_times(sys.argv[1:] if argv is None else argv))
     try:
         return asyncio.run(_run(args))
     except (Unreachable, Refused) as error:
@@ -119,7 +122,8 @@ def _complain(args: argparse.Namespace, code: str, error: Exception) -> None:
     if args.json:
         document = dict(error.problem) if isinstance(error, Refused) else {"code": code, "detail": str(error)}
         print_json({"error": document})
-    print(f"recorderctl: {printable(error)}", file=sys.stderr)
+    lines = "\n  ".join(printable(line) for line in str(error).split("\n"))
+    print(f"recorderctl: {lines}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -124,12 +124,23 @@ async def events(client: Client, args: argparse.Namespace) -> int:
     if args.json:
         print_json({"items": found})
         return HELD
+    names = await _names(client, found)
     rows = [
-        (event["id"], event["time"], event["code"], event["camera"] or event["hardware"], _params(event["params"]))
+        (event["id"], event["time"], event["code"], names.get(event["camera"] or event["hardware"]),
+         _params(event["params"]))
         for event in found
-    ]
+    ]  # fmt: skip
     print(table(("ID", "TIME", "CODE", "CAMERA OR HARDWARE", "DETAIL"), rows))
     return HELD
+
+
+async def _names(client: Client, found: list[dict[str, Any]]) -> dict[str, str]:
+    """'NAME (ID)' for the cameras and hardware of these events; the id alone for what is no longer configured."""
+    shown = {event[kind]: str(event[kind]) for event in found for kind in ("camera", "hardware") if event[kind]}
+    for path, kind in (("cameras", "camera"), ("hardware", "hardware")):
+        if any(event[kind] for event in found):
+            shown |= {one["id"]: f"{one['name']} ({one['id']})" for one in await client.items(path)}
+    return shown
 
 
 async def jobs(client: Client, args: argparse.Namespace) -> int:

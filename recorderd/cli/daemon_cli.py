@@ -5,21 +5,21 @@ Law: parses arguments and calls one thing. Heavy parts are imported by the comma
 
 from __future__ import annotations
 
-import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from recorderd.cli.arguments import HELD, USAGE, duration_text, port
+from recorderd.cli.arguments import HELD, USAGE, Parser, duration_text, port, read_words
 from recorderd.cli.show import print_json
 
 DEFAULT_CONFIG = Path("/etc/recorderd/recorderd.toml")
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The whole command line; docs/commands.md is tested against it."""
-    parser = argparse.ArgumentParser(prog="recorderd", description="A video recording server.")
+    parser = Parser(prog="recorderd", description="A video recording server.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
     run = verbs.add_parser("run", help="record until stopped")
     run.add_argument("--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE")
@@ -40,8 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["simulate"]:  # the farm is a program of its own with its own options
         os.execv(sys.executable, [sys.executable, "-m", "recorderd.simulate", *words[1:]])  # noqa: S606 - no shell
-    args = build_parser().parse_args(words)
+    args = read_words(build_parser(), words)
     if args.verb == "run":
+        for number in (signal.SIGTERM, signal.SIGINT):  # until the daemon has handlers of its own nothing is held
+            signal.signal(number, lambda *_: os._exit(HELD))
         from recorderd.daemon.main import run
 
         return run(args.config)

@@ -12,7 +12,7 @@ from typing import Any
 import av
 import msgpack
 import pytest
-from aiohttp import ClientWebSocketResponse, WSMsgType
+from aiohttp import ClientWebSocketResponse, WSCloseCode, WSMsgType
 from server_scene import CAMERAS, T0, S, Scene, audio_clip, record, units, video_clip
 
 from recorderd.core.rights import Principal, Right
@@ -226,6 +226,26 @@ async def test_live_over_the_socket(server: Scene, tmp_path: Path) -> None:
         assert source.channel.viewers == []
         await page.refusal("not-found", "stop", feed=feed)
     assert socket.compress == 0
+
+
+async def test_a_lone_surrogate_is_refused_and_the_socket_lives(server: Scene) -> None:
+    async with server.client.ws_connect("/api/v1/ws") as socket:
+        await socket.send_str('{"id": 1, "cmd": "live", "camera": "\\ud800"}')
+        reply = await socket.receive_json()
+        assert (reply["ok"], reply["error"]["code"]) == (False, "bad-request")
+        assert (await Page(socket).command("hello"))["ok"]
+
+
+async def test_a_bug_in_a_socket_puts_no_answer_into_it(server: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    async with server.client.ws_connect("/api/v1/ws") as socket:
+        monkeypatch.setattr("recorderd.server.http.ws_session.encode_message", fail)
+        await socket.send_str('{"id": 1, "cmd": "hello"}')
+        ended = await socket.receive()
+        assert ended.type in (WSMsgType.CLOSED, WSMsgType.CLOSE)
+        assert socket.close_code == WSCloseCode.ABNORMAL_CLOSURE
 
 
 async def test_a_feed_says_why_it_ended(server: Scene) -> None:

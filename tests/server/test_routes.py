@@ -179,6 +179,12 @@ async def test_jobs(server: Scene) -> None:
     await server.problem("/api/v1/jobs/00000000-0000-0000-0000-000000000000", "not-found")
 
 
+async def test_times_at_the_end_of_the_calendar_stay_rfc_3339(server: Scene) -> None:
+    why = await server.json("/api/v1/cameras/gate/why?time=9999-12-31T23:59:59Z")
+    assert why["end"] == "9999-12-31T23:59:59.999999Z"
+    await server.problem("/api/v1/cameras/gate/timeline?resolution=99999999999999d", "bad-request")
+
+
 async def test_coverage_timeline_and_why_say_the_same(server: Scene) -> None:
     start, end = format_time(T0 + 2 * S), format_time(T0 + 20 * S)
     server.clock.advance(20 * S)

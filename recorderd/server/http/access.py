@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from recorderd.core.errors import UsageError
 from recorderd.core.rights import LOCAL, Principal
@@ -22,6 +23,13 @@ def check_host(host: str) -> None:
     name, _, port = host.strip().lower().rpartition(":") if _has_port(host) else (host.strip().lower(), "", "0")
     if name not in LOCAL_NAMES or not port.isdigit():
         raise HttpRefusal("host-refused", "the Host header must be localhost, 127.0.0.1 or [::1]", host=host[:200])
+
+
+def check_target(target: str) -> None:
+    """Refuse a request line that names another machine: in absolute form (RFC 9112, 3.2.2) its authority is what the
+    request is meant for, whatever the Host header says."""
+    if not target.startswith("/") and target != "*":
+        check_host(urlsplit(target).netloc)
 
 
 def check_origin(headers: Mapping[str, str], host: str, method: str) -> None:

@@ -24,12 +24,10 @@ from recorderd.server.http import (
 )
 from recorderd.server.http.answers import json_answer
 from recorderd.server.http.deps import ServerDeps
-from recorderd.server.http.guard import PRINCIPAL, add_headers, guard
+from recorderd.server.http.guard import MAX_BODY_BYTES, PRINCIPAL, add_headers, guard
 from recorderd.server.http.media_routes import SHELF, MovieShelf
 from recorderd.server.http.openapi import api_document
 from recorderd.server.http.routing import API, Answer, Call, Route, check_query, check_table
-
-MAX_BODY_BYTES = 64 * 1024
 
 
 async def openapi_json(call: Call) -> web.StreamResponse:

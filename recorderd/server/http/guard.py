@@ -18,7 +18,7 @@ from aiohttp import web
 from mediadb.errors import MediaDbError
 from recorderd.core.errors import RecorderdError
 from recorderd.core.rights import LOCAL, Principal
-from recorderd.server.http.access import check_host, check_origin, principal_of_peer
+from recorderd.server.http.access import check_host, check_origin, check_target, principal_of_peer
 from recorderd.server.http.problems import (
     CONTENT_TYPE,
     PROBLEMS,
@@ -30,6 +30,9 @@ from recorderd.server.http.problems import (
 
 Inner = Callable[[web.Request], Awaitable[web.StreamResponse]]
 PRINCIPAL: web.RequestKey[Principal] = web.RequestKey("principal", Principal)
+
+BEGUN: web.RequestKey[bool] = web.RequestKey("begun", bool)
+MAX_BODY_BYTES = 64 * 1024
 
 _log = structlog.get_logger("http")
 _UCRED = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
@@ -51,6 +54,8 @@ async def guard(request: web.Request, handler: Inner) -> web.StreamResponse:
     """Name the caller, refuse strangers, answer every error as a problem document."""
     try:
         request[PRINCIPAL] = identify(request)
+        if (request.content_length or 0) > MAX_BODY_BYTES:
+            raise HttpRefusal("body-too-large", f"a request body is at most {MAX_BODY_BYTES} bytes")
         return await handler(request)
     except (RecorderdError, MediaDbError) as error:
         headers = error.headers if isinstance(error, HttpRefusal) else {}
@@ -66,6 +71,8 @@ async def guard(request: web.Request, handler: Inner) -> web.StreamResponse:
     except Exception as error:
         incident = str(uuid.uuid4())
         _log.exception("http-bug", path=request.path, incident=incident, error=type(error).__name__)
+        if request.get(BEGUN):  # a WebSocket or a stream is under way: bytes of an answer would only spoil it
+            raise ConnectionError("a bug was met while the answer was under way") from None
         return answer_problem(
             request, Problem(PROBLEMS["internal"], "a bug was met and logged", {"incident": incident})
         )
@@ -73,6 +80,7 @@ async def guard(request: web.Request, handler: Inner) -> web.StreamResponse:
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Signal handler of the application: headers that every answer carries."""
+    request[BEGUN] = True
     for name, value in SECURITY_HEADERS.items():
         response.headers.setdefault(name, value)
     response.headers.setdefault("Cache-Control", "no-store")
@@ -87,6 +95,7 @@ def identify(request: web.Request) -> Principal:
         return principal_of_peer(uid, os.geteuid())
     host = request.headers.get("Host", "")
     check_host(host)
+    check_target(request.raw_path)
     check_origin(request.headers, host, request.method)
     return LOCAL
 

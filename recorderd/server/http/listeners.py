@@ -17,6 +17,7 @@ from aiohttp import web
 
 from recorderd.core.errors import UsageError
 from recorderd.server.http.access import check_listen
+from recorderd.server.http.connections import LimitedRunner, Limits
 
 _log = structlog.get_logger("http")
 
@@ -34,9 +35,14 @@ class ListenFailed(UsageError):
 class HttpServer:
     """`start`, then `addresses`, then `stop`; both listeners serve the same application."""
 
-    def __init__(self, app: web.Application) -> None:
-        self._runner = web.AppRunner(
-            app, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_S, handler_cancellation=True
+    def __init__(self, app: web.Application, limits: Limits | None = None) -> None:
+        self._runner = LimitedRunner(
+            app,
+            limits or Limits(),
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=SHUTDOWN_S,
+            handler_cancellation=True,
         )
         self._bound: list[tuple[str, int]] = []
         self._path: Path | None = None

@@ -46,7 +46,10 @@ def read_range(start: str, end: str, now_us: int, longest_us: int) -> TimeRange:
 
 def read_resolution(text: str) -> int:
     """A duration in microseconds, or 0 for '' and '0': exact."""
-    return 0 if text in ("", "0") else parse_duration(text)
+    resolution_us = 0 if text in ("", "0") else parse_duration(text)
+    if resolution_us > MAX_COVERAGE_US:
+        raise HttpRefusal("bad-request", f"'resolution' is at most {MAX_COVERAGE_US // DAY_US} days", name="resolution")
+    return resolution_us
 
 
 def is_absolute(text: str) -> bool:
@@ -55,5 +58,5 @@ def is_absolute(text: str) -> bool:
 
 
 def show_time(time_us: int | None) -> str | None:
-    """RFC 3339 UTC with six digits, or None."""
-    return None if time_us is None else format_time(time_us)
+    """RFC 3339 UTC with six digits, or None. What lies beyond year 9999 is shown as its last microsecond."""
+    return None if time_us is None else format_time(min(time_us, _LATEST_US + SECOND_US - 1))

@@ -62,6 +62,7 @@ def decode_command(data: str | bytes) -> Command:
     try:
         text = isinstance(data, str)
         value = json.loads(data) if text else msgpack.unpackb(data, raw=False, strict_map_key=True)
+        json.dumps(value, ensure_ascii=False, default=str).encode()  # a lone surrogate could never be sent back
     except Exception as error:  # msgpack and json raise several unrelated types on hostile bytes
         raise UsageError(f"the command is neither JSON text nor binary msgpack: {error}") from None
     if not isinstance(value, dict) or not isinstance(value.get("cmd"), str):

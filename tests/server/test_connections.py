@@ -1,0 +1,132 @@
+"""Connections that send no HTTP, half of it, too much of it, or that come in crowds."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+from server_scene import Scene
+from structlog.testing import capture_logs
+
+from recorderd.server.http.app import build_app
+from recorderd.server.http.connections import Limits
+from recorderd.server.http.listeners import HttpServer
+
+STATUS = b"GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
+
+@pytest.fixture
+async def http(server: Scene) -> AsyncIterator[HttpServer]:
+    made = HttpServer(build_app(server.deps), Limits(connections=4))
+    await made.start(("127.0.0.1", 0), None)
+    yield made
+    await made.stop()
+
+
+async def exchange(http: HttpServer, data: bytes) -> tuple[bytes, bytes]:
+    """(head, body) of all that comes back until the server closes."""
+    reader, writer = await asyncio.open_connection(*http.addresses[0])
+    writer.write(data)
+    got = await reader.read()
+    writer.close()
+    head, _, body = got.partition(b"\r\n\r\n")
+    return head, body
+
+
+async def closed(reader: asyncio.StreamReader) -> bool:
+    """Whether the server closes without a word."""
+    try:
+        return await reader.read(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: secret\r\nConnection: close\r\n\r\n",
+        b"GET /" + b"secret" * 3000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"se(cret / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03secret\r\n\r\n",
+        b"\x00" * 20_000,
+    ],
+    ids=["two-hosts", "long-line", "method", "tls", "nul"],
+)  # fmt: skip
+async def test_what_is_no_http_gets_a_problem_and_leaves_no_traceback(
+    http: HttpServer, data: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with capture_logs() as logs:
+        head, body = await exchange(http, data)
+    problem = json.loads(body)
+    assert problem["code"] in ("request-rejected", "host-refused")
+    assert b"application/problem+json" in head
+    assert b"secret" not in body
+    assert b"aiohttp" not in head + body
+    assert len(body) < 1_000
+    assert [one for one in logs if one["log_level"] == "error"] == []
+    assert [one for one in caplog.records if one.levelname == "ERROR"] == []
+
+
+async def test_a_head_that_never_ends_is_cut_off_and_a_patient_client_is_not(server: Scene) -> None:
+    http = HttpServer(build_app(server.deps), Limits(head_s=0.5))
+    await http.start(("127.0.0.1", 0), None)
+    half = await asyncio.open_connection(*http.addresses[0])
+    half[1].write(STATUS[:30])
+    silent = await asyncio.open_connection(*http.addresses[0])
+    for reader, writer in (half, silent):
+        assert await closed(reader)
+        writer.close()
+    reader, writer = await asyncio.open_connection(*http.addresses[0])
+    for _ in range(2):  # between two requests of one connection the limit of the head does not run
+        writer.write(STATUS.replace(b"close", b"keep-alive"))
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+        await reader.readexactly(length)
+        await asyncio.sleep(0.7)
+    writer.close()
+    await http.stop()
+
+
+async def test_open_connections_are_bounded_and_places_come_free(http: HttpServer) -> None:
+    held = []
+    for _ in range(4):
+        reader, writer = await asyncio.open_connection(*http.addresses[0])
+        writer.write(STATUS.replace(b"close", b"keep-alive"))
+        await reader.readuntil(b"\r\n\r\n")
+        held.append(writer)
+    fifth, writer = await asyncio.open_connection(*http.addresses[0])
+    assert await closed(fifth)
+    writer.close()
+    for one in held:
+        one.close()
+        await one.wait_closed()
+    for _ in range(100):  # the server learns of the close on its own time
+        head = b""
+        with contextlib.suppress(ConnectionError):
+            head, _ = await exchange(http, STATUS)
+        if head:
+            break
+        await asyncio.sleep(0.01)
+    assert head.startswith(b"HTTP/1.1 200")
+
+
+async def test_a_body_above_the_limit_is_refused_before_it_comes(http: HttpServer, server: Scene) -> None:
+    head, body = await exchange(
+        http,
+        b"POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\nConnection: close\r\n\r\n",
+    )
+    assert head.startswith(b"HTTP/1.1 413")
+    assert json.loads(body)["code"] == "body-too-large"
+    assert server.reloads == []
+
+
+async def test_the_authority_of_an_absolute_target_counts_as_the_host(http: HttpServer) -> None:
+    foreign = STATUS.replace(b"/api", b"http://evil.example/api")
+    head, body = await exchange(http, foreign)
+    assert head.startswith(b"HTTP/1.1 403")
+    assert json.loads(body)["code"] == "host-refused"
+    head, _ = await exchange(http, STATUS.replace(b"/api", b"http://localhost:1/api"))
+    assert head.startswith(b"HTTP/1.1 200")
