@@ -1,8 +1,9 @@
 """catalog.db: which segment holds what of a track, as a cache.
 
 Law: SQLite, opened only here, on threads of the read pool. Every row can be made again from footers, so the file may
-be deleted, damaged or unwritable at any instant: `CatalogLost` is raised and the index fills a fresh one. It decides
-nothing: what a row points to is checked against its own checksum when read.
+be deleted, damaged or unwritable at any instant: `CatalogLost` is raised and the index fills a fresh one, in memory
+when the file cannot be written (full disk). It decides nothing: what a row points to is checked against its own
+checksum when read.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ CREATE TABLE IF NOT EXISTS config(hash BLOB PRIMARY KEY, record BLOB NOT NULL) W
 CREATE TABLE IF NOT EXISTS day(
   track INTEGER NOT NULL, day INTEGER NOT NULL, spans TEXT NOT NULL, PRIMARY KEY(track, day)) WITHOUT ROWID;
 """
+_DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _PART_COLUMNS: Final = (
     "s.name, s.uuid, s.run, s.origin, t.uuid, p.first_us, p.end_us, p.first_seq, p.next_seq, p.samples, p.bytes,"
     " p.lost, p.damaged, p.media, p.notes, p.configs, p.at, p.len, p.crc, p.key_seq, p.key_segment, p.spans"
@@ -103,6 +105,7 @@ class Catalog:
         self._storage = storage
         self._lock = threading.RLock()
         self._identity: tuple[int, int] | None = None
+        self.generation = 0  # counts the catalogs that were thrown away
         self._connection = self._connect()
         self._ids: dict[uuid.UUID, tuple[int, int]] = {}
 
@@ -142,7 +145,8 @@ class Catalog:
         if version not in (0, SCHEMA_VERSION):
             raise sqlite3.DatabaseError(f"catalog of version {version}")
         connection.executescript(_SCHEMA)
-        connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        if version == 0:
+            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         return connection
 
     def _discard(self) -> None:
@@ -170,15 +174,18 @@ class Catalog:
         self._connection.close()
         self._ids.clear()
         self._connection = self._connect()
+        self.generation += 1
         raise CatalogLost
 
     def _run(self, sql: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
         with self._lock:
             try:
                 return self._connection.execute(sql, values).fetchall()
-            except sqlite3.Error:
-                if self._path is not None:
+            except sqlite3.Error as error:
+                if self._path is not None and getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
                     self._discard()
+                else:
+                    self._path = None  # full, read-only or failing: a new file would fare no better
                 self._lost()
                 raise AssertionError from None  # _lost always raises
 
@@ -196,9 +203,15 @@ class Catalog:
         rows = self._run("SELECT name, inode, changed_us FROM folder WHERE storage=?", (self._storage,))
         return {str(name): FolderStamp(_unsigned(inode), int(str(us))) for name, inode, us in rows}
 
-    def keep_folders(self, stamps: Mapping[str, FolderStamp], gone: Iterable[str]) -> None:
-        """Remember versions of folders; forget those that are `gone`."""
+    def keep_folders(
+        self, stamps: Mapping[str, FolderStamp], gone: Iterable[str], generation: int | None = None
+    ) -> None:
+        """Remember versions of folders; forget those that are `gone`. Nothing is remembered when the catalog that
+        was compared with the folders (`generation`, if any) was thrown away meanwhile: another thread may have lost it,
+        and the stamps would vouch for rows that went with it."""
         with self._lock:
+            if generation not in (None, self.generation):
+                return
             self._run("BEGIN IMMEDIATE")
             for name, stamp in stamps.items():
                 values = (self._storage, name, _signed(stamp.inode), stamp.changed_us)

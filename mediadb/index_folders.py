@@ -26,6 +26,7 @@ UNSETTLED: Final = FolderStamp(0, 0)
 class Changes:
     """Folders that differ from what the catalog remembers: `places` are their files, `known` the catalog's rows."""
 
+    generation: int = 0
     places: dict[str, SegmentPlace] = field(default_factory=dict)
     known: dict[str, SegmentRow] = field(default_factory=dict)
     stamps: dict[str, FolderStamp] = field(default_factory=dict)
@@ -34,8 +35,8 @@ class Changes:
 
 def find_changes(fs: Fs, volume: Path, storage: str, catalog: Catalog) -> Changes:
     """Compare the folders of a storage with the catalog. May raise CatalogLost."""
+    changes, there = Changes(catalog.generation), set[str]()
     remembered = catalog.folders()
-    changes, there = Changes(), set[str]()
     for folder in list_folders(fs, volume, storage):
         status = fs.stat(folder)  # before the list: a change in between shows as a newer stamp next time
         if status is None or not status.is_dir:
@@ -61,7 +62,7 @@ def remember(catalog: Catalog, changes: Changes, unfit: Container[str], now_us: 
         name: stamp if stamp.changed_us <= settled_us and name not in unfit else UNSETTLED
         for name, stamp in changes.stamps.items()
     }
-    catalog.keep_folders(stamps, changes.gone)
+    catalog.keep_folders(stamps, changes.gone, changes.generation)
 
 
 def unfit_folders(changes: Changes, names: set[str]) -> set[str]:
