@@ -9,23 +9,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from mediadb.fs import Fs, write_all
-from mediadb.movie import Movie, build_movie
+from mediadb.manifest import (
+    FileFacts,
+    Manifest,
+    file_name,
+    file_stem,
+    skipped_record,
+    track_record,
+)
+from mediadb.movie import Movie, Skipped, build_movie
 from mediadb.reader import Reader, TrackInfo
 from mediadb.tool_times import show_time
-from mediadb.types import Interval, State, TrackKind
+from mediadb.types import Interval, TrackKind
 
-FORMAT: Final = "recorderd-export"
-VERSION: Final = 0
 STEP_BYTES: Final = 4 << 20
-_UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 Progress = Callable[[int, int], None]
 
 
@@ -42,50 +46,52 @@ class ExportRequest:
 
 @dataclass(frozen=True, slots=True)
 class ExportResult:
-    """What was written. `path` is None when there is no footage in the range: the manifest says why."""
+    """What was written. `path` is None when no footage of the range can be given: the manifest says why."""
 
     manifest: Path
     path: Path | None
     total_bytes: int
     samples: int
-    complete: bool
-    skipped: list[str] = field(default_factory=list)
+    skipped: list[Skipped]
+
+    @property
+    def complete(self) -> bool:
+        return not self.skipped
 
 
 def export_camera(
     reader: Reader, fs: Fs, request: ExportRequest, progress: Progress = lambda _done, _all: None
 ) -> ExportResult:
-    """Write MP4 and manifest into `request.folder`. Raises OSError, ChunkError (footage reclaimed while exporting),
+    """Write MP4 and manifest into `request.folder`. Every payload is checked before the first byte is written: what
+    does not verify is left out and named. Raises OSError, ChunkError (footage reclaimed or damaged while exporting),
     ValueError for an empty range."""
     tracks = export_tracks(reader, request.camera, request.stream)
-    movie = build_movie(reader, [t.spec.track for t in tracks], request.start_us, request.end_us)
+    ids = [t.spec.track for t in tracks]
+    skipped: list[Skipped] = []
+    movie = build_movie(reader, ids, request.start_us, request.end_us, lambda _: True, skipped)
     fs.mkdirs(request.folder)
-    stem = _free_stem(fs, request, tracks)
-    files: list[dict[str, Any]] = []
-    path = None
+    name = tracks[0].names.camera if tracks else ""
+    stem = _free_stem(fs, request, name or str(request.camera))
+    files, path = [], None
     if movie is not None:
-        path = request.folder / f"{stem}.mp4"
+        path = request.folder / file_name(stem, 0)
         digest = _write_movie(reader, fs, movie, path, progress)
-        files.append(
-            {
-                "name": path.name,
-                "bytes": movie.total_bytes,
-                "sha256": digest,
-                "samples": sum(t.samples - t.gap_repeats for t in movie.file.tracks),
-            }
-        )
-    covered = reader.coverage([t.spec.track for t in tracks], request.start_us, request.end_us)
+        samples = sum(t.samples - t.gap_repeats for t in movie.file.tracks)
+        files.append(FileFacts(path.name, movie.total_bytes, digest, samples, movie.file.start_us))
+    covered = reader.coverage(ids, request.start_us, request.end_us)
+    record = Manifest(
+        str(request.camera), name, tracks[0].names.hardware if tracks else "", request.stream,
+        request.start_us, request.end_us, files,
+        [
+            track_record(str(t.spec.track), t.spec.kind.name.lower(), [*map(interval_record, covered[t.spec.track])])
+            for t in tracks
+        ],
+        [skipped_record(str(s.track), s.start_us, s.end_us, s.what) for s in skipped],
+    ).record()  # fmt: skip
     manifest = request.folder / f"{stem}.json"
-    record = _manifest(request, tracks, movie, files, covered)
     _write_whole(fs, manifest, json.dumps(record, indent=1, ensure_ascii=False).encode() + b"\n")
-    return ExportResult(
-        manifest,
-        path,
-        movie.total_bytes if movie is not None else 0,
-        files[0]["samples"] if files else 0,
-        not (movie.skipped if movie is not None else ()),
-        movie.skipped if movie is not None else [],
-    )
+    size, samples = (files[0].size_bytes, files[0].samples) if files else (0, 0)
+    return ExportResult(manifest, path, size, samples, skipped)
 
 
 def export_tracks(reader: Reader, camera: uuid.UUID, stream: str) -> list[TrackInfo]:
@@ -113,43 +119,6 @@ def interval_record(interval: Interval) -> dict[str, Any]:
     if interval.damaged_packets or interval.damaged_samples:
         record["damaged"] = {"packets": interval.damaged_packets, "samples": interval.damaged_samples}
     return record
-
-
-def _manifest(
-    request: ExportRequest,
-    tracks: Sequence[TrackInfo],
-    movie: Movie | None,
-    files: list[dict[str, Any]],
-    covered: dict[uuid.UUID, list[Interval]],
-) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "version": VERSION,
-        "signed": False,
-        "statement": "Causes of gaps are what the recorder stated; this manifest is not signed.",
-        "camera": str(request.camera),
-        "name": tracks[0].names.camera if tracks else "",
-        "hardware": tracks[0].names.hardware if tracks else "",
-        "stream": request.stream,
-        "start": show_time(request.start_us),
-        "end": show_time(request.end_us),
-        "first_sample": show_time(movie.file.start_us) if movie is not None else None,
-        "files": files,
-        "skipped": movie.skipped if movie is not None else [],
-        "tracks": [
-            {
-                "track": str(t.spec.track),
-                "kind": t.spec.kind.name.lower(),
-                "coverage": [interval_record(i) for i in covered[t.spec.track]],
-                "recorded_us": sum(
-                    i.end_us - i.start_us
-                    for i in covered[t.spec.track]
-                    if i.cause.state in (State.RECORDED, State.RETRIEVED)
-                ),
-            }
-            for t in tracks
-        ],
-    }
 
 
 def _write_movie(reader: Reader, fs: Fs, movie: Movie, path: Path, progress: Progress) -> str:
@@ -193,12 +162,9 @@ def _write_whole(fs: Fs, path: Path, content: bytes) -> None:
     fs.fsync_dir(path.parent)
 
 
-def _free_stem(fs: Fs, request: ExportRequest, tracks: Sequence[TrackInfo]) -> str:
+def _free_stem(fs: Fs, request: ExportRequest, name: str) -> str:
     """A file name from camera and start that is not taken yet."""
-    name = _UNSAFE.sub("_", tracks[0].names.camera if tracks else "").strip("._") or str(request.camera)
-    at = show_time(request.start_us)[:19].replace(":", "").replace("-", "")
-    suffix = "" if request.stream == "main" else f"_{_UNSAFE.sub('_', request.stream)}"
-    stem = f"{name}{suffix}_{at}Z"
+    stem = file_stem(name, request.stream, request.start_us)
     number, candidate = 1, stem
     while any(fs.stat(request.folder / f"{candidate}{ext}") is not None for ext in (".mp4", ".json")):
         number += 1

@@ -1,17 +1,18 @@
 """Recorded footage of some tracks and a range as one virtual MP4.
 
-Law: reads frame tables only; sample bytes are fetched chunk by chunk when asked for, through the reader, checked. Equal
-footage gives equal bytes. Used by the export and by whoever serves ranges of `media.mp4`.
+Law: reads frame tables only, and the payloads the caller doubts; sample bytes are fetched chunk by chunk when asked
+for, through the reader, checked. Equal footage gives equal bytes. Used by the export and by whoever serves ranges of
+`media.mp4`.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from mediadb.errors import ChunkError
+from mediadb.errors import ChunkCorrupt, ChunkError
 from mediadb.index_part import ENTRY_KINDS, coding_tolerance_us
 from mediadb.mp4.plan import ChunkSamples, TrackBuilder, TrackPlan, TrackSpec
 from mediadb.mp4.virtual import VirtualMp4, build
@@ -20,6 +21,19 @@ from mediadb.reader_chunks import ChunkRef, ChunkTable
 from mediadb.types import TrackConfig, TrackKind
 
 PIECE_BYTES: Final = 1 << 20
+Doubt = Callable[[ChunkRef], bool]
+
+
+@dataclass(slots=True)
+class Skipped:
+    """Footage [start_us, end_us) of a track that could not be read: a chunk, and what refers to it. `damaged`: its
+    bytes are not what was written; else it was removed meanwhile. `what` names the place."""
+
+    track: uuid.UUID
+    start_us: int
+    end_us: int
+    damaged: bool
+    what: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +43,7 @@ class Movie:
     file: VirtualMp4
     refs: list[ChunkRef]
     tracks: list[uuid.UUID]
-    skipped: list[str] = field(default_factory=list)  # chunks that could not be read, in words
+    skipped: list[Skipped] = field(default_factory=list)
 
     @property
     def etag(self) -> str:
@@ -49,16 +63,25 @@ class Movie:
                     yield reader.read_range(self.refs[piece.extent_id], piece.offset, piece.length_bytes)
 
 
-def build_movie(reader: Reader, tracks: Sequence[uuid.UUID], start_us: int, end_us: int) -> Movie | None:
+def build_movie(
+    reader: Reader,
+    tracks: Sequence[uuid.UUID],
+    start_us: int,
+    end_us: int,
+    doubt: Doubt = lambda _: False,
+    skipped: list[Skipped] | None = None,
+) -> Movie | None:
     """The movie of [start_us, end_us), video tracks first; None when no sample is shown in it.
 
-    A chunk that cannot be read is left out (a gap, named in `skipped`). Raises ValueError for an empty range.
+    A chunk that cannot be read is left out with what refers to it (a gap, named in `skipped`, which is filled even
+    when nothing is left to show). Payloads of chunks for which `doubt` holds are checked now; the others when their
+    bytes are asked for. Raises ValueError for an empty range.
     """
     refs: list[ChunkRef] = []
-    skipped: list[str] = []
+    skipped = [] if skipped is None else skipped
     planned: list[tuple[int, uuid.UUID, TrackPlan]] = []
     for track in tracks:
-        laid = _Laid(reader, track, refs, skipped).lay(start_us, end_us)
+        laid = _Laid(reader, track, refs, skipped).lay(start_us, end_us, doubt)
         if laid is not None:
             kind, plan = laid
             planned.append((kind, track, plan))
@@ -72,15 +95,15 @@ def build_movie(reader: Reader, tracks: Sequence[uuid.UUID], start_us: int, end_
 class _Laid:
     """One track on its way into a plan."""
 
-    def __init__(self, reader: Reader, track: uuid.UUID, refs: list[ChunkRef], skipped: list[str]) -> None:
+    def __init__(self, reader: Reader, track: uuid.UUID, refs: list[ChunkRef], skipped: list[Skipped]) -> None:
         self._reader, self._track, self._refs, self._skipped = reader, track, refs, skipped
         self._entries: dict[bytes, int] = {}
         self._boxes: list[bytes] = []
         self._scale = 0
         self._last: tuple[ChunkRef, int] | None = None  # chunk before and the dts at which it ends
 
-    def lay(self, start_us: int, end_us: int) -> tuple[int, TrackPlan] | None:
-        tables = list(self._tables(start_us, end_us))
+    def lay(self, start_us: int, end_us: int, doubt: Doubt) -> tuple[int, TrackPlan] | None:
+        tables = list(self._tables(start_us, end_us, doubt))
         if not tables:
             return None
         first = tables[0][1]
@@ -102,17 +125,24 @@ class _Laid:
         plan = builder.plan()
         return (int(kind), plan) if plan is not None else None
 
-    def _tables(self, start_us: int, end_us: int) -> Iterator[tuple[ChunkRef, ChunkTable]]:
+    def _tables(self, start_us: int, end_us: int, doubt: Doubt) -> Iterator[tuple[ChunkRef, ChunkTable]]:
         decodable = False
+        missing: Skipped | None = None  # grows up to the next keyframe: what follows refers to what is missing
         for ref in self._reader.chunks(self._track, start_us, end_us):
             decodable = decodable or ref.kind in ENTRY_KINDS
             if not decodable:
+                if missing is not None:
+                    missing.end_us = max(missing.end_us, ref.end_us)
                 continue
             try:
                 table = self._reader.table(ref)
+                if doubt(ref):
+                    self._reader.read_range(ref, 0, 0)
             except ChunkError as error:
-                self._skipped.append(error.message)
-                decodable = False  # until the next keyframe: what follows refers to what is missing
+                damaged = isinstance(error, ChunkCorrupt)
+                missing = Skipped(self._track, ref.recv_us, ref.end_us, damaged, error.message)
+                self._skipped.append(missing)
+                decodable = False
                 continue
             if table.config.timebase_hz:
                 yield ref, table

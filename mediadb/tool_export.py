@@ -11,8 +11,9 @@ import sys
 from collections.abc import Callable
 
 from mediadb.export import ExportRequest, ExportResult, export_camera
+from mediadb.manifest import skipped_record
 from mediadb.tool_context import HELD, WRONG, Context, UsageError, tracks_of
-from mediadb.tool_times import parse_time, show_bytes
+from mediadb.tool_times import parse_time, show_bytes, show_time
 
 
 def export(context: Context, args: argparse.Namespace) -> int:
@@ -44,17 +45,17 @@ def _record(name: str, result: ExportResult) -> dict[str, object]:
         "manifest": str(result.manifest),
         "bytes": result.total_bytes,
         "samples": result.samples,
-        "skipped": result.skipped,
+        "skipped": [skipped_record(str(s.track), s.start_us, s.end_us, s.what) for s in result.skipped],
     }
 
 
 def _tell(name: str, result: ExportResult) -> None:
     if result.path is None:
         print(f"{name}: no footage in this range; why is in {result.manifest}")
-        return
-    print(f"{name}: {result.path} ({show_bytes(result.total_bytes)}, {result.samples} samples), {result.manifest}")
-    for text in result.skipped:
-        print(f"  left out: {text}")
+    else:
+        print(f"{name}: {result.path} ({show_bytes(result.total_bytes)}, {result.samples} samples), {result.manifest}")
+    for left in result.skipped:
+        print(f"  left out: {show_time(left.start_us)} to {show_time(left.end_us)}: {left.what}")
 
 
 def _bar(name: str, quiet: bool) -> Callable[[int, int], None]:

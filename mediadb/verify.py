@@ -27,6 +27,7 @@ from mediadb.format.ledger_page import PAGE_HEADER_BYTES, LedgerKind, Page, scan
 from mediadb.fs import Fs
 from mediadb.ledger import MAX_FILE_BYTES, ledger_files
 from mediadb.locks import LOG_NAME, VOLUME_NAME, read_file
+from mediadb.manifest import listed_files, manifest_of
 from mediadb.segment_files import OPEN, SEALED, Voids, list_segments, list_storages, read_footer
 from mediadb.segment_scan import scan_segment
 from mediadb.verify_segment import Finding, SegmentResult, progress_over, verify_segment
@@ -257,11 +258,13 @@ def _across(results: list[SegmentResult], ledger: _LedgerSays, verdict: Verdict)
 
 
 def verify_export(fs: Fs, manifest: Path) -> Verdict:
-    """The files of an export against the SHA-256 and length in its manifest. Raises OSError."""
+    """The files of an export against the SHA-256 and length in its manifest. Raises OSError, and UnsupportedVersion
+    for a manifest this program does not know: nothing was checked then."""
+    if fs.stat(manifest) is None:
+        manifest = manifest_of(manifest)
     verdict = Verdict(files=1)
     try:
-        record = json.loads(read_file(fs, manifest, 1 << 30))
-        files = [(str(f["name"]), int(f["bytes"]), str(f["sha256"]), int(f["samples"])) for f in record["files"]]
+        files = listed_files(json.loads(read_file(fs, manifest, 1 << 30)))
     except (ValueError, KeyError, TypeError) as error:
         verdict.findings.append(Finding(str(manifest), 0, f"no manifest of an export: {error!r}"))
         return verdict

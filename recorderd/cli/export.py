@@ -1,7 +1,7 @@
 """`recorderctl export`: MP4 files and one manifest per camera, from a running server.
 
 Law: what the server serves is written unchanged, under a temporary name until it is complete and on disk. The
-manifest says what was asked, what each file holds (length, SHA-256), and why anything is missing.
+manifest is that of `mediadb export` (`mediadb.manifest`), so that `mediadb verify` checks both.
 """
 
 from __future__ import annotations
@@ -9,24 +9,24 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+
+from mediadb.manifest import FileFacts, Manifest, file_name, file_stem, skipped_record, track_record
 from recorderd.cli.arguments import HELD, WRONG
-from recorderd.cli.client import Client, Refused, segment
+from recorderd.cli.client import Client, Refused, Unreachable, segment
 from recorderd.cli.show import Progress, cause, print_json, printable, size
 from recorderd.core.errors import UsageError
 from recorderd.core.timerange import HOUR_US, format_time, parse_time
 
 _PIECE_US = HOUR_US  # what the server gives in one file
 _READ_BYTES = 1 << 18
-_UNSAFE = re.compile(r"[^\w.-]+")
-_STATEMENT = "Causes of gaps are the recorder's statements, not proofs."
+_ATTEMPTS = 30  # each shows the server one more damaged segment, which the next answer leaves out
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,23 @@ class Order:
 
 @dataclass(slots=True)
 class _Outcome:
+    path: Path
     manifest: dict[str, Any]
+
+    @property
+    def wrong(self) -> bool:
+        return bool(self.manifest["problems"] or self.manifest["skipped"])
+
+
+@dataclass(slots=True)
+class _Fetched:
+    files: list[FileFacts] = field(default_factory=list)
+    skipped: list[dict[str, Any]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+
+
+class _Changed(Exception):
+    """The file is not the one its map tells of."""
 
 
 async def export(client: Client, order: Order, as_json: bool) -> int:
@@ -59,8 +74,8 @@ async def export(client: Client, order: Order, as_json: bool) -> int:
         print_json({"exports": [outcome.manifest for outcome in outcomes]})
     else:
         for outcome in outcomes:
-            _tell(order.folder, outcome)
-    return WRONG if any(outcome.problems for outcome in outcomes) else HELD
+            _tell(outcome)
+    return WRONG if any(outcome.wrong for outcome in outcomes) else HELD
 
 
 def now_on(status: dict[str, Any]) -> int:
@@ -70,71 +85,106 @@ def now_on(status: dict[str, Any]) -> int:
 
 async def _one(client: Client, order: Order, view: dict[str, Any]) -> _Outcome:
     """All files of one camera, then its manifest."""
-    base = file_name(view["name"], order.start_us)
-    outcome = _Outcome(
-        {
-            "format": "recorderd-export-0",
-            "program": f"recorderd {version('recorderd')}",
-            "camera": {"id": view["id"], "name": view["name"]},
-            "stream": order.stream,
-            "start": format_time(order.start_us),
-            "end": format_time(order.end_us),
-            "files": [],
-        }
-    )
-    for number, (start_us, end_us) in enumerate(pieces(order.start_us, order.end_us)):
-        suffix = "" if number == 0 else f"-{number + 1:03}"
-        path = order.folder / f"{base}{suffix}.mp4"
+    stem = file_stem(view["name"], order.stream, order.start_us)
+    manifest = order.folder / f"{stem}.json"
+    _refuse_existing(manifest, order.replace)
+    fetched = _Fetched()
+    for number, span_us in enumerate(pieces(order.start_us, order.end_us)):
         try:
-            entry = await _file(client, order, view, path, (start_us, end_us))
+            await _file(client, order, view, (order.folder / file_name(stem, number), span_us), fetched)
         except Refused as error:
             if error.problem_code != "no-footage":
-                outcome.problems.append(f"{format_time(start_us)}: {error.message}")
-            continue
-        outcome.manifest["files"].append(entry)
-    if not outcome.manifest["files"] and not outcome.problems:
-        outcome.problems.append("nothing is recorded in that range")
+                fetched.problems.append(f"{format_time(span_us[0])}: {error.message}")
+    if not fetched.files and not fetched.problems:
+        fetched.problems.append("nothing is recorded in that range")
     start, end = format_time(order.start_us), format_time(order.end_us)
     coverage = await client.get(f"cameras/{segment(view['id'])}/coverage", start=start, end=end)
-    outcome.manifest |= {"coverage": coverage["tracks"], "statement": _STATEMENT, "problems": outcome.problems}
-    text = json.dumps(outcome.manifest, indent=2, ensure_ascii=False) + "\n"
-    _write_whole(order.folder / f"{base}.json", text.encode(), order.replace)
-    return outcome
+    record = Manifest(
+        view["id"], view["name"], view.get("hardware", ""), order.stream, order.start_us, order.end_us, fetched.files,
+        [
+            track_record(track["id"], track["kind"], [_timed(one) for one in track["intervals"]])
+            for track in coverage["tracks"] if track["stream"] == order.stream
+        ],
+        fetched.skipped, fetched.problems,
+    ).record()  # fmt: skip
+    text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+    _write_whole(manifest, text.encode(), order.replace)
+    return _Outcome(manifest, record)
 
 
 async def _file(
-    client: Client, order: Order, view: dict[str, Any], path: Path, span_us: tuple[int, int]
-) -> dict[str, Any]:
-    """Fetch one MP4; raises Refused (nothing is left behind then)."""
+    client: Client, order: Order, view: dict[str, Any], place: tuple[Path, tuple[int, int]], fetched: _Fetched
+) -> None:
+    """Fetch one MP4; raises Refused (nothing is left behind then). Damage that the server meets makes it another file
+    without the damaged part, so the request is repeated."""
+    for left in reversed(range(_ATTEMPTS)):
+        try:
+            return await _try_file(client, order, view, place, fetched)
+        except (_Changed, Unreachable) as error:
+            broken_off = isinstance(error.__cause__, aiohttp.ClientPayloadError)
+            if isinstance(error, Unreachable) and not broken_off:
+                raise
+            if not left:
+                problem = "the file changed with every attempt to fetch it"
+                fetched.problems.append(f"{format_time(place[1][0])}: {problem}")
+        except Refused as error:
+            if error.problem_code != "footage-damaged" or not left:
+                raise
+
+
+async def _try_file(
+    client: Client, order: Order, view: dict[str, Any], place: tuple[Path, tuple[int, int]], fetched: _Fetched
+) -> None:
+    path, (start_us, end_us) = place
     _refuse_existing(path, order.replace)
     part = path.with_suffix(".mp4.part")
-    digest = hashlib.sha256()
-    query = {"start": format_time(span_us[0]), "end": format_time(span_us[1]), "stream": order.stream}
+    camera = f"cameras/{segment(view['id'])}"
+    query = {"start": format_time(start_us), "end": format_time(end_us), "stream": order.stream}
     try:
-        async with client.open("GET", f"cameras/{segment(view['id'])}/media.mp4", **query) as answer:
-            total = answer.content_length or 0
-            progress = Progress(path.name, total)
-            done = 0
-            with part.open("wb") as file:
-                async for data in answer.content.iter_chunked(_READ_BYTES):
-                    file.write(data)
-                    digest.update(data)
-                    done += len(data)
-                    progress.add(len(data))
-                file.flush()
-                os.fsync(file.fileno())
-            progress.finish()
-            headers = answer.headers
+        async with client.open("GET", f"{camera}/media.mp4", **query) as answer:
+            size_bytes, digest = await _save(answer, part, path.name)
+            etag, end = answer.headers.get("ETag"), answer.headers.get("X-End-Time", query["end"])
+        known = await client.get(f"{camera}/media.json", **{**query, "end": end})
+        if known["etag"] != etag:
+            raise _Changed
         part.rename(path)
     finally:
         part.unlink(missing_ok=True)
-    return {
-        "name": path.name,
-        "bytes": done,
-        "sha256": digest.hexdigest(),
-        "start": headers.get("X-Start-Time"),
-        "etag": headers.get("ETag"),
-    }
+    samples = sum(track["samples"] - track["gap_repeats"] for track in known["tracks"])
+    fetched.files.append(FileFacts(path.name, size_bytes, digest, samples, parse_time(known["file_start"], 0)))
+    fetched.skipped += [
+        skipped_record(gap["params"]["track"], *_ends(gap), gap["params"]["what"])
+        for gap in known["gaps"] if gap["reason"] == "chunk-damaged"
+    ]  # fmt: skip
+
+
+async def _save(answer: aiohttp.ClientResponse, part: Path, name: str) -> tuple[int, str]:
+    """(bytes, SHA-256) of what was written."""
+    digest, done = hashlib.sha256(), 0
+    progress = Progress(name, answer.content_length or 0)
+    with part.open("wb") as file:
+        async for data in answer.content.iter_chunked(_READ_BYTES):
+            file.write(data)
+            digest.update(data)
+            done += len(data)
+            progress.add(len(data))
+        file.flush()
+        os.fsync(file.fileno())
+    progress.finish()
+    return done, digest.hexdigest()
+
+
+def _ends(stretch: dict[str, Any]) -> tuple[int, int]:
+    return parse_time(stretch["start"], 0), parse_time(stretch["end"], 0)
+
+
+def _timed(stretch: dict[str, Any]) -> dict[str, Any]:
+    """A stretch of the API as an interval of a manifest."""
+    start_us, end_us = _ends(stretch)
+    timed = {**stretch, "start_us": start_us, "end_us": end_us}
+    if "damaged" in stretch:
+        timed["damaged"] = {"packets": stretch["damaged"]["packets"], "samples": stretch["damaged"]["frames"]}
+    return timed
 
 
 def pieces(start_us: int, end_us: int) -> Iterator[tuple[int, int]]:
@@ -143,12 +193,6 @@ def pieces(start_us: int, end_us: int) -> Iterator[tuple[int, int]]:
         piece_end = min(end_us, start_us + _PIECE_US)
         yield start_us, piece_end
         start_us = piece_end
-
-
-def file_name(camera: str, start_us: int) -> str:
-    """'20260301T120000Z-gate': safe in every file system, sorted by time."""
-    stamp = re.sub(r"[-:]|\.\d+", "", format_time(start_us))
-    return f"{stamp}-{_UNSAFE.sub('_', camera).strip('.') or 'camera'}"
 
 
 def _refuse_existing(path: Path, replace: bool) -> None:
@@ -166,13 +210,16 @@ def _write_whole(path: Path, data: bytes, replace: bool) -> None:
     part.rename(path)
 
 
-def _tell(folder: Path, outcome: _Outcome) -> None:
-    name = printable(outcome.manifest["camera"]["name"])
-    for entry in outcome.manifest["files"]:
-        print(f"{name}: {folder / entry['name']}  {size(entry['bytes'])}  sha256 {entry['sha256']}")
-    for track in outcome.manifest["coverage"]:
-        for stretch in track["intervals"]:
+def _tell(outcome: _Outcome) -> None:
+    manifest = outcome.manifest
+    name = printable(manifest["name"])
+    for entry in manifest["files"]:
+        print(f"{name}: {outcome.path.parent / entry['name']}  {size(entry['bytes'])}  sha256 {entry['sha256']}")
+    for track in manifest["tracks"]:
+        for stretch in track["coverage"]:
             if stretch["state"] != "recorded" and track["kind"] == "video":
                 print(f"{name}: {stretch['start']} .. {stretch['end']}  {cause(stretch)}")
-    for problem in outcome.problems:
+    for left in manifest["skipped"]:
+        print(f"{name}: left out: {left['start']} .. {left['end']}  {printable(left['what'])}", file=sys.stderr)
+    for problem in manifest["problems"]:
         print(f"{name}: {printable(problem)}", file=sys.stderr)

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from mediadb.manifest import file_stem
+from mediadb.tool import main as mediadb
 from recorderd.cli.arguments import protect_relative_times
 from recorderd.cli.client import Client, choose_server
 from recorderd.cli.ctl import build_parser, main
-from recorderd.cli.export import file_name, pieces
+from recorderd.cli.export import pieces
 from recorderd.core.errors import UsageError
 from recorderd.core.timerange import HOUR_US, SECOND_US
 
@@ -142,10 +144,15 @@ def test_snapshot(api: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert T1 in capsys.readouterr().out
 
 
-def exporting(api: Any, media: Any) -> None:
+def exporting(api: Any, media: Any, *damage: Any) -> None:
     api.get("status", status_answer())
     api.get("cameras", {"items": [CAMERA], "next": None})
     api.get(f"cameras/{CAMERA_ID}/media.mp4", media)
+    facts = {"samples": 12, "gap_repeats": 2}
+    api.get(
+        f"cameras/{CAMERA_ID}/media.json",
+        {"etag": '"e"', "file_start": T0, "tracks": [facts], "gaps": [GAP, *damage]},
+    )
     tracks = [{"id": CAMERA_ID, "stream": "main", "kind": "video", "intervals": [MEDIA, GAP]}]
     api.get(f"cameras/{CAMERA_ID}/coverage", {"tracks": tracks})
 
@@ -157,12 +164,19 @@ def test_export_writes_files_and_a_manifest(api: Any, tmp_path: Path, capsys: py
     assert run([*argv, "--json"]) == 0
     (manifest,) = json.loads(capsys.readouterr().out)["exports"]
     names = [entry["name"] for entry in manifest["files"]]
-    assert names == ["20260301T103020Z-gate.mp4", "20260301T103020Z-gate-002.mp4"]
+    assert names == ["gate_20260301T103020Z.mp4", "gate_20260301T103020Z-002.mp4"]
     for entry in manifest["files"]:
         assert (tmp_path / "out" / entry["name"]).read_bytes() == data
         assert entry["sha256"] == hashlib.sha256(data).hexdigest()
-    assert json.loads((tmp_path / "out" / "20260301T103020Z-gate.json").read_text()) == manifest
-    assert manifest["coverage"][0]["intervals"] == [MEDIA, GAP]
+    assert json.loads((tmp_path / "out" / "gate_20260301T103020Z.json").read_text()) == manifest
+    covered = manifest["tracks"][0]["coverage"]
+    assert [(c["state"], c["end_us"] - c["start_us"]) for c in covered] == [
+        ("recorded", 10 * SECOND_US), ("camera-offline", 10 * SECOND_US),
+    ]  # fmt: skip
+    for entry in manifest["files"]:
+        assert mediadb(["verify", str(tmp_path / "out" / entry["name"])]) == 0
+    assert json.loads(json.dumps(manifest))["files"][0]["samples"] == 10
+    capsys.readouterr()
     assert [query["end"] for query in api.queries(f"cameras/{CAMERA_ID}/media.mp4")] == [
         "2026-03-01T11:30:20.000000Z",
         T2,
@@ -182,6 +196,21 @@ def test_export_of_nothing_and_of_damage_is_1(api: Any, tmp_path: Path, capsys: 
     assert run([*argv, "--replace"]) == 1
     assert "chunk at 4096" in capsys.readouterr().err
     assert not list(tmp_path.glob("*.mp4*"))
+
+
+def test_export_goes_on_past_damage_and_names_it(api: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = ({"Content-Type": "video/mp4", "ETag": '"e"'}, b"ftyp")
+    answers = [(503, {"code": "footage-damaged", "detail": "chunk at 4096"}), good]
+    damage = {
+        "start": T0, "end": T1, "state": "storage-error", "reason": "chunk-damaged",
+        "params": {"track": CAMERA_ID, "what": "x at 4096"},
+    }  # fmt: skip
+    exporting(api, lambda _: answers.pop(0), damage)
+    argv = ["export", "gate", "--start", "-10s", "--end", "now", "-o", str(tmp_path), "--json"]
+    assert run(argv) == 1
+    (manifest,) = json.loads(capsys.readouterr().out)["exports"]
+    assert [(left["start"], left["what"]) for left in manifest["skipped"]] == [(T0, "x at 4096")]
+    assert len(manifest["files"]) == 1
 
 
 def test_exit_codes_of_refusals(api: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -244,8 +273,8 @@ def test_pieces_and_names() -> None:
     assert list(pieces(0, 2 * HOUR_US + SECOND_US)) == [
         (0, HOUR_US), (HOUR_US, 2 * HOUR_US), (2 * HOUR_US, 2 * HOUR_US + SECOND_US),
     ]  # fmt: skip
-    assert file_name("../Tür 3", 0) == "19700101T000000Z-_Tür_3"
-    assert file_name("..", 0).endswith("-camera")
+    assert file_stem("../Tür 3", "sub", 0) == "T_r_3_sub_19700101T000000Z"
+    assert file_stem("..", "main", 0).startswith("camera_")
     assert protect_relative_times(["-10m", "--end", "-5s", "-o", "-1"]) == [" -10m", "--end", " -5s", "-o", "-1"]
 
 

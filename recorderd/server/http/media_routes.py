@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
+from mediadb.errors import ChunkCorrupt, MediaDbError
 from mediadb.types import State
 from recorderd.core.rights import Right
 from recorderd.core.timerange import TimeRange
@@ -20,7 +21,7 @@ from recorderd.server.http.answers import json_answer
 from recorderd.server.http.byte_range import NotModified, Part, PreconditionFailed, Unsatisfiable, decide
 from recorderd.server.http.coverage_routes import END, START, interval_json
 from recorderd.server.http.footage import main_track, store_of, stream_tracks
-from recorderd.server.http.movie import ServedMovie, plan_movie, read_bytes
+from recorderd.server.http.movie import ServedMovie, damage_of, plan_movie, read_bytes
 from recorderd.server.http.problems import HttpRefusal
 from recorderd.server.http.routing import API, Answer, Call, Param, Route
 from recorderd.server.http.timespan import MAX_MEDIA_US, is_absolute, read_range, show_time
@@ -38,13 +39,15 @@ Key = tuple[str, str, int, int]
 
 
 class MovieShelf:
-    """Plans by what was asked for, the least used dropped first, and the ETags given out for far more of them."""
+    """Plans by what was asked for, the least used dropped first, and the ETags given out for far more of them.
+    `doubted`: segments in which damage was met; they are checked whenever a file is planned from them."""
 
     def __init__(self, limit_bytes: int = PLANS_BYTES) -> None:
         self._limit_bytes = limit_bytes
         self._plans: OrderedDict[Key, ServedMovie] = OrderedDict()
         self._etags: OrderedDict[Key, str] = OrderedDict()
         self._bytes = 0
+        self.doubted: set[str] = set()
 
     def plan(self, key: Key) -> ServedMovie | None:
         """The plan as it was given out last."""
@@ -84,7 +87,8 @@ async def media_mp4(call: Call) -> web.StreamResponse:
     `end` is cut to what is durable. The file begins with the newest keyframe at or before `start` and shows from
     the first picture inside the range on (X-Start-Time). A gap is the long duration of the last picture before it. A
     Range request whose times are relative or reach beyond what is durable is sent on (307) to the same range in
-    absolute times, because only those name one file."""
+    absolute times, because only those name one file. Damage that is met while reading ends the answer (503
+    footage-damaged before the first byte); from then on the file is another one, which leaves it out."""
     view = call.camera()
     store = store_of(call.deps, view)
     span = _span(call)
@@ -97,9 +101,11 @@ async def media_mp4(call: Call) -> web.StreamResponse:
         raise _elsewhere(call, span)
     movie = shelf.plan(key) if ranged else None
     if movie is None:
-        movie = await _plan(store, view, role, span)
+        movie = await _plan(store, view, role, span, shelf.doubted)
         if movie.span == span:  # else the same URL means another file a second later: nothing to remember
-            given = shelf.etag(key)
+            # who begins again after damage was met begins another file
+            again = movie.movie.skipped and call.request.headers.get("Range", "").startswith("bytes=0-")
+            given = None if again else shelf.etag(key)
             if ranged and given not in (None, movie.etag) and "If-Range" not in call.request.headers:
                 raise HttpRefusal(
                     "footage-reclaimed", "this range is another file now than when it was first asked for"
@@ -115,11 +121,11 @@ async def media_json(call: Call) -> web.StreamResponse:
     view = call.camera()
     store = store_of(call.deps, view)
     role = call.text("stream")
-    movie = await _plan(store, view, role, _span(call))
+    movie = await _plan(store, view, role, _span(call), call.request.app[SHELF].doubted)
     track = movie.movie.tracks[0]
     start_us, end_us = movie.span.start_us, movie.span.end_us
     found = await store.read(store.reader.coverage, [track], start_us, end_us)
-    gaps = [one for one in found[track] if one.cause.state != State.RECORDED]
+    gaps = [one for one in found[track] if one.cause.state != State.RECORDED] + damage_of(movie)
     return json_answer(
         {
             "id": str(view.id),
@@ -143,7 +149,7 @@ async def media_json(call: Call) -> web.StreamResponse:
                 }
                 for identity, facts in zip(movie.movie.tracks, movie.file.tracks, strict=True)
             ],
-            "gaps": [interval_json(gap) for gap in gaps],
+            "gaps": [interval_json(gap) for gap in sorted(gaps, key=lambda gap: gap.start_us)],
         }
     )
 
@@ -152,8 +158,11 @@ def _span(call: Call) -> TimeRange:
     return read_range(call.text("start"), call.text("end"), call.deps.clock.utc_us(), MAX_MEDIA_US)
 
 
-async def _plan(store: AsyncStore, view: CameraView, role: str, span: TimeRange) -> ServedMovie:
-    movie: ServedMovie | None = await store.read(plan_movie, store.reader, stream_tracks(view, role), span)
+async def _plan(store: AsyncStore, view: CameraView, role: str, span: TimeRange, doubted: set[str]) -> ServedMovie:
+    # copied: the set grows on this thread while the read pool looks into it
+    movie: ServedMovie | None = await store.read(
+        plan_movie, store.reader, stream_tracks(view, role), span, frozenset(doubted)
+    )
     if movie is None:
         found = await store.read(store.reader.coverage, [main_track(view)], span.start_us, span.end_us)
         causes = [interval_json(one) for one in found[main_track(view)][:20]]
@@ -194,21 +203,37 @@ async def _send(call: Call, store: AsyncStore, movie: ServedMovie, key: Key) -> 
     if request.method == "HEAD":
         await response.prepare(request)
         return response
-    try:
-        # before the first header goes out, so that reclaimed footage can still be answered with 412
-        piece = await store.read(read_bytes, store.reader, movie, start, min(end, start + PIECE_BYTES))
-    except Exception:
-        request.app[SHELF].drop(key)
-        raise
+    # before the first header goes out, so that reclaimed footage can still be answered with 412
+    piece = await _piece(call, store, movie, key, start, end)
     await response.prepare(request)
     while True:
         await response.write(piece)
         start += len(piece)
         if start >= end:
             break
-        piece = await store.read(read_bytes, store.reader, movie, start, min(end, start + PIECE_BYTES))
+        try:
+            piece = await _piece(call, store, movie, key, start, end)
+        except MediaDbError as error:
+            # broken off: a problem document would be taken for bytes of the file
+            if request.transport is not None:
+                request.transport.close()
+            raise ConnectionError(f"the file ends before its time: {error.message}") from error
     await response.write_eof()
     return response
+
+
+async def _piece(call: Call, store: AsyncStore, movie: ServedMovie, key: Key, start: int, end: int) -> bytes:
+    shelf = call.request.app[SHELF]
+    try:
+        piece: bytes = await store.read(read_bytes, store.reader, movie, start, min(end, start + PIECE_BYTES))
+    except ChunkCorrupt as error:
+        shelf.drop(key)
+        shelf.doubted.add(str(error.params.get("file")))
+        raise
+    except Exception:
+        shelf.drop(key)
+        raise
+    return piece
 
 
 def _headers(movie: ServedMovie) -> dict[str, str]:

@@ -7,11 +7,14 @@ only what a server adds: the durable end, a quoted ETag, what a plan costs to ke
 from __future__ import annotations
 
 import uuid
+from collections.abc import Container
 from dataclasses import dataclass
 
-from mediadb.movie import Movie, build_movie
+from mediadb.errors import ChunkCorrupt
+from mediadb.movie import Movie, Skipped, build_movie
 from mediadb.mp4.virtual import VirtualMp4
 from mediadb.reader import Reader
+from mediadb.types import Cause, Interval, State
 from recorderd.core.timerange import TimeRange
 
 
@@ -38,14 +41,35 @@ class ServedMovie:
         return len(self.file.head) + samples * 40 + len(self.movie.refs) * 500
 
 
-def plan_movie(reader: Reader, tracks: tuple[uuid.UUID, uuid.UUID], span: TimeRange) -> ServedMovie | None:
-    """The movie of (video, audio) over `span`, or None when nothing durable is shown in it."""
+def plan_movie(
+    reader: Reader, tracks: tuple[uuid.UUID, uuid.UUID], span: TimeRange, doubted: Container[str]
+) -> ServedMovie | None:
+    """The movie of (video, audio) over `span`, or None when nothing durable is shown in it. Chunks of the segments
+    named in `doubted` are checked now, and left out where they are damaged. Raises ChunkCorrupt when only damaged
+    footage is there."""
     ends = [end for end in map(reader.durable_us, tracks) if end is not None]
     end_us = min(span.end_us, max(ends, default=span.start_us))
     if end_us <= span.start_us:
         return None
-    movie = build_movie(reader, tracks, span.start_us, end_us)
+    skipped: list[Skipped] = []
+    movie = build_movie(reader, tracks, span.start_us, end_us, lambda ref: ref.name in doubted, skipped)
+    damaged = [one.what for one in skipped if one.damaged]
+    if movie is None and damaged:
+        raise ChunkCorrupt(damaged[0], more=len(damaged) - 1)
     return ServedMovie(movie, TimeRange(span.start_us, end_us)) if movie is not None else None
+
+
+def damage_of(served: ServedMovie) -> list[Interval]:
+    """What the file leaves out because stored bytes fail their checksum, cut to its range."""
+    return [
+        Interval(
+            max(one.start_us, served.span.start_us),
+            min(one.end_us, served.span.end_us),
+            Cause(State.STORAGE_ERROR, "chunk-damaged", {"track": str(one.track), "what": one.what}),
+        )
+        for one in served.movie.skipped
+        if one.damaged and one.start_us < served.span.end_us and one.end_us > served.span.start_us
+    ]
 
 
 def read_bytes(reader: Reader, served: ServedMovie, start: int, end: int) -> bytes:

@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 from conftest import T0, Recorder, S, offline, spec
 
-from mediadb.errors import ChunkGone
+from mediadb.errors import ChunkGone, UnsupportedVersion
 from mediadb.export import ExportRequest, export_camera
 from mediadb.fs import RealFs
 from mediadb.movie import build_movie
 from mediadb.mp4.entries import avc1_entry
+from mediadb.reader import ChunkRef
 from mediadb.types import Cause, KeyType, Sample, State, TrackConfig
 from mediadb.verify import verify_export
 
@@ -82,6 +83,13 @@ def probe(path: Path) -> dict[str, str]:
     done = subprocess.run(command, capture_output=True, check=True, timeout=60)
     assert done.stderr == b""
     return dict(json.loads(done.stdout)["streams"][0])
+
+
+def flip_payload(volume: Path, ref: ChunkRef) -> None:
+    path = volume / (ref.name + ".rseg")
+    raw = bytearray(path.read_bytes())
+    raw[ref.row.offset + ref.row.length - 9] ^= 1
+    path.write_bytes(raw)
 
 
 @pytest.mark.ffmpeg
@@ -153,6 +161,43 @@ def test_a_damaged_chunk_is_left_out_and_named(finished: Path) -> None:
     assert movie is not None
     assert len(movie.skipped) == 1
     assert movie.file.tracks[0].samples - movie.file.tracks[0].gap_repeats == 25 * 25 - 24
+
+
+@pytest.mark.parametrize("number", [4, 5])
+def test_a_bad_payload_leaves_out_its_gop_and_the_rest_is_exported(finished: Path, number: int, tmp_path: Path) -> None:
+    """4: a KEY, its whole GOP cannot be shown; 5: a DELTA, its key can."""
+    ref = list(offline(finished).chunks(CAM.track, T0, T0 + 25 * S))[number]
+    flip_payload(finished, ref)
+    request = ExportRequest(CAM.camera, T0, T0 + 25 * S, tmp_path / "out")
+    result = export_camera(offline(finished), RealFs(), request)
+    assert result.path is not None
+    assert not result.complete
+    assert result.samples == 25 * 25 - (25 if number == 4 else 24)
+    manifest = json.loads(result.manifest.read_text())
+    (left,) = manifest["skipped"]
+    assert (left["track"], left["start_us"], left["end_us"]) == (str(CAM.track), ref.recv_us, T0 + 3 * S)
+    assert f"{ref.name} at {ref.row.offset}: payload does not verify" in left["what"]
+    assert verify_export(RealFs(), result.manifest).sound
+
+
+def test_when_nothing_verifies_the_manifest_names_it(finished: Path, tmp_path: Path) -> None:
+    for ref in offline(finished).chunks(CAM.track, T0, T0 + 25 * S):
+        flip_payload(finished, ref)
+    result = export_camera(offline(finished), RealFs(), ExportRequest(CAM.camera, T0, T0 + 25 * S, tmp_path / "out"))
+    assert result.path is None
+    assert not result.complete
+    assert json.loads(result.manifest.read_text())["skipped"][0]["start_us"] == T0
+
+
+@pytest.mark.fast
+def test_a_manifest_of_another_program_is_not_checked_and_not_called_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    for record in ({"files": [{"name": "x.mp4"}]}, {"format": "recorderd-export", "version": 7, "files": []}):
+        path.write_text(json.dumps(record))
+        with pytest.raises(UnsupportedVersion, match="not checked"):
+            verify_export(RealFs(), path)
+    path.write_text('{"format": "recorderd-export", "version": 0, "files": [{"name": "x.mp4"}]}')
+    assert not verify_export(RealFs(), path).sound
 
 
 def test_equal_footage_gives_equal_files(finished: Path) -> None:
