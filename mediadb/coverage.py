@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -18,8 +19,18 @@ from mediadb.format.ledger_page import LedgerKind, LedgerRecord, scan_pages
 from mediadb.format.records import decode_cause
 from mediadb.fs import Fs
 from mediadb.ledger import ledger_files
-from mediadb.ledger_facts import FUTURE_US, FoldInput, MediaSpan, RunLife, Statement, Transition
+from mediadb.ledger_facts import (
+    FUTURE_US,
+    SEGMENT_DAMAGED,
+    SEGMENT_MISSING,
+    FoldInput,
+    MediaSpan,
+    RunLife,
+    Statement,
+    Transition,
+)
 from mediadb.ledger_fold import fold
+from mediadb.segment_files import SEALED
 from mediadb.types import Cause, Interval, State
 
 MARGIN_US: Final = 60_000_000  # media this far outside a range may settle what holds at its edges
@@ -37,6 +48,7 @@ class TrackFacts:
     gaps: list[Statement] = field(default_factory=list)
     removed: dict[tuple[str, int], Statement] = field(default_factory=dict)  # a repeated removal says the same
     filmed: set[int] = field(default_factory=set)
+    sealed: dict[str, tuple[int, int]] = field(default_factory=dict)  # extent by name of segment
 
 
 @dataclass(slots=True)
@@ -68,6 +80,8 @@ class LedgerFacts:
         self._order = 0
         self.tracks: dict[uuid.UUID, TrackFacts] = {}
         self.runs: dict[int, RunFacts] = {}
+        self.segments: dict[str, int] = {}  # sealed ones: bytes by path below the log, without suffix
+        self.removed: dict[str, Cause] = {}  # the rule by file name without suffix
 
     def refresh(self) -> None:
         """Read what was appended since the last call. Pages that do not verify are passed over."""
@@ -90,7 +104,7 @@ class LedgerFacts:
                 continue
             self._alive(page.run, page.wall_us, page.epoch)
             for record in page.records:
-                self._enter(record)
+                self._enter(record, path.parent.name)
             self._read[path] = begin + offset + page.batch_len
 
     def _alive(self, run: int, time_us: int, epoch: int = 0) -> RunFacts:
@@ -103,7 +117,7 @@ class LedgerFacts:
         facts.epoch = max(facts.epoch, epoch)
         return facts
 
-    def _enter(self, record: LedgerRecord) -> None:
+    def _enter(self, record: LedgerRecord, log: str) -> None:
         self._order += 1
         body = record.body
         try:
@@ -122,8 +136,10 @@ class LedgerFacts:
                 )
             elif record.kind in (LedgerKind.REMOVED, LedgerKind.GROOMED):
                 self._removed(body)
+                if record.kind == LedgerKind.REMOVED and "name" in body:
+                    self.removed[f"{log}/{body['name']}"] = _rule(body)
             elif record.kind == LedgerKind.SEGMENT_SEAL:
-                self._sealed(body)
+                self._sealed(body, log)
         except (KeyError, ValueError, TypeError, AttributeError, FormatError):
             return  # a record of a later program: it says nothing to us
 
@@ -131,7 +147,7 @@ class LedgerFacts:
         return self.tracks.setdefault(uuid.UUID(text), TrackFacts())
 
     def _removed(self, body: dict[str, object]) -> None:
-        cause = Cause(State(str(body.get("state", "deleted"))), str(body["rule"]))
+        cause = _rule(body)
         tracks = body["tracks"]
         assert isinstance(tracks, list)
         for entry in tracks:
@@ -139,13 +155,27 @@ class LedgerFacts:
                 key = (str(body["segment"]), int(low))
                 self._track(entry["track"]).removed[key] = Statement(int(low), int(high), cause)
 
-    def _sealed(self, body: dict[str, object]) -> None:
+    def _sealed(self, body: dict[str, object], log: str) -> None:
         run = int(str(body["run"]), 16)
         self._alive(run, int(str(body["last_wall_us"])))
         tracks = body["tracks"]
         assert isinstance(tracks, list)
+        name = f"{log}/{Path(str(body['name'])).with_suffix('')}"
+        self.segments[name] = int(str(body["bytes"]))
         for entry in tracks:
-            self._track(entry["track"]).filmed.add(run)
+            track = self._track(entry["track"])
+            track.filmed.add(run)
+            if entry["first_us"] is not None:
+                track.sealed[name] = (int(entry["first_us"]), int(entry["end_us"]))
+
+    def rule_of(self, name: str) -> Cause | None:
+        """Why the sealed segment `name` was removed; None when no rule did."""
+        log, _, rest = name.partition("/")
+        return self.removed.get(f"{log}/{Path(rest).name}")
+
+
+def _rule(body: Mapping[str, object]) -> Cause:
+    return Cause(State(str(body.get("state", "deleted"))), str(body["rule"]))
 
 
 def _gap_cause(body: dict[str, object]) -> Cause:
@@ -155,11 +185,16 @@ def _gap_cause(body: dict[str, object]) -> Cause:
 
 
 class Coverage:
-    """Coverage of the tracks of one storage. `live`: a store runs in this process, so its run is not over."""
+    """Coverage of the tracks of one storage. `live`: a store runs in this process, so its run is not over. `damaged`
+    are names, below the volume, of segments that cannot be read whole."""
 
     margin_us: Final = MARGIN_US
 
-    def __init__(self, fs: Fs, volume: Path, storage: str, now_us: Callable[[], int], live: bool) -> None:
+    def __init__(
+        self, fs: Fs, volume: Path, storage: str, now_us: Callable[[], int], live: bool, damaged: Collection[str] = ()
+    ) -> None:
+        self._fs, self._logs = fs, volume / "log" / storage
+        self._damaged, self._prefix = damaged, f"log/{storage}/"
         self._facts = LedgerFacts(fs, volume / "ledger" / storage)
         self._now_us = now_us
         self._live = live
@@ -185,11 +220,39 @@ class Coverage:
                 transitions=tuple(facts.transitions),
                 gaps=_near(facts.gaps, start_us, end_us),
                 removed=_near(facts.removed.values(), start_us, end_us),
+                lost=self._lost(facts, media, start_us, end_us),
                 tolerance_us=outside.tolerance_us,
                 known_since_us=min([outside.known_since_us, *_starts(facts)]),
                 filmed=frozenset(facts.filmed) | _filmed(track, outside.evidence),
             )
         return fold(given, start_us, end_us)
+
+    def _lost(self, facts: TrackFacts, media: Sequence[MediaSpan], start_us: int, end_us: int) -> list[Statement]:
+        """Extents of sealed segments near the range that media does not fill, each with why."""
+        there = _filled(media)
+        starts = [low for low, _ in there]
+        unfilled = []
+        for name, (low, high) in facts.sealed.items():
+            at = bisect_right(starts, low) - 1
+            near = low < end_us + MARGIN_US and high > start_us - MARGIN_US
+            if near and not (at >= 0 and there[at][1] >= high):
+                unfilled.append((name, low, high))
+        causes = {name: self._trouble(name) for name, _, _ in unfilled}
+        if any(cause is not None and cause.state is State.STORAGE_ERROR for cause in causes.values()):
+            self._facts.refresh()  # removed by a rule since the ledger was read?
+            causes = {name: self._trouble(name) for name in causes}
+        return [Statement(low, high, cause) for name, low, high in unfilled if (cause := causes[name]) is not None]
+
+    def _trouble(self, name: str) -> Cause | None:
+        """Why a sealed segment is not there whole; None when its file has the length it was sealed with."""
+        rule = self._facts.rule_of(name)
+        if rule is not None:
+            return rule
+        status = self._fs.stat(self._logs / (name + SEALED))
+        if status is None:
+            return Cause(State.STORAGE_ERROR, SEGMENT_MISSING)
+        whole = status.size == self._facts.segments[name] and self._prefix + name not in self._damaged
+        return None if whole else Cause(State.STORAGE_ERROR, SEGMENT_DAMAGED)
 
     def runs(self, evidence: Sequence[RunEvidence] = ()) -> list[RunLife]:
         """All runs known, by start."""
@@ -231,11 +294,22 @@ def _near(statements: Iterable[Statement], start_us: int, end_us: int) -> list[S
     return [s for s in statements if s.start_us < high and s.end_us > low]
 
 
+def _filled(media: Iterable[MediaSpan]) -> list[tuple[int, int]]:
+    out: list[tuple[int, int]] = []
+    for low, high in sorted((span.start_us, span.end_us) for span in media if not span.lane):
+        if out and low <= out[-1][1]:
+            out[-1] = (out[-1][0], max(high, out[-1][1]))
+        else:
+            out.append((low, high))
+    return out
+
+
 def _starts(facts: TrackFacts) -> list[int]:
     """Earliest statements of a track, cut or not."""
     starts = [min(t.time_us for t in facts.transitions)] if facts.transitions else []
     starts += [min(g.start_us for g in facts.gaps)] if facts.gaps else []
     starts += [min(r.start_us for r in facts.removed.values())] if facts.removed else []
+    starts += [min(low for low, _ in facts.sealed.values())] if facts.sealed else []
     return starts
 
 

@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
 
-from mediadb.catalog import DAY_US, Catalog, CatalogLost, PartRow, SegmentRow, TrackRow
+from mediadb.catalog import DAY_US, Catalog, CatalogLost, PartRow, SegmentRow, TrackRow, folder_of
 from mediadb.errors import FormatError, MediaDbError
 from mediadb.format.block import Commit
 from mediadb.format.columns import ChunkColumns
 from mediadb.format.footer import ConfigPlace, FooterHead, TrackSummary
 from mediadb.format.records import config_hash, decode_config, decode_names, decode_spec, encode_config
-from mediadb.fs import Fs
-from mediadb.index_folders import find_changes, remember, unfit_folders
+from mediadb.fs import FileStat, Fs
+from mediadb.index_folders import UNSETTLED, find_changes, remember, unfit_folders
 from mediadb.index_part import Part, coding_tolerance_us, part_spans
 from mediadb.ledger_facts import FUTURE_US, PAST_US, MediaSpan, join_spans
 from mediadb.recent_cache import RecentCache
@@ -40,6 +40,7 @@ from mediadb.types import Names, Origin, TrackConfig, TrackSpec
 
 CACHED_PARTS: Final = 256  # decoded index regions kept: about 60 kB each at 5 min of video
 CACHED_CONFIGS: Final = 4096
+LOOKED_AGAIN: Final = 64  # segments of a range whose files are looked at before their coverage is told
 T = TypeVar("T")
 
 
@@ -168,6 +169,29 @@ class StorageIndex:
         with self._lock:
             self._with_catalog(lambda: self._drop(name))
 
+    def look_again(self, track: uuid.UUID, start_us: int, end_us: int) -> None:
+        """Find sealed segments of a range that went or were cut without a word; of a long range, what reads found."""
+        rows = self._with_catalog(lambda: self._catalog.parts(track, start_us, end_us))
+        if len(rows) <= LOOKED_AGAIN:
+            self.recheck({row.segment.name for row in rows})
+
+    def recheck(self, names: set[str]) -> None:
+        """Of sealed segments that are not as long as they were (a read met too few bytes), know what is there."""
+        for folder in {folder_of(name) for name in names}:
+            known = self._with_catalog(lambda folder=folder: self._catalog.segments(folder))  # type: ignore[misc]
+            for name in names & known.keys():
+                status = self.fs.stat(self.volume / (name + SEALED))
+                if status is None or status.size != known[name].size:
+                    with self._lock:
+                        self._with_catalog(lambda name=name, status=status: self._renew(name, status))  # type: ignore[misc]
+
+    def _renew(self, name: str, status: FileStat | None) -> None:
+        self._drop(name)
+        self._catalog.keep_folders({folder_of(name): UNSETTLED}, ())  # to be listed at the next start
+        if status is not None:
+            path, archive = self.volume / (name + SEALED), name.startswith("archive/")
+            self._enter(SegmentPlace(path, name, True, archive, status.size))
+
     def _drop(self, name: str) -> None:
         self._catalog.remove(name)
         self._walked.pop(name, None)
@@ -263,9 +287,7 @@ class StorageIndex:
         rows = self._with_catalog(lambda: self._catalog.parts(track, start_us, end_us))
         parts = [part for part in (self.load(row) for row in rows) if part is not None]
         sealed = {row.segment.name for row in rows}
-        parts += [
-            p for p in self._open_parts(track, unsealed, sealed) if p.first_us < end_us and p.end_us > start_us
-        ]  # fmt: skip
+        parts += [p for p in self._open_parts(track, unsealed, sealed) if p.first_us < end_us and p.end_us > start_us]
         return sorted(parts, key=lambda p: (p.first_us, p.name))
 
     def spans(self, track: uuid.UUID, start_us: int, end_us: int) -> list[MediaSpan]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from mediadb.types import Cause
+from mediadb.types import Cause, State
 
 PAST_US = -(1 << 62)
 FUTURE_US = 1 << 62
@@ -18,6 +18,8 @@ LATEST_US = 30_000_000  # a later sample is not merely late: the stream stood st
 # Without packet loss a camera may make fewer pictures than it announced (variable frame rate): no statement is due
 # for so long, and nothing is missing. The engine states a pause of the camera from 1 s on.
 QUIET_US = 1_250_000
+SEGMENT_MISSING = "segment-missing"  # reasons of storage-error: a sealed segment without file or without its bytes
+SEGMENT_DAMAGED = "segment-damaged"
 UNKNOWN_TOLERANCE_US = 500_000  # join tolerance of a track whose frame interval is not known
 
 
@@ -80,7 +82,8 @@ class FoldInput:
     """All that is known of one track. `now_us` bounds what can have happened at all.
 
     `media` may be cut to a part of time; then `known_since_us` (first media ever) and `filmed` (runs with media of
-    the track) say what the rest would.
+    the track) say what the rest would. `lost` are extents of sealed segments that are not there, or not whole: what
+    nothing finer explains inside them belongs to their loss or their removal.
     """
 
     now_us: int
@@ -92,6 +95,12 @@ class FoldInput:
     tolerance_us: int = UNKNOWN_TOLERANCE_US
     known_since_us: int = FUTURE_US
     filmed: frozenset[int] = frozenset()
+    lost: Sequence[Statement] = ()
+
+
+def is_gone(cause: Cause) -> bool:
+    """True for footage that was there once: removed by a rule, or a sealed segment lost."""
+    return cause.state in (State.DELETED, State.GROOMED) or cause.reason in (SEGMENT_MISSING, SEGMENT_DAMAGED)
 
 
 def nominal_tolerance_us(frame_us: float) -> int:

@@ -5,10 +5,10 @@ Law: no I/O, no clock, no bytes: values in, intervals out, whatever the order in
 
 Every instant is decided by the first layer that covers it:
 media (live, then lanes) > future > removed > before the track's first record > between two runs > closed gaps >
-last transition of the run > gaps stated after a crash. What only claims "recorded" without media is settled by
-`_Settler`: joined when it is shorter than the join tolerance, network loss when the next sample counts lost packets,
-the end of the run when the process stopped there, and `unexplained` in every other case: a claim is never shown as
-footage.
+last transition of the run > segments lost or removed > gaps stated after a crash. What only claims "recorded"
+without media is settled by `_Settler`: joined when it is shorter than the join tolerance, network loss when the next
+sample counts lost packets, the end of the run when the process stopped there, part of what is gone when it touches
+that, and `unexplained` in every other case: a claim is never shown as footage.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 
 from mediadb.ledger_facts import (
     FUTURE_US,
+    LATEST_US,
     PAST_US,
     FoldInput,
     MediaSpan,
@@ -26,6 +27,7 @@ from mediadb.ledger_facts import (
     Statement,
     Transition,
     follows,
+    is_gone,
     join_spans,
 )
 from mediadb.types import Cause, Interval, State
@@ -112,6 +114,7 @@ def fold(given: FoldInput, start_us: int, end_us: int) -> list[Interval]:
     words = _transition_pieces(given, runs)
     canvas.paint(_statement_pieces([g for g in given.gaps if g.cause.state is not State.SERVER_DOWN]))
     canvas.paint([word for word in words if word.cause.state is not State.RECORDED])
+    canvas.paint(_statement_pieces(given.lost))
     # Gaps stated after a crash reach to the first new sample: what the new run said of that time is finer.
     canvas.paint(_statement_pieces([g for g in given.gaps if g.cause.state is State.SERVER_DOWN]))
     canvas.paint([word for word in words if word.cause.state is State.RECORDED])
@@ -290,6 +293,12 @@ class _Settler:
         ended = self._run_end(hole)
         if ended is not None and length <= RUN_TAIL_US:
             return ended
+        explained = [p.cause for p in (before, after) if p is not None and p.span is None]
+        gone = [cause for cause in explained if is_gone(cause)]
+        if gone and length <= LATEST_US:
+            return gone[0]  # whatever told of this hole was in the footage beside it
+        if explained and length <= self._given.tolerance_us:
+            return explained[0]
         if length <= HANDOVER_US:
             if last is not None and after is not None and after.span is None:
                 return after.cause

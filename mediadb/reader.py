@@ -68,7 +68,7 @@ class Reader:
         self.volume, self.storage = volume, storage
         catalog = Catalog(volume / "catalog.db" if cache else None, storage)
         self.index = StorageIndex(self.fs, volume, storage, catalog, live, now_us)
-        self._coverage = Coverage(self.fs, volume, storage, now_us, live is not None)
+        self._coverage = Coverage(self.fs, volume, storage, now_us, live is not None, self.index.damaged)
         self._chunks = ChunkReader(self.index)
 
     @classmethod
@@ -133,6 +133,7 @@ class Reader:
         margin = self._coverage.margin_us
         out = {}
         for track in tracks:
+            self.index.look_again(track, start_us - margin, end_us + margin)
             media = self.index.spans(track, start_us - margin, end_us + margin)
             since = self.index.first_us(track)
             outside = Outside(self.index.tolerance_us(track), since, self._evidence())

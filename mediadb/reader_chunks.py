@@ -188,6 +188,7 @@ class ChunkReader:
             raw = self._index.files.pread(ref.name, length, ref.row.offset)
             header = decode_chunk_header(raw)
         except ChunkGone:
+            self._index.recheck({ref.name})
             raise
         except MediaDbError as error:
             raise self._explain(ref, error.message) from error
@@ -218,6 +219,7 @@ class ChunkReader:
             return ChunkNotDurable(
                 f"{ref.name} at {ref.row.offset}: not durable yet", file=ref.name, offset=ref.row.offset
             )
+        self._index.recheck({ref.name})
         return self._corrupt(ref, what)
 
     def _corrupt(self, ref: ChunkRef, what: str) -> ChunkCorrupt:

@@ -316,3 +316,78 @@ def test_a_camera_that_makes_fewer_pictures_than_it_announced_leaves_no_hole() -
     assert states(scene(media=sparse), 10, 100) == [(10, 100, "recorded", "")]
     longer = [media(10, 50, 1, 0), media(52, 100, 1, 1), media(110, 1000, 2)]
     assert (50, 52, "unexplained", "") in states(scene(media=longer), 10, 100)
+
+
+def test_a_sliver_between_removals_belongs_to_them() -> None:
+    gone = [
+        Statement(10 * S, 20 * S, Cause(State.DELETED, "size")),
+        Statement(20 * S + 276, 30 * S, Cause(State.DELETED, "size")),
+        Statement(31 * S, 40 * S, Cause(State.DELETED, "size")),
+    ]
+    given = scene(removed=gone, media=[media(40.001, 100, 1), media(110, 1000, 2)])
+    assert states(given, 10, 100) == [(10, 40, "deleted", "size"), (40, 100, "recorded", "")]
+
+
+def test_a_sliver_beside_any_statement_belongs_to_it() -> None:
+    shed = [Statement(50 * S, 60 * S, Cause(State.OVERLOAD_SHED)), Statement(60 * S + 40, 70 * S, OFFLINE)]
+    given = scene(gaps=shed, media=[media(10, 50, 1), media(70, 100, 1, 9), media(110, 1000, 2)])
+    assert [(s, w) for s, _, w, _ in states(given, 40, 80)] == [
+        (40, "recorded"),
+        (50, "overload-shed"),
+        (60.00004, "camera-offline"),
+        (70, "recorded"),
+    ]
+
+
+def test_what_is_left_of_a_lost_segment_is_recorded_and_finer_causes_stay() -> None:
+    lost = Statement(30 * S, 60 * S, Cause(State.STORAGE_ERROR, "segment-damaged"))
+    given = scene(
+        lost=[lost],
+        gaps=[Statement(50 * S, 55 * S, OFFLINE)],
+        media=[media(10, 40, 1), media(60, 100, 1, 9), media(110, 1000, 2)],
+    )
+    assert states(given, 10, 100) == [
+        (10, 40, "recorded", ""),
+        (40, 50, "storage-error", "segment-damaged"),
+        (50, 55, "camera-offline", "stall"),
+        (55, 60, "storage-error", "segment-damaged"),
+        (60, 100, "recorded", ""),
+    ]
+
+
+@st.composite
+def segments(draw: st.DrawFn) -> list[list[MediaSpan]]:
+    """Segments of one run, of one or more spans each; holes up to 20 s with and without a word of why."""
+    out: list[list[MediaSpan]] = []
+    at, seq = 10 * S, 0
+    for _ in range(draw(st.integers(1, 5))):
+        spans = []
+        for _ in range(draw(st.integers(1, 3))):
+            at += draw(st.sampled_from([0, 40, 15_000, TOL, TOL + 1, S, 3 * S, 20 * S]))
+            seq += draw(st.integers(0, 1))
+            end = at + draw(st.integers(1, 10)) * S
+            spans.append(MediaSpan(at, end, 1, seq, seq + 1, lost_before=draw(st.integers(0, 1))))
+            at, seq = end, seq + 1
+        out.append(spans)
+    return out
+
+
+def unexplained(given: FoldInput) -> list[tuple[int, int]]:
+    whole = fold(given, 0, 400 * S)
+    return [(i.start_us, i.end_us) for i in whole if i.cause.state is State.UNEXPLAINED]
+
+
+@given(segments(), st.data(), st.booleans())
+def test_removing_segments_from_the_front_never_adds_unexplained(
+    made: list[list[MediaSpan]], data: st.DataObject, lives: bool
+) -> None:
+    count = data.draw(st.integers(1, len(made)))
+    run = RunLife(1, 9 * S, None if lives else made[-1][-1].end_us + S)
+    now_us = made[-1][-1].end_us + 5 * S
+    given = FoldInput(now_us, [s for m in made for s in m], [run], [Transition(9 * S, REC, 1)], tolerance_us=TOL)
+    rule = Cause(State.DELETED, "size")
+    removed = [Statement(s.start_us, s.end_us, rule) for m in made[:count] for s in join_spans(m, TOL)]
+    left = dataclasses.replace(given, media=[s for m in made[count:] for s in m], removed=removed)
+    before = unexplained(given)
+    for low, high in unexplained(left):
+        assert any(a <= low and high <= b for a, b in before)

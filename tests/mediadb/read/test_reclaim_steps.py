@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,6 +73,23 @@ def test_age_removes_whole_segments_and_explains_them(finished: Path) -> None:
     assert not list(finished.rglob("*.gone"))
     assert states(finished) == [(0, 10, "deleted", "age"), (10, 25, "recorded", "")]
     assert verify_volume(RealFs(), finished).findings == []
+
+
+def test_neighbours_and_damaged_segments_are_deleted_without_a_sliver(
+    recorder: Callable[..., Recorder], volume: Path
+) -> None:
+    made = recorder()
+    for _ in range(3):
+        made.film(10, CAM)
+        made.wait(0.015)
+    assert made.stop() == []
+    first, second = sorted(volume.rglob("*.rseg"))[:2]
+    os.truncate(first, first.stat().st_size // 2)
+    second.write_bytes(b"")
+    assert "unexplained" not in [state for _, _, state, _ in states(volume)]
+    report = reclaimer(volume, quota_bytes=1).step(END, 0)
+    assert len(report.removed) == 3
+    assert states(volume) == [(0, 25, "deleted", "size")]
 
 
 def test_size_and_space_rules(finished: Path) -> None:
