@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,11 @@ import pytest
 from aiohttp import ClientPayloadError
 from server_scene import CAMERAS, T0, S, Scene, record, scene, video_clip
 
+from mediadb.fs import RealFs
 from mediadb.types import TrackKind
+from mediadb.verify import verify_export
+from recorderd.cli.client import Client
+from recorderd.cli.export import Order, export
 from recorderd.core.timerange import format_time
 from recorderd.engine.stream import track_id
 
@@ -96,3 +101,20 @@ async def test_nothing_but_damage_is_damage(tmp_path: Path) -> None:
         url = MOVIE.replace(format_time(T0 + 10 * S), format_time(T0 + S))
         await made.problem(url, "footage-damaged")
         await made.problem(url, "footage-damaged")
+
+
+async def test_an_export_through_the_server_stands_the_check_of_the_database(tmp_path: Path) -> None:
+    """With damage in two segments: one met before the first byte, one after."""
+    async with scene(tmp_path, store={"segment_us": 3 * S}) as made:
+        await filmed(made)
+        damage(tmp_path, made, 3)
+        damage(tmp_path, made, 12)
+        out = tmp_path / "out"
+        async with Client(str(made.client.make_url("/"))) as client:
+            assert await export(client, Order(("gate",), T0, T0 + 10 * S, out), True) == 1
+        (path,) = out.glob("*.mp4")
+        verdict = verify_export(RealFs(), path.with_suffix(".json"))
+        assert (verdict.findings, verdict.samples) == ([], 100 - 9 - 10)
+        record = json.loads(path.with_suffix(".json").read_text())
+        assert len(record["skipped"]) == 2
+        assert record["tracks"][0]["recorded_us"] == 10 * S
