@@ -54,6 +54,10 @@ const EVENTS = {
   "config-reloaded": "Configuration reloaded",
   "config-rejected": "Configuration refused",
   "driver-bug": "Bug in a driver",
+  "storage-full": "Storage is full",
+  "ledger-error": "Statements cannot be written",
+  "segment-not-created": "No room for the next segment",
+  "camera-identity-changed": "Another address: the camera has a new identity",
 };
 
 export function stateText(state, reason) {

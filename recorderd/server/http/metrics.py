@@ -75,7 +75,16 @@ def _add_storages(families: dict[str, _Family], storages: Iterable[StorageView])
     views = list(storages)
     figures: dict[str, tuple[str, str, float]] = {
         "storages": ("gauge", "storages configured", len(views)),
-        "storages_failed": ("gauge", "storages not written to", sum(view.state != "ok" for view in views)),
+        "storages_failed": (
+            "gauge",
+            "storages not written to",
+            sum(view.state not in ("ok", "degraded") for view in views),
+        ),
+        "storages_degraded": (
+            "gauge",
+            "storages still written to, but not for long",
+            sum(view.state == "degraded" for view in views),
+        ),
         "commits_total": ("counter", "commits made durable", sum(view.commits for view in views)),
     }
     for name, (kind, doc, value) in figures.items():
