@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 from pathlib import Path
 
 from mediadb.reader import Reader
@@ -29,3 +30,15 @@ def committed_frames(volume: Path, camera: str, storage: str = "main") -> set[tu
                 frames += [m for sample in reader.read(reference).samples if (m := marker(sample.data)) is not None]
     assert len(frames) == len(set(frames)), f"{camera}: a frame is there twice"
     return set(frames)
+
+
+def committed_sounds(volume: Path, camera: str, storage: str = "main") -> int:
+    """How many audio samples of a camera's main stream there are; fails when their times do not rise."""
+    reader = open_reader(volume, storage)
+    times: list[int] = []
+    for info in reader.tracks():
+        if info.names.camera == camera and info.spec.kind is TrackKind.AUDIO and info.spec.stream == "main":
+            for reference in reader.chunks(info.spec.track, 0, 2**62):
+                times += [sample.pts for sample in reader.read(reference).samples]
+    assert all(a < b for a, b in pairwise(times)), f"{camera}: sound is out of order"
+    return len(times)

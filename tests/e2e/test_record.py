@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.harness import Farm, Server, marker, mp4_samples, run_mediadb, running, wait_until
-from tests.e2e.oracle import committed_frames, storage_tracks
+from tests.e2e.oracle import committed_frames, committed_sounds, storage_tracks
 
 pytestmark = pytest.mark.e2e
 
@@ -53,6 +53,25 @@ def test_twenty_cameras_sent_is_committed_is_exported(tmp_path: Path) -> None:
         exported = [marker(sample) for sample in mp4_samples(file)]
         assert exported == [(number, n) for n in sorted(sent)], f"cam{number}"
     assert run_mediadb("verify", str(server.volume)).returncode == 0
+
+
+def test_sound_is_counted_too(tmp_path: Path) -> None:
+    """Every audio frame the farm sent (it counts them by RTP sequence) is in the database, in order."""
+    farm = Farm(tmp_path, 2, [*SMALL, "--audio", "aac"]).start()
+    server = Server(tmp_path)
+    for number in range(2):
+        server.add(f"cam{number}", farm.url(number))
+    with running(farm, server):
+        server.start()
+        play(farm, server, 2, 6)
+        finish(farm, server)
+    for number in range(2):
+        (line,) = farm.connections(number)
+        assert line["audio_sent"] == line["audio_last_seq"] - line["audio_first_seq"] + 1 > 200
+        assert committed_sounds(server.volume, f"cam{number}") == line["audio_sent"]
+        assert {n for _, n in committed_frames(server.volume, f"cam{number}")} == set(
+            range(line["first"], line["last"] + 1)
+        )
 
 
 def test_kill_9_loses_little_and_says_so(tmp_path: Path) -> None:
