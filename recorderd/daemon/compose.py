@@ -33,8 +33,8 @@ from recorderd.daemon.storages import StorageParts, Storages
 from recorderd.daemon.upkeep import feed_watchdog, purge_forever
 from recorderd.engine.engine import Engine, EngineDeps
 from recorderd.engine.registry import Registry
+from recorderd.server.deps import ServerDeps, ServerInfo
 from recorderd.server.http.app import build_app
-from recorderd.server.http.deps import ServerDeps, ServerInfo
 from recorderd.server.http.listeners import HttpServer
 from recorderd.state.events import EventLog
 from recorderd.state.jobs import Jobs

@@ -29,8 +29,8 @@ from recorderd.engine.stream import track_id
 from recorderd.engine.views import CameraView, HardwareView, RecordingView, StorageView, StreamView, TrackView
 from recorderd.media.access_unit import AccessUnit, Codec, CodecConfig, MediaKind, UnitType
 from recorderd.media.pipe import PipeMessage
+from recorderd.server.deps import ServerDeps, ServerInfo
 from recorderd.server.http.app import build_app
-from recorderd.server.http.deps import ServerDeps, ServerInfo
 from recorderd.state.database import StateDb
 from recorderd.state.events import EventLog
 from recorderd.state.jobs import Jobs

@@ -16,7 +16,7 @@ from recorderd.core.errors import UsageError
 from recorderd.server.http.access import check_host, check_listen, principal_of_peer
 from recorderd.server.http.app import build_app
 from recorderd.server.http.listeners import HttpServer, ListenFailed
-from recorderd.server.http.problems import HttpRefusal
+from recorderd.server.problems import Refusal
 
 STATUS = "/api/v1/status"
 
@@ -33,7 +33,7 @@ def test_hosts_of_this_machine_are_served(host: str) -> None:
     ["", "evil.example", "evil.example:8080", "127.0.0.1.evil.example", "localhost:", "localhost:x", "[::2]", "::1"],
 )
 def test_every_other_host_is_refused(host: str) -> None:
-    with pytest.raises(HttpRefusal) as caught:
+    with pytest.raises(Refusal) as caught:
         check_host(host)
     assert caught.value.kind.code == "host-refused"
 
@@ -51,7 +51,7 @@ def test_only_loopback_is_listened_on(address: str) -> None:
 def test_peers() -> None:
     assert principal_of_peer(0, 977).name == "root"
     assert principal_of_peer(977, 977).name == "service"
-    with pytest.raises(HttpRefusal) as caught:
+    with pytest.raises(Refusal) as caught:
         principal_of_peer(1000, 977)
     assert caught.value.kind.code == "peer-refused"
 

@@ -9,9 +9,9 @@ import pytest
 
 from recorderd.server.http.app import ROUTES
 from recorderd.server.http.live_routes import LIMIT_BYTES
-from recorderd.server.http.problems import PROBLEMS
 from recorderd.server.http.ws_protocol import MAX_COMMAND_BYTES, MEDIA_HEAD, MEDIA_MAGIC, MediaFlag, MediaType
 from recorderd.server.http.ws_session import COMMANDS, MAX_FEEDS
+from recorderd.server.problems import PROBLEMS
 
 pytestmark = pytest.mark.fast
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,7 +36,7 @@ def test_every_error_code_its_status_and_meaning() -> None:
 def test_codes_used_in_the_code_are_in_the_table() -> None:
     used: set[str] = set()
     for path in (ROOT / "recorderd" / "server").rglob("*.py"):
-        used |= set(re.findall(r"HttpRefusal\(\s*\"([a-z-]+)\"", path.read_text()))
+        used |= set(re.findall(r"Refusal\(\s*\"([a-z-]+)\"", path.read_text()))
     assert used <= set(PROBLEMS)
     assert len(used) > 10
 

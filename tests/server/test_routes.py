@@ -16,10 +16,10 @@ from recorderd.core.timerange import format_time
 from recorderd.server.http.app import ROUTES, build_app
 from recorderd.server.http.cursor import decode_cursor, encode_cursor
 from recorderd.server.http.openapi import EVERYWHERE, api_document
-from recorderd.server.http.problems import PROBLEMS, HttpRefusal
 from recorderd.server.http.routing import Route, RouteTableError, check_table, path_params
 from recorderd.server.http.schemas import COMPONENTS
 from recorderd.server.http.ws_session import COMMANDS, CommandSpec, check_commands
+from recorderd.server.problems import PROBLEMS, Refusal
 
 
 def matches(value: Any, schema: dict[str, Any], place: str = "$") -> None:
@@ -166,7 +166,7 @@ async def test_events_are_paged_with_an_opaque_cursor(server: Scene) -> None:
 def test_cursors_come_back_as_given_and_nothing_else_is_one() -> None:
     assert decode_cursor("events", encode_cursor("events", 12)) == 12
     for bad in ("%", "é", "ZXZlbnRzOi0x", "ZXZlbnRzOuKRoA"):
-        with pytest.raises(HttpRefusal):
+        with pytest.raises(Refusal):
             decode_cursor("events", bad)
 
 

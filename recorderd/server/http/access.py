@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from recorderd.core.errors import UsageError
 from recorderd.core.rights import LOCAL, Principal
-from recorderd.server.http.problems import HttpRefusal
+from recorderd.server.problems import Refusal
 
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
@@ -22,7 +22,7 @@ def check_host(host: str) -> None:
     rebinding) sends its own name here. Any port goes, so that a forwarded port works."""
     name, _, port = host.strip().lower().rpartition(":") if _has_port(host) else (host.strip().lower(), "", "0")
     if name not in LOCAL_NAMES or not port.isdigit():
-        raise HttpRefusal("host-refused", "the Host header must be localhost, 127.0.0.1 or [::1]", host=host[:200])
+        raise Refusal("host-refused", "the Host header must be localhost, 127.0.0.1 or [::1]", host=host[:200])
 
 
 def check_target(target: str) -> None:
@@ -39,11 +39,11 @@ def check_origin(headers: Mapping[str, str], host: str, method: str) -> None:
     Following a link from another site (a top-level GET navigation) is allowed."""
     origin = headers.get("Origin")
     if origin is not None and origin.lower() != f"http://{host.strip().lower()}":
-        raise HttpRefusal("origin-refused", "only this server's own pages may use it", origin=origin[:200])
+        raise Refusal("origin-refused", "only this server's own pages may use it", origin=origin[:200])
     if headers.get("Sec-Fetch-Site", "none") in ("cross-site", "same-site"):
         navigation = headers.get("Sec-Fetch-Mode") == "navigate" and headers.get("Sec-Fetch-Dest") == "document"
         if method != "GET" or not navigation:
-            raise HttpRefusal("origin-refused", "the request was started by a page of another site")
+            raise Refusal("origin-refused", "the request was started by a page of another site")
 
 
 def principal_of_peer(peer_uid: int, own_uid: int) -> Principal:
@@ -52,7 +52,7 @@ def principal_of_peer(peer_uid: int, own_uid: int) -> Principal:
         return Principal("root", LOCAL.rights)
     if peer_uid == own_uid:
         return Principal("service", LOCAL.rights)
-    raise HttpRefusal("peer-refused", f"user id {peer_uid} may not use this socket", uid=peer_uid)
+    raise Refusal("peer-refused", f"user id {peer_uid} may not use this socket", uid=peer_uid)
 
 
 def check_listen(host: str) -> None:

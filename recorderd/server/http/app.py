@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from aiohttp import web
 
 from recorderd.core.rights import Right
+from recorderd.server.deps import ServerDeps
 from recorderd.server.http import (
     coverage_routes,
     frame_routes,
@@ -23,7 +24,6 @@ from recorderd.server.http import (
     ws_routes,
 )
 from recorderd.server.http.answers import json_answer
-from recorderd.server.http.deps import ServerDeps
 from recorderd.server.http.guard import MAX_BODY_BYTES, PRINCIPAL, add_headers, guard
 from recorderd.server.http.media_routes import SHELF, MovieShelf
 from recorderd.server.http.openapi import api_document

@@ -16,7 +16,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from recorderd.server.http.guard import SECURITY_HEADERS
-from recorderd.server.http.problems import CONTENT_TYPE, PROBLEMS, Problem
+from recorderd.server.problems import CONTENT_TYPE, PROBLEMS, Problem
 
 HEAD_TIMEOUT_S = 10.0  # from the first byte of a request's head (or from connecting) to its last
 KEEPALIVE_S = 75.0

@@ -13,11 +13,12 @@ from aiohttp import web
 
 from mediadb.types import Interval
 from recorderd.core.rights import Right
+from recorderd.server.footage import camera_tracks, main_track, store_of
 from recorderd.server.http.answers import json_answer
-from recorderd.server.http.footage import camera_tracks, main_track, store_of
-from recorderd.server.http.problems import HttpRefusal
 from recorderd.server.http.routing import API, Answer, Call, Param, Route
-from recorderd.server.http.timespan import MAX_COVERAGE_US, read_range, read_resolution, read_time, show_time
+from recorderd.server.problems import Refusal
+from recorderd.server.shapes import interval_json
+from recorderd.server.timespan import MAX_COVERAGE_US, read_range, read_resolution, read_time, show_time
 
 MAX_INTERVALS = 20_000
 MAX_CAMERAS = 100
@@ -27,20 +28,6 @@ END = Param("end", "time", "first moment after it", default="now")
 RESOLUTION = Param(
     "resolution", "duration", "stretches closer than this are shown as one, e.g. '1m'; 0: exact", default="0"
 )
-
-
-def interval_json(interval: Interval) -> dict[str, Any]:
-    """One stretch with exactly one state; `damaged` qualifies recorded footage."""
-    shown: dict[str, Any] = {
-        "start": show_time(interval.start_us),
-        "end": show_time(interval.end_us),
-        "state": str(interval.cause.state),
-        "reason": interval.cause.reason,
-        "params": interval.cause.params,
-    }
-    if interval.damaged_packets or interval.damaged_samples:
-        shown["damaged"] = {"packets": interval.damaged_packets, "frames": interval.damaged_samples}
-    return shown
 
 
 async def coverage_of(call: Call) -> web.StreamResponse:
@@ -78,7 +65,7 @@ def _chosen(call: Call) -> list[Any]:
         for view in views:
             call.principal.require(call.route.right, view.id)
     if len(views) > MAX_CAMERAS:
-        raise HttpRefusal("bad-request", f"name at most {MAX_CAMERAS} cameras at a time", highest=MAX_CAMERAS)
+        raise Refusal("bad-request", f"name at most {MAX_CAMERAS} cameras at a time", highest=MAX_CAMERAS)
     return views
 
 
@@ -165,7 +152,7 @@ async def _known_tracks(call: Call, view: Any) -> Sequence[Any]:
 def _limit(lists: Iterable[Sequence[object]]) -> None:
     total = sum(len(one) for one in lists)
     if total > MAX_INTERVALS:
-        raise HttpRefusal(
+        raise Refusal(
             "answer-too-long",
             f"the answer would hold {total} stretches; at most {MAX_INTERVALS}: ask for less time at once",
             stretches=total, highest=MAX_INTERVALS,

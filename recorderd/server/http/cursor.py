@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 
-from recorderd.server.http.problems import HttpRefusal
+from recorderd.server.problems import Refusal
 
 
 def encode_cursor(path: str, key: int) -> str:
@@ -17,7 +17,7 @@ def encode_cursor(path: str, key: int) -> str:
 
 
 def decode_cursor(path: str, cursor: str) -> int | None:
-    """The key, or None for ''. Raises HttpRefusal (bad-cursor)."""
+    """The key, or None for ''. Raises Refusal (bad-cursor)."""
     if not cursor:
         return None
     try:
@@ -27,4 +27,4 @@ def decode_cursor(path: str, cursor: str) -> int | None:
             raise ValueError
         return int(key)
     except (ValueError, binascii.Error):
-        raise HttpRefusal("bad-cursor", f"the cursor does not belong to {path}; start without one") from None
+        raise Refusal("bad-cursor", f"the cursor does not belong to {path}; start without one") from None

@@ -14,11 +14,11 @@ from aiohttp import web
 from mediadb.reader import Reader
 from mediadb.types import Kind, Sample, TrackConfig
 from recorderd.core.rights import Right
-from recorderd.server.http.footage import store_of, stream_tracks
+from recorderd.server.footage import store_of, stream_tracks
 from recorderd.server.http.media_routes import STREAM
-from recorderd.server.http.problems import HttpRefusal
 from recorderd.server.http.routing import API, Answer, Call, Param, Route
-from recorderd.server.http.timespan import read_time, show_time
+from recorderd.server.problems import Refusal
+from recorderd.server.timespan import read_time, show_time
 
 MAX_FRAMES = 300  # of one group of pictures; beyond, the picture shown is an earlier one of the group
 MAX_BYTES = 16 * 2**20
@@ -62,11 +62,11 @@ async def frame_jpg(call: Call) -> web.StreamResponse:
     video, _ = stream_tracks(view, call.text("stream"))
     group = await store.read(read_group, store.reader, video, time_us)
     if group is None:
-        raise HttpRefusal("no-footage", f"{view.name} has no picture at or before {show_time(time_us)}")
+        raise Refusal("no-footage", f"{view.name} has no picture at or before {show_time(time_us)}")
     picture = await call.deps.decoder.ask(*_request(group, call))
     if not picture.head.get("ok"):
         error = picture.head.get("error") or {}
-        raise HttpRefusal("decode-failed", f"the picture cannot be decoded: {error.get('message')}",
+        raise Refusal("decode-failed", f"the picture cannot be decoded: {error.get('message')}",
                           reason=error.get("code"))  # fmt: skip
     shown = group.samples[min(picture.head.get("index", len(group.samples) - 1), len(group.samples) - 1)]
     headers = {"X-Frame-Time": show_time(shown.recv_us) or "", "Cache-Control": "no-store"}

@@ -19,11 +19,11 @@ from mediadb.errors import MediaDbError
 from recorderd.core.errors import RecorderdError
 from recorderd.core.rights import LOCAL, Principal
 from recorderd.server.http.access import check_host, check_origin, check_target, principal_of_peer
-from recorderd.server.http.problems import (
+from recorderd.server.problems import (
     CONTENT_TYPE,
     PROBLEMS,
-    HttpRefusal,
     Problem,
+    Refusal,
     problem_of,
     problem_of_status,
 )
@@ -55,10 +55,10 @@ async def guard(request: web.Request, handler: Inner) -> web.StreamResponse:
     try:
         request[PRINCIPAL] = identify(request)
         if (request.content_length or 0) > MAX_BODY_BYTES:
-            raise HttpRefusal("body-too-large", f"a request body is at most {MAX_BODY_BYTES} bytes")
+            raise Refusal("body-too-large", f"a request body is at most {MAX_BODY_BYTES} bytes")
         return await handler(request)
     except (RecorderdError, MediaDbError) as error:
-        headers = error.headers if isinstance(error, HttpRefusal) else {}
+        headers = error.headers if isinstance(error, Refusal) else {}
         return answer_problem(request, problem_of(error), headers)
     except web.HTTPException as error:
         if error.status < 400:

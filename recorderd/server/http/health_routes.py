@@ -11,8 +11,8 @@ from aiohttp import web
 
 from recorderd.core.rights import Right
 from recorderd.server.http.metrics import CONTENT_TYPE, metrics_text
-from recorderd.server.http.problems import HttpRefusal
 from recorderd.server.http.routing import Answer, Call, Route
+from recorderd.server.problems import Refusal
 
 
 async def healthz(call: Call) -> web.StreamResponse:
@@ -24,7 +24,7 @@ async def readyz(call: Call) -> web.StreamResponse:
     """200 when recording can be relied on, else 503 naming what is missing."""
     missing = call.deps.not_ready()
     if missing:
-        raise HttpRefusal("unavailable", "not ready: " + "; ".join(missing), missing=missing)
+        raise Refusal("unavailable", "not ready: " + "; ".join(missing), missing=missing)
     return web.Response(text="ready\n")
 
 

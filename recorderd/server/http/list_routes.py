@@ -14,10 +14,10 @@ from mediadb.types import State
 from recorderd.core.rights import Right
 from recorderd.server.http.answers import json_answer
 from recorderd.server.http.cursor import decode_cursor, encode_cursor
-from recorderd.server.http.problems import HttpRefusal
 from recorderd.server.http.routing import API, Answer, Call, Param, Route
-from recorderd.server.http.shapes import camera_json, event_json, hardware_json, job_json, storage_json
-from recorderd.server.http.timespan import show_time
+from recorderd.server.problems import Refusal
+from recorderd.server.shapes import camera_json, event_json, hardware_json, job_json, storage_json
+from recorderd.server.timespan import show_time
 
 MAX_PAGE = 1_000
 LIMIT = Param("limit", "count", "items of a page", default="100", highest=MAX_PAGE)
@@ -76,7 +76,7 @@ async def get_job(call: Call) -> web.StreamResponse:
     try:
         job = uuid.UUID(text)
     except ValueError:
-        raise HttpRefusal("not-found", f"{text[:100]!r} is no job id") from None
+        raise Refusal("not-found", f"{text[:100]!r} is no job id") from None
     return json_answer(job_json(await call.deps.jobs.get(job)))
 
 

@@ -10,10 +10,10 @@ from aiohttp import web
 
 from recorderd.core.rights import Right
 from recorderd.engine.live import LiveSubscription
-from recorderd.server.http.footage import stream_tracks
+from recorderd.server.footage import stream_tracks
 from recorderd.server.http.fragments import Fragmenter, Init
-from recorderd.server.http.problems import HttpRefusal
 from recorderd.server.http.routing import API, Answer, Call, Param, Route
+from recorderd.server.problems import Refusal
 
 LIMIT_BYTES = 4 * 2**20
 STREAM = Param("stream", "text", "role of the stream: main or sub", default="main")
@@ -29,7 +29,7 @@ async def live_mp4(call: Call) -> web.StreamResponse:
     role, audio = call.text("stream"), call.text("audio") == "yes"
     stream_tracks(view, role)
     if not any(stream.role == role and stream.connected for stream in view.streams):
-        raise HttpRefusal("not-live", f"{view.name} sends no {role!r} stream now: {view.reason or view.state}",
+        raise Refusal("not-live", f"{view.name} sends no {role!r} stream now: {view.reason or view.state}",
                           state=view.state, reason=view.reason)  # fmt: skip
     response = web.StreamResponse(headers={"Content-Type": "video/mp4", "Cache-Control": "no-store"})
     if call.request.method == "HEAD":

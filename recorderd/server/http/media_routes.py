@@ -17,14 +17,15 @@ from mediadb.errors import ChunkCorrupt, MediaDbError
 from mediadb.types import State
 from recorderd.core.rights import Right
 from recorderd.core.timerange import TimeRange
+from recorderd.server.footage import main_track, store_of, stream_tracks
 from recorderd.server.http.answers import json_answer
 from recorderd.server.http.byte_range import NotModified, Part, PreconditionFailed, Unsatisfiable, decide
-from recorderd.server.http.coverage_routes import END, START, interval_json
-from recorderd.server.http.footage import main_track, store_of, stream_tracks
+from recorderd.server.http.coverage_routes import END, START
 from recorderd.server.http.movie import ServedMovie, damage_of, plan_movie, read_bytes
-from recorderd.server.http.problems import HttpRefusal
 from recorderd.server.http.routing import API, Answer, Call, Param, Route
-from recorderd.server.http.timespan import MAX_MEDIA_US, is_absolute, read_range, show_time
+from recorderd.server.problems import Refusal
+from recorderd.server.shapes import interval_json
+from recorderd.server.timespan import MAX_MEDIA_US, is_absolute, read_range, show_time
 
 if TYPE_CHECKING:
     from mediadb.aio import AsyncStore
@@ -107,9 +108,7 @@ async def media_mp4(call: Call) -> web.StreamResponse:
             again = movie.movie.skipped and call.request.headers.get("Range", "").startswith("bytes=0-")
             given = None if again else shelf.etag(key)
             if ranged and given not in (None, movie.etag) and "If-Range" not in call.request.headers:
-                raise HttpRefusal(
-                    "footage-reclaimed", "this range is another file now than when it was first asked for"
-                )
+                raise Refusal("footage-reclaimed", "this range is another file now than when it was first asked for")
             shelf.put(key, movie)
         elif ranged:
             raise _elsewhere(call, movie.span)
@@ -166,7 +165,7 @@ async def _plan(store: AsyncStore, view: CameraView, role: str, span: TimeRange,
     if movie is None:
         found = await store.read(store.reader.coverage, [main_track(view)], span.start_us, span.end_us)
         causes = [interval_json(one) for one in found[main_track(view)][:20]]
-        raise HttpRefusal("no-footage", f"{view.name} has nothing recorded in this range", causes=causes)
+        raise Refusal("no-footage", f"{view.name} has nothing recorded in this range", causes=causes)
     return movie
 
 
@@ -189,11 +188,11 @@ async def _send(call: Call, store: AsyncStore, movie: ServedMovie, key: Key) -> 
     decision = decide(request.headers, movie.etag, length)
     headers = _headers(movie)
     if isinstance(decision, PreconditionFailed):
-        raise HttpRefusal("precondition-failed", "If-Match does not name the file as it is now", etag=movie.etag)
+        raise Refusal("precondition-failed", "If-Match does not name the file as it is now", etag=movie.etag)
     if isinstance(decision, NotModified):
         return web.Response(status=304, headers=headers)
     if isinstance(decision, Unsatisfiable):
-        raise HttpRefusal("range-not-satisfiable", f"the file has {length} bytes", length=length,
+        raise Refusal("range-not-satisfiable", f"the file has {length} bytes", length=length,
                           headers={"Content-Range": f"bytes */{length}"})  # fmt: skip
     start, end = (decision.start, decision.end) if isinstance(decision, Part) else (0, length)
     response = web.StreamResponse(status=206 if isinstance(decision, Part) else 200, headers=headers)

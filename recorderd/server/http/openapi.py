@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from recorderd.server.http.problems import CONTENT_TYPE, PROBLEMS
 from recorderd.server.http.routing import Param, Route, path_params
 from recorderd.server.http.schemas import COMPONENTS
+from recorderd.server.problems import CONTENT_TYPE, PROBLEMS
 
 EVERYWHERE = ("bad-request", "unknown-parameter", "forbidden", "host-refused", "origin-refused", "internal")
 

@@ -13,8 +13,8 @@ from importlib.resources import files
 from aiohttp import web
 
 from recorderd.core.rights import Right
-from recorderd.server.http.problems import HttpRefusal
 from recorderd.server.http.routing import Answer, Call, Route
+from recorderd.server.problems import Refusal
 
 _TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 
@@ -55,7 +55,7 @@ async def page_icon(call: Call) -> web.StreamResponse:
 def _answer(call: Call, name: str) -> web.StreamResponse:
     file = _shipped().get(name)
     if file is None:
-        raise HttpRefusal("not-found", "the web page has no such file")
+        raise Refusal("not-found", "the web page has no such file")
     headers = {"ETag": file.etag, "Cache-Control": "no-cache"}
     if call.request.headers.get("If-None-Match") == file.etag:
         return web.Response(status=304, headers=headers)

@@ -16,11 +16,11 @@ from aiohttp import web
 
 from recorderd.core.errors import RecorderdError
 from recorderd.core.rights import Principal, Right
-from recorderd.server.http.problems import PROBLEMS, HttpRefusal
+from recorderd.server.problems import PROBLEMS, Refusal
 
 if TYPE_CHECKING:
     from recorderd.engine.views import CameraView
-    from recorderd.server.http.deps import ServerDeps
+    from recorderd.server.deps import ServerDeps
 
 API = "/api/v1"
 MAX_VALUE_CHARS = 4_096
@@ -131,16 +131,16 @@ def check_query(route: Route, request: web.Request) -> dict[str, str]:
     values: dict[str, str] = {}
     for name, value in request.query.items():
         if name not in known:
-            raise HttpRefusal("unknown-parameter", f"{name!r} is not a parameter of {route.path}", name=name[:100])
+            raise Refusal("unknown-parameter", f"{name!r} is not a parameter of {route.path}", name=name[:100])
         if name in values:
-            raise HttpRefusal("bad-request", f"{name!r} is given twice", name=name)
+            raise Refusal("bad-request", f"{name!r} is given twice", name=name)
         if len(value) > MAX_VALUE_CHARS:
-            raise HttpRefusal("bad-request", f"{name!r} is longer than {MAX_VALUE_CHARS} characters", name=name)
+            raise Refusal("bad-request", f"{name!r} is longer than {MAX_VALUE_CHARS} characters", name=name)
         values[name] = value
     for param in route.query:
         if param.name not in values:
             if param.required:
-                raise HttpRefusal("bad-request", f"the parameter {param.name!r} is missing: {param.doc}",
+                raise Refusal("bad-request", f"the parameter {param.name!r} is missing: {param.doc}",
                                   name=param.name)  # fmt: skip
             if param.default is not None:
                 values[param.name] = param.default
@@ -152,10 +152,8 @@ def _check_value(param: Param, value: str | None) -> None:
     if value is None:
         return
     if param.kind == "word" and value not in param.words:
-        raise HttpRefusal("bad-request", f"{param.name!r} must be one of {', '.join(param.words)}", name=param.name)
+        raise Refusal("bad-request", f"{param.name!r} must be one of {', '.join(param.words)}", name=param.name)
     if param.kind == "count":
         highest = param.highest if param.highest is not None else 2**31
         if not re.fullmatch(r"\d{1,10}", value, re.ASCII) or not 1 <= int(value) <= highest:
-            raise HttpRefusal(
-                "bad-request", f"{param.name!r} must be a whole number from 1 to {highest}", name=param.name
-            )
+            raise Refusal("bad-request", f"{param.name!r} must be a whole number from 1 to {highest}", name=param.name)

@@ -16,13 +16,12 @@ from recorderd.core.rights import Principal
 from recorderd.engine.live import LiveSubscription
 from recorderd.engine.views import CameraView
 from recorderd.media.access_unit import MediaKind
-from recorderd.server.http.coverage_routes import interval_json
-from recorderd.server.http.deps import ServerDeps
-from recorderd.server.http.footage import main_track, store_of, stream_tracks
+from recorderd.server.deps import ServerDeps
+from recorderd.server.footage import main_track, store_of, stream_tracks
 from recorderd.server.http.fragments import Fragment, Fragmenter, Init
-from recorderd.server.http.shapes import camera_json, event_json
-from recorderd.server.http.timespan import show_time
 from recorderd.server.http.ws_protocol import MediaFlag, MediaType, media_head
+from recorderd.server.shapes import camera_json, event_json, interval_json
+from recorderd.server.timespan import show_time
 
 if TYPE_CHECKING:
     from recorderd.server.http.ws_session import Session
@@ -56,7 +55,7 @@ class LiveFeed:
 
     @classmethod
     def open(cls, deps: ServerDeps, view: CameraView, role: str, audio: bool) -> LiveFeed:
-        """Raises HttpRefusal (not-found) for a stream that the camera does not have. A camera that is away is no
+        """Raises Refusal (not-found) for a stream that the camera does not have. A camera that is away is no
         error: its media follow when it comes back."""
         stream_tracks(view, role)
         sound = audio and any(

@@ -20,10 +20,8 @@ from recorderd.aio.supervisor import Supervisor
 from recorderd.core.errors import NotFoundError, RecorderdError, UsageError
 from recorderd.core.rights import Principal, Right
 from recorderd.engine.views import CameraView
-from recorderd.server.http.deps import ServerDeps
-from recorderd.server.http.problems import problem_of
+from recorderd.server.deps import ServerDeps
 from recorderd.server.http.routing import RouteTableError
-from recorderd.server.http.timespan import show_time
 from recorderd.server.http.ws_feeds import CoverageFeed, EventFeed, Feed, LiveFeed, StateFeed
 from recorderd.server.http.ws_protocol import (
     MAX_COMMAND_BYTES,
@@ -37,6 +35,8 @@ from recorderd.server.http.ws_protocol import (
     names_param,
     text_param,
 )
+from recorderd.server.problems import problem_of
+from recorderd.server.timespan import show_time
 
 MAX_FEEDS = 256
 MAX_COVERAGE_CAMERAS = 100

@@ -1,7 +1,8 @@
-"""Refusals as `application/problem+json` (RFC 9457) with stable codes.
+"""Refusals with stable codes, as `application/problem+json` (RFC 9457) or as the error of a message.
 
-Law: every refusal that leaves the HTTP server is one of `PROBLEMS`; docs/api/errors.md lists the same table and a
-test compares the two. Errors of the layers below are mapped here by their `code`, once. No request is read here.
+Law: every refusal that leaves a server (HTTP, WebSocket, stream API) is one of `PROBLEMS`; docs/api/errors.md lists
+the same table and a test compares the two. Errors of the layers below are mapped here by their `code`, once. No request
+is read here.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ class Problem:
         return json.dumps(document, default=str).encode()
 
 
-class HttpRefusal(RecorderdError):
+class Refusal(RecorderdError):
     """Raised by handlers: `code` must be one of PROBLEMS. `headers` go out with the answer."""
 
     def __init__(self, code: str, message: str, *, headers: Mapping[str, str] | None = None, **params: object) -> None:
@@ -95,7 +96,7 @@ class HttpRefusal(RecorderdError):
 
 def problem_of(error: RecorderdError | MediaDbError) -> Problem:
     """The refusal for an error of any layer; a code unknown here is answered as `unavailable`, named in params."""
-    if isinstance(error, HttpRefusal):
+    if isinstance(error, Refusal):
         return Problem(error.kind, error.message, error.params)
     if isinstance(error, MediaDbError):
         code = _FROM_MEDIADB.get(error.code)

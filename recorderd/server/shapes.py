@@ -1,15 +1,16 @@
 """What the engine and the state database say, as the JSON of the API.
 
 Law: pure; the only place that knows the names of these answers' members. `schemas` describes them, a test compares
-the two. Called by the list handlers and the WebSocket.
+the two. Called by the list handlers, the WebSocket and the stream API.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from mediadb.types import Interval
 from recorderd.engine.views import CameraView, HardwareView, StorageView, StreamView, TrackView
-from recorderd.server.http.timespan import show_time
+from recorderd.server.timespan import show_time
 from recorderd.state.events import Event
 from recorderd.state.jobs import Job
 
@@ -130,3 +131,17 @@ def job_json(job: Job) -> dict[str, Any]:
         "started": show_time(job.started_us),
         "finished": show_time(job.finished_us),
     }
+
+
+def interval_json(interval: Interval) -> dict[str, Any]:
+    """One stretch with exactly one state; `damaged` qualifies recorded footage."""
+    shown: dict[str, Any] = {
+        "start": show_time(interval.start_us),
+        "end": show_time(interval.end_us),
+        "state": str(interval.cause.state),
+        "reason": interval.cause.reason,
+        "params": interval.cause.params,
+    }
+    if interval.damaged_packets or interval.damaged_samples:
+        shown["damaged"] = {"packets": interval.damaged_packets, "frames": interval.damaged_samples}
+    return shown

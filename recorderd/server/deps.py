@@ -1,4 +1,4 @@
-"""What the HTTP server is built from.
+"""What the servers (HTTP, stream API, RTSP) are built from.
 
 Law: references only, handed in by the composition root; nothing is made here.
 """

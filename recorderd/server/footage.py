@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 from mediadb.types import TrackKind
 from recorderd.engine.stream import track_id
 from recorderd.engine.views import CameraView
-from recorderd.server.http.problems import HttpRefusal
+from recorderd.server.problems import Refusal
 
 if TYPE_CHECKING:
     from mediadb.aio import AsyncStore
-    from recorderd.server.http.deps import ServerDeps
+    from recorderd.server.deps import ServerDeps
 
 KINDS = (TrackKind.VIDEO, TrackKind.AUDIO)
 
@@ -47,18 +47,18 @@ def main_track(view: CameraView) -> uuid.UUID:
 
 
 def stream_tracks(view: CameraView, role: str) -> tuple[uuid.UUID, uuid.UUID]:
-    """(video, audio) of one stream. Raises HttpRefusal (not-found)."""
+    """(video, audio) of one stream. Raises Refusal (not-found)."""
     if role not in {stream.role for stream in view.streams}:
         known = ", ".join(stream.role for stream in view.streams)
-        raise HttpRefusal("not-found", f"{view.name} has no stream {role!r}; it has {known}", stream=role)
+        raise Refusal("not-found", f"{view.name} has no stream {role!r}; it has {known}", stream=role)
     return track_id(view.id, role, TrackKind.VIDEO), track_id(view.id, role, TrackKind.AUDIO)
 
 
 def store_of(deps: ServerDeps, view: CameraView) -> AsyncStore:
-    """The store that holds the camera's footage. Raises HttpRefusal (storage-unavailable)."""
+    """The store that holds the camera's footage. Raises Refusal (storage-unavailable)."""
     store = deps.stores.get(view.storage)
     if store is None:
-        raise HttpRefusal(
+        raise Refusal(
             "storage-unavailable", f"the storage {view.storage!r} is not open; see /api/v1/storages",
             storage=view.storage,
         )  # fmt: skip
