@@ -24,7 +24,7 @@ from recorderd.driverapi.info import API_VERSION, DriverInfo
 
 _RECORD = ("always", "never")
 _ROLES = ("main", "sub")
-_CAMERA_KEYS = ("storage", "record", "prebuffer", "audio")
+_CAMERA_KEYS = ("storage", "record", "prebuffer", "audio", "metadata")
 _PLANNED = ("max_size", "retention")
 
 
@@ -129,6 +129,7 @@ def _camera(table: Table, name: str, around: Surroundings, long: bool = False) -
         record=table.choice("record", _RECORD, "always"),
         prebuffer_us=table.duration_us("prebuffer", 5_000_000, high=MINUTE_US),
         audio=table.value("audio", bool, True),
+        metadata=table.value("metadata", bool, True),
         streams=_streams(table) if long else (StreamConfig(),),
         id=table.identity() if long else None,
     )

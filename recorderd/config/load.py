@@ -18,15 +18,17 @@ from typing import Any
 from recorderd.config.findings import ConfigError, Findings, Place, did_you_mean
 from recorderd.config.hardware import Surroundings, read_hardware
 from recorderd.config.names import check_unique, folder_name
-from recorderd.config.schema import Config, HttpConfig, ServerConfig, StorageConfig
+from recorderd.config.schema import Config, HttpConfig, ListenConfig, ServerConfig, StorageConfig
 from recorderd.config.secrets import SecretSources
 from recorderd.config.table import Table
 from recorderd.core.errors import UsageError
 from recorderd.core.timerange import DAY_US, MINUTE_US, SECOND_US
 from recorderd.driverapi.info import DriverInfo
 
-_SECTIONS = ("server", "http", "storage", "hardware")
-_PLANNED_SECTIONS = frozenset({"stream", "https", "identity", "rules", "archive", "interconnect", "failover"})
+_SINGLE = ("server", "http", "stream", "rtsp")
+_SECTIONS = (*_SINGLE, "storage", "hardware")
+_STREAM_DEFAULT, _RTSP_DEFAULT = ("127.0.0.1", 7563), ("127.0.0.1", 8554)
+_PLANNED_SECTIONS = frozenset({"https", "identity", "rules", "archive", "interconnect", "failover"})
 _SOCKET_LIMIT_BYTES = 107  # sun_path of unix(7) without the closing zero
 _MIB = 2**20
 
@@ -80,12 +82,17 @@ def load(
         _gather(file, path, parts, findings)
     server = _server(_single("server", path, parts, findings))
     http = _http(_single("http", path, parts, findings))
+    stream, rtsp = (
+        _listener(_single(name, path, parts, findings), default) if name in parts.single else None
+        for name, default in (("stream", _STREAM_DEFAULT), ("rtsp", _RTSP_DEFAULT))
+    )
     storages = [(place, _storage(raw, place, findings)) for place, raw in parts.lists["storage"]]
     around = Surroundings(drivers, tuple(storage.name for _, storage in storages), SecretSources(environ, checking))
     hardware = [(place, read_hardware(raw, place, findings, around)) for place, raw in parts.lists["hardware"]]
     check_unique(storages, hardware, findings)
     _check_storages(storages, server, inspect_storage, findings)
-    return _result(Config(server, http, tuple(one for _, one in storages), tuple(one for _, one in hardware)), findings)
+    config = Config(server, http, stream, rtsp, tuple(one for _, one in storages), tuple(one for _, one in hardware))
+    return _result(config, findings)
 
 
 def _result(config: Config, findings: Findings) -> LoadResult:
@@ -112,7 +119,7 @@ def _gather(file: Path, main: Path, parts: _Parts, findings: Findings) -> None:
         findings.error(Place(str(file)), f"is not valid TOML: {error}")
         return
     table = Table(raw, place, findings, _PLANNED_SECTIONS)
-    for name in ("server", "http"):
+    for name in _SINGLE:
         found = table.value(name, dict, {})
         if name in raw and isinstance(raw[name], dict):
             _merge(name, found, place, parts, findings)
@@ -172,6 +179,12 @@ def _http(table: Table) -> HttpConfig:
     return http
 
 
+def _listener(table: Table, default: tuple[str, int]) -> ListenConfig:
+    config = ListenConfig(table.parsed("listen", parse_listen, default))
+    table.finish()
+    return config
+
+
 def parse_listen(text: str) -> tuple[str, int]:
     """'127.0.0.1:8080', '[::1]:8080' or 'localhost:8080' as host and port; anything but loopback is refused."""
     host, colon, port = text.rpartition(":")
@@ -186,8 +199,8 @@ def parse_listen(text: str) -> tuple[str, int]:
         loopback = False
     if not loopback:
         raise UsageError(
-            f"{text!r} is not a loopback address: plain HTTP never leaves this machine; use 127.0.0.1 or [::1] "
-            "and put a TLS proxy or an SSH tunnel in front"
+            f"{text!r} is not a loopback address: without logins nothing is served off this machine; use 127.0.0.1 "
+            "or [::1] and put a TLS proxy or an SSH tunnel in front"
         )
     return bare, int(port)
 

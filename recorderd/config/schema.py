@@ -35,6 +35,13 @@ class HttpConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ListenConfig:
+    """A further server: `listen` is host, port (loopback only until there is identity); port 0 takes a free one."""
+
+    listen: tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class StorageConfig:
     name: str
     path: Path
@@ -63,6 +70,7 @@ class CameraConfig:
     record: str = "always"  # always | never (motion, event, schedule: refused as not built yet)
     prebuffer_us: int = 5 * SECOND_US
     audio: bool = True
+    metadata: bool = True  # record what the camera's analytics say, when the stream has it
     streams: tuple[StreamConfig, ...] = (StreamConfig(),)
     id: uuid.UUID | None = None
 
@@ -85,5 +93,7 @@ class HardwareConfig:
 class Config:
     server: ServerConfig = field(default_factory=ServerConfig)
     http: HttpConfig = field(default_factory=HttpConfig)
+    stream: ListenConfig | None = None  # the TCP stream API; None: off
+    rtsp: ListenConfig | None = None  # RTSP for players; None: off
     storages: tuple[StorageConfig, ...] = ()
     hardware: tuple[HardwareConfig, ...] = ()

@@ -21,7 +21,6 @@ T = TypeVar("T")
 PLANNED_KEYS = frozenset({"fallback", "schedule", "motion"})
 PLANNED_VALUES: Mapping[str, frozenset[str]] = {
     "record": frozenset({"motion", "event", "schedule"}),
-    "transport": frozenset({"udp", "auto", "multicast", "http", "tls"}),
 }
 _MISSING = object()
 _TYPE_WORDS = {str: "a string", int: "a whole number", float: "a number", bool: "true or false", dict: "a table"}

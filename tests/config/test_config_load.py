@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from recorderd.config.load import LoadResult, StorageFindings
-from recorderd.config.schema import Config, ServerConfig, StorageConfig, StreamConfig
+from recorderd.config.schema import Config, ListenConfig, ServerConfig, StorageConfig, StreamConfig
 
 pytestmark = pytest.mark.fast
 Loader = Callable[..., LoadResult]
@@ -71,7 +71,9 @@ BAD = [
     ("[server]\nloop = 'uvlop'\n", "server.loop", "did you mean 'uvloop'?"),
     ("server = 3\n", "server", "must be a table"),
     ("[serve]\n", "serve", "unknown section; did you mean 'server'?"),
-    ("[stream]\nlisten = '127.0.0.1:7563'\n", "stream", "not built yet"),
+    ("[stream]\nlisten = '0.0.0.0:7563'\n", "stream.listen", "not a loopback address"),
+    ("[rtsp]\nport = 554\n", "rtsp.port", "unknown key"),
+    ("[rules]\n", "rules", "not built yet"),
     ("[http]\nlisten = '0.0.0.0:8080'\n", "http.listen", "not a loopback address"),
     ("[http]\nlisten = '192.0.2.1:8080'\n", "http.listen", "not a loopback address"),
     ("[http]\nlisten = '[::]:8080'\n", "http.listen", "not a loopback address"),
@@ -107,7 +109,6 @@ BAD = [
     (STORAGE + GATE.replace("192.0.2.10", "[::1"), "hardware[0].address", "not a valid URL"),
     (STORAGE + GATE + "adress = 'x'\n", "hardware[0].adress", "did you mean 'address'?"),
     (STORAGE + GATE + "transport = 'udp'\n", "hardware[0].transport", "'udp' is not built yet"),
-    (STORAGE + GATE + "transport = 'auto'\n", "hardware[0].transport", "'auto' is not built yet"),
     (STORAGE + GATE + "transport = 'pigeon'\n", "hardware[0].transport", "is not one of 'tcp', 'udp'"),
     (STORAGE + GATE + "timeout_s = -1\n", "hardware[0]", "driver 'rtsp' refuses its settings: timeout_s must not be"),
     (STORAGE + GATE + "timeout_s = 'x'\n", "hardware[0].timeout_s", "must be a number"),
@@ -202,3 +203,13 @@ def test_the_inspectors_findings_stand_at_the_storages_path(load_text: Loader) -
     result = load_text(STORAGE, inspect)
     assert [(error.path, error.message) for error in result.errors] == [("storage[0].path", "is foreign")]
     assert [(warning.path, warning.message) for warning in result.warnings] == [("storage[0].path", "is slow")]
+
+
+def test_further_servers_are_off_without_their_section(load_text: Loader) -> None:
+    found = load_text(STORAGE + GATE)
+    assert found.config is not None
+    assert (found.config.stream, found.config.rtsp) == (None, None)
+    found = load_text("[stream]\n[rtsp]\nlisten = '[::1]:0'\n" + STORAGE + GATE)
+    assert found.config is not None
+    assert found.config.stream == ListenConfig(("127.0.0.1", 7563))
+    assert found.config.rtsp == ListenConfig(("::1", 0))

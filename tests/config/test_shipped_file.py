@@ -79,18 +79,20 @@ def known_keys(sandbox: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, set[
 
 def test_every_key_stands_in_the_file_and_in_the_documentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = known_keys(tmp_path, monkeypatch)
-    assert set(seen) == {"server", "http", "storage", "hardware", "hardware.camera", "hardware.camera.stream"}
-    sections: dict[str, str] = {}
+    sections = {"server", "http", "stream", "rtsp", "storage", "hardware", "hardware.camera", "hardware.camera.stream"}
+    assert set(seen) == sections
+    in_file: dict[str, str] = {}
     for part in re.split(r"^(?:# )?(?=\[+[a-z.]+\]+)", FILE.read_text(), flags=re.MULTILINE)[1:]:
         name = part.split("]")[0].strip("[")
-        sections[name] = sections.get(name, "") + part
+        in_file[name] = in_file.get(name, "") + part
     chapters = {
         title.strip("[]"): text for title, text in (part.split("\n", 1) for part in DOC.read_text().split("\n## ")[1:])
     }
+    chapters |= {"stream": chapters["stream] and [rtsp"], "rtsp": chapters["stream] and [rtsp"]}
     missing = []
     for section, keys in seen.items():
         for key in sorted(keys - {"camera", "stream"}):
-            if not re.search(rf"^(# )?{key} = ", sections[section], re.MULTILINE):
+            if not re.search(rf"^(# )?{key} = ", in_file[section], re.MULTILINE):
                 missing.append(f"{FILE.name}: [{section}] {key}")
             chapter = chapters[section] + (chapters["hardware.camera"] if section == "hardware" else "")
             if f"`{key}`" not in chapter:
