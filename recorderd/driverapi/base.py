@@ -76,6 +76,7 @@ class StreamRequest:
     role: str = "main"
     path: str = ""
     audio: bool = True
+    metadata: bool = True
 
 
 class Sink(Protocol):

@@ -22,6 +22,11 @@ class Codec(enum.StrEnum):
     AAC = "aac"
     PCMU = "pcmu"  # G.711 mu-law
     PCMA = "pcma"  # G.711 A-law
+    OPUS = "opus"
+    L16 = "l16"  # 16-bit samples, big-endian, channels interleaved (RFC 3551 4.5.11)
+    G726 = "g726"  # `CodecConfig.extra` says bits a sample and bit order: see `media.pcm`
+    JPEG = "jpeg"  # each unit one whole JPEG image
+    ONVIF_METADATA = "onvif-metadata"  # each unit one document: `media.metadata`
 
 
 class UnitType(enum.IntEnum):
@@ -49,7 +54,8 @@ class CodecConfig:
     """How the units of a track are coded, from now until the next config.
 
     `parameter_sets`: H.264 (SPS..., PPS...), H.265 (VPS..., SPS..., PPS...), NAL units without start code or
-    length. `extra`: AAC's AudioSpecificConfig (ISO 14496-3). `width`/`height`: displayed luma samples.
+    length. `extra`: AAC's AudioSpecificConfig (ISO 14496-3), G.726's packing, metadata's media type. `width`/`height`:
+    displayed luma samples.
     `reorder`: how many pictures may precede one in decode order and follow it in output order.
     `frame_ticks`: nominal ticks between pictures or 0 when unknown.
     """
@@ -72,7 +78,8 @@ class AccessUnit:
     """One coded unit.
 
     data         H.264/H.265: NAL units each behind a 4-byte big-endian length, exactly as received and in order,
-                 SEI, AUD and parameter sets included (= MP4 sample form). Audio: the raw frame.
+                 SEI, AUD and parameter sets included (= MP4 sample form). JPEG: the image. Audio: the raw frame.
+                 Metadata: one document.
     pts, dts     unwrapped media time in `config.timebase_hz` ticks; dts never decreases inside a clock run.
     recv_us      recorder UTC when the unit's first byte arrived; recv_mono_us the same on the monotonic clock.
     cam_us       the camera's own claim of UTC at this unit, or None; cam_quality says where it came from.
