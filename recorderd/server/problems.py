@@ -33,6 +33,8 @@ _KINDS = (
     ProblemKind("range-too-long", 400, "The time range is above the limit of this path; ask in pieces."),
     ProblemKind("answer-too-long", 400, "The answer would be above its limit; ask for less time at once."),
     ProblemKind("bad-cursor", 400, "The cursor was not given out by this path; start without one."),
+    ProblemKind("unknown-message", 400, "The stream API has no message of that type."),
+    ProblemKind("protocol-error", 400, "What came is no message of the stream API; the connection is closed."),
     ProblemKind("forbidden", 403, "The caller lacks the right that the operation declares."),
     ProblemKind("host-refused", 403, "The Host header names neither localhost nor a loopback address."),
     ProblemKind("origin-refused", 403, "The request was started by a page of another origin."),
