@@ -38,6 +38,7 @@ class LiveSubscription:
         self._video = False
         self._skips_behind = 0  # since the queue last ran empty
         self._waiting_since_us: int | None = None
+        self.people = 1  # who looks through this subscription
         self.skips = 0
         self.skipped_units = 0
         self.reason: str | None = None
@@ -131,6 +132,10 @@ class LiveChannel:
         self.viewers = [*self.viewers, viewer]  # a new list: `push` may be walking the old one
         return viewer
 
+    def people(self) -> int:
+        """How many look at this stream; a subscription may serve many."""
+        return sum(viewer.people for viewer in self.viewers)
+
     def forget(self, viewer: LiveSubscription) -> None:
         self.viewers = [other for other in self.viewers if other is not viewer]
 
@@ -173,4 +178,4 @@ class LiveHub:
 
     def viewers(self, camera: uuid.UUID) -> int:
         """How many look at any stream of this camera."""
-        return sum(len(s.channel.viewers) for (id, _), s in self._sources.items() if id == camera)
+        return sum(s.channel.people() for (id, _), s in self._sources.items() if id == camera)

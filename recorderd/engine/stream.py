@@ -201,7 +201,7 @@ class StreamRecorder:
             height=stored.height if stored else 0,
             fps=round(self._rates[2], 2),
             bitrate=round(self._rates[3]),
-            viewers=len(self.channel.viewers),
+            viewers=self.channel.people(),
             prebuffer_us=self._ring.duration_us,
             prebuffer_bytes=self._ring.bytes,
             ignored_units=self.ignored_units,

@@ -25,6 +25,7 @@ from recorderd.server.http import (
 )
 from recorderd.server.http.answers import json_answer
 from recorderd.server.http.guard import MAX_BODY_BYTES, PRINCIPAL, add_headers, guard
+from recorderd.server.http.live_share import SHARES, LiveShares
 from recorderd.server.http.media_routes import SHELF, MovieShelf
 from recorderd.server.http.openapi import api_document
 from recorderd.server.http.routing import API, Answer, Call, Route, check_query, check_table
@@ -53,6 +54,7 @@ def build_app(deps: ServerDeps, routes: Sequence[Route] = ROUTES) -> web.Applica
     """The application over these dependencies. Raises RouteTableError when a route declares no right."""
     app = web.Application(middlewares=[guard], client_max_size=MAX_BODY_BYTES)
     app[SHELF] = MovieShelf()
+    app[SHARES] = LiveShares(deps.engine.live, deps.supervisor)
     app[ws_routes.SOCKETS] = weakref.WeakSet()
     app.on_shutdown.append(ws_routes.close_sockets)
     app.on_response_prepare.append(add_headers)

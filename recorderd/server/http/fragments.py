@@ -1,7 +1,7 @@
-"""One viewer's fMP4: access units in, an initialisation segment and one-frame fragments out.
+"""A live stream's fMP4: access units in, an initialisation segment and one-frame fragments out.
 
-Law: sans-IO; owns the movie time of one viewer and nothing else. Sample bytes are never copied: a fragment is its head
-and the access unit's own bytes. Called by live.mp4 and the WebSocket. Source: ISO/IEC 14496-12 §8.8.
+Law: sans-IO; owns the movie time of one stream and nothing else. Sample bytes are never copied: a fragment is its head
+and the access unit's own bytes. Called by `live_share`, once for all viewers. Source: ISO/IEC 14496-12 §8.8.
 
 Movie time begins at 0 with the first picture and follows media time; where media time breaks (reconnect, clock jump)
 it goes on by the time of arrival, so a viewer's buffer keeps its length against the wall clock.
@@ -19,6 +19,7 @@ from recorderd.media.access_unit import AccessUnit, CodecConfig, MediaKind
 from recorderd.media.marker import is_vcl
 
 JUMP_S = 2  # media time and time of arrival part by more: media time broke off
+BASE_DTS_AT = 60  # of `fragment_head`: tfdt's baseMediaDecodeTime, 8 bytes
 WAIT_FOR_AUDIO_UNITS = 50  # pictures held back at most until a first audio frame tells how sound is coded
 
 
@@ -32,14 +33,28 @@ class Init:
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """One moof and mdat: send `head`, then `data`. `key`: a player may start here."""
+    """One moof and mdat: send `head`, then `data`. `key`: a player may start here. `base_dts` and `duration` are
+    ticks of `timescale`; the head has `base_dts` at BASE_DTS_AT."""
 
     head: bytes
-    data: bytes
+    unit: AccessUnit
     kind: MediaKind
     key: bool
-    discontinuity: bool
-    recv_us: int
+    base_dts: int
+    duration: int
+    timescale: int
+
+    @property
+    def data(self) -> bytes:
+        return self.unit.data
+
+    @property
+    def discontinuity(self) -> bool:
+        return self.unit.discontinuity
+
+    @property
+    def recv_us(self) -> int:
+        return self.unit.recv_us
 
 
 class _Timeline:
@@ -158,7 +173,7 @@ class Fragmenter:
         sync = unit.is_key or kind is MediaKind.AUDIO
         timing = (line.duration, unit.pts - unit.dts, sync)
         head = fragment_head(self._sequence, _TRACK_IDS[kind], at, len(unit.data), timing)
-        return [Fragment(head, unit.data, kind, sync, unit.discontinuity, unit.recv_us)]
+        return [Fragment(head, unit, kind, sync, at, line.duration, line.timescale)]
 
 
 _TRACK_IDS = {MediaKind.VIDEO: 1, MediaKind.AUDIO: 2}

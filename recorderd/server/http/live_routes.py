@@ -1,7 +1,7 @@
 """live.mp4: a stream as one fragmented MP4 without end, for players and scripts.
 
-Law: one hub subscription and one Fragmenter per viewer; a slow viewer is skipped and dropped by the hub, never waited
-for. Bytes held per viewer: the hub's limit and the socket's write buffer.
+Law: the fragments are those of `live_share`, made once for all viewers; a slow viewer is skipped and dropped, never
+waited for. Bytes held per viewer: its limit and the socket's write buffer.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ from __future__ import annotations
 from aiohttp import web
 
 from recorderd.core.rights import Right
-from recorderd.engine.live import LiveSubscription
 from recorderd.server.footage import stream_tracks
-from recorderd.server.http.fragments import Fragmenter, Init
+from recorderd.server.http.live_share import SHARES, FragmentViewer, ViewerClock
 from recorderd.server.http.routing import API, Answer, Call, Param, Route
 from recorderd.server.problems import Refusal
 
@@ -34,30 +33,27 @@ async def live_mp4(call: Call) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "video/mp4", "Cache-Control": "no-store"})
     if call.request.method == "HEAD":
         return response
-    has_audio = audio and any(
-        track.kind == "audio" for stream in view.streams if stream.role == role for track in stream.tracks
-    )
-    subscription = call.deps.engine.live.subscribe(view.id, role, audio=has_audio, limit_bytes=LIMIT_BYTES)
+    viewer = call.request.app[SHARES].view(view, role, audio, LIMIT_BYTES)
     try:
         await response.prepare(call.request)
-        await _send(response, subscription, Fragmenter(audio=has_audio))
+        await _send(response, viewer)
         await response.write_eof()
     finally:
-        subscription.close()
+        viewer.close()
     return response
 
 
-async def _send(response: web.StreamResponse, subscription: LiveSubscription, fragmenter: Fragmenter) -> None:
-    begun = False
-    async for kind, unit in subscription:
-        for part in fragmenter.feed(kind, unit):
-            if isinstance(part, Init):
-                if begun:
-                    return
-                begun = True
-                await response.write(part.data)
-            else:
-                await response.write(part.head + part.data)
+async def _send(response: web.StreamResponse, viewer: FragmentViewer) -> None:
+    clock, init = ViewerClock(), None
+    while (part := await viewer.next()) is not None:
+        if part.init is not init:
+            if init is not None:
+                return
+            init = part.init
+            await response.write(init.data)
+        head = clock.head(part.fragment)
+        if head is not None:
+            await response.write(head + part.data)
 
 
 ROUTES = (

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from mediadb.types import Interval
 from recorderd.core.rights import Principal
-from recorderd.engine.live import LiveSubscription
 from recorderd.engine.views import CameraView
 from recorderd.media.access_unit import MediaKind
 from recorderd.server.deps import ServerDeps
 from recorderd.server.footage import main_track, store_of, stream_tracks
-from recorderd.server.http.fragments import Fragment, Fragmenter, Init
+from recorderd.server.http.fragments import Init
+from recorderd.server.http.live_share import FragmentViewer, LiveFragment, LiveShares, ViewerClock
 from recorderd.server.http.ws_protocol import MediaFlag, MediaType, media_head
 from recorderd.server.shapes import camera_json, event_json, interval_json
 from recorderd.server.timespan import show_time
@@ -45,45 +45,55 @@ class Feed(Protocol):
 
 
 class LiveFeed:
-    """One camera's stream."""
+    """One camera's stream: fragments that all its viewers share, each behind a head of this socket's own."""
 
-    def __init__(self, subscription: LiveSubscription, audio: bool) -> None:
-        self._subscription = subscription
-        self._fragmenter = Fragmenter(audio=audio)
+    def __init__(self, viewer: FragmentViewer) -> None:
+        self._viewer = viewer
+        self._clock = ViewerClock()
+        self._init: Init | None = None
         self._sequence = 0
         self._skips = 0
 
     @classmethod
-    def open(cls, deps: ServerDeps, view: CameraView, role: str, audio: bool) -> LiveFeed:
+    def open(cls, shares: LiveShares, view: CameraView, role: str, audio: bool) -> LiveFeed:
         """Raises Refusal (not-found) for a stream that the camera does not have. A camera that is away is no
         error: its media follow when it comes back."""
         stream_tracks(view, role)
-        sound = audio and any(
-            track.kind == "audio" for stream in view.streams if stream.role == role for track in stream.tracks
-        )
-        return cls(deps.engine.live.subscribe(view.id, role, audio=sound, limit_bytes=LIMIT_BYTES), sound)
+        return cls(shares.view(view, role, audio, LIMIT_BYTES))
 
     async def run(self, session: Session, number: int) -> str:
-        async for kind, unit in self._subscription:
-            for part in self._fragmenter.feed(kind, unit):
-                if isinstance(part, Init):
-                    await session.send(
-                        {"type": "media", "feed": number, "mime": part.mime, "init_bytes": len(part.data)}
-                    )
-                    await session.send_media(self._head(MediaType.INIT, 0, number, unit.recv_us), part.data)
-                else:
-                    await session.send_media(self._fragment_head(part, number), part.head, part.data)
-        return self._subscription.reason or "unsubscribed"
+        self._viewer.sink = lambda part: self._send_now(session, number, part)
+        while (part := await self._viewer.next()) is not None:
+            if part.init is not self._init:
+                await self._begin(session, number, part)
+            head = self._clock.head(part.fragment)
+            if head is not None:
+                await session.send_media(self._fragment_head(part, number), head, part.data)
+        return self._viewer.reason or "unsubscribed"
 
     def close(self) -> None:
-        self._subscription.close()
+        self._viewer.close()
 
-    def _fragment_head(self, part: Fragment, number: int) -> bytes:
-        flags = MediaFlag.KEY if part.key else MediaFlag(0)
+    async def _begin(self, session: Session, number: int, part: LiveFragment) -> None:
+        init = self._init = part.init
+        await session.send({"type": "media", "feed": number, "mime": init.mime, "init_bytes": len(init.data)})
+        await session.send_media(self._head(MediaType.INIT, 0, number, part.recv_us), init.data)
+
+    def _send_now(self, session: Session, number: int, part: LiveFragment) -> bool:
+        """The short way, taken while the socket is empty: no task wakes up for a frame."""
+        if part.init is not self._init or not session.idle():
+            return False
+        head = self._clock.head(part.fragment)
+        if head is not None:
+            session.send_media_now(self._fragment_head(part, number), head, part.data)
+        return True
+
+    def _fragment_head(self, part: LiveFragment, number: int) -> bytes:
+        flags = MediaFlag.KEY if part.fragment.key else MediaFlag(0)
         if part.discontinuity:
             flags |= MediaFlag.DISCONTINUITY
-        if self._subscription.skips != self._skips:
-            self._skips = self._subscription.skips
+        if part.skipped or self._viewer.skips != self._skips:
+            self._skips = self._viewer.skips
             flags |= MediaFlag.SKIPPED
         kind = MediaType.VIDEO if part.kind is MediaKind.VIDEO else MediaType.AUDIO
         return self._head(kind, flags, number, part.recv_us)

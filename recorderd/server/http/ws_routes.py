@@ -12,7 +12,9 @@ from aiohttp import WSCloseCode, web
 
 from recorderd.aio.supervisor import Supervisor
 from recorderd.core.rights import Right
+from recorderd.server.http.live_share import SHARES
 from recorderd.server.http.routing import API, Answer, Call, Route
+from recorderd.server.http.ws_channel import Channel
 from recorderd.server.http.ws_protocol import MAX_COMMAND_BYTES
 from recorderd.server.http.ws_session import COMMANDS, Session, check_commands
 
@@ -35,7 +37,8 @@ async def websocket(call: Call) -> web.StreamResponse:
     call.request.app[SOCKETS].add(socket)
     tree = call.deps.supervisor.child("websocket", together=True)
     try:
-        await Session(call.deps, call.principal, socket, tree).run()
+        channel = Channel(socket, call.request.transport)
+        await Session(call.deps, call.principal, channel, tree, call.request.app[SHARES]).run()
     finally:
         # A connection that breaks off cancels this handler, also while it cleans up: the end runs beside it.
         await asyncio.shield(call.deps.supervisor.start("websocket end", _end(tree)))

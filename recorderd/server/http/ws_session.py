@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from aiohttp import WSMsgType, web
+from aiohttp import WSMsgType
 
 from mediadb.errors import MediaDbError
 from recorderd.aio.supervisor import Supervisor
@@ -21,7 +21,9 @@ from recorderd.core.errors import NotFoundError, RecorderdError, UsageError
 from recorderd.core.rights import Principal, Right
 from recorderd.engine.views import CameraView
 from recorderd.server.deps import ServerDeps
+from recorderd.server.http.live_share import LiveShares
 from recorderd.server.http.routing import RouteTableError
+from recorderd.server.http.ws_channel import Channel
 from recorderd.server.http.ws_feeds import CoverageFeed, EventFeed, Feed, LiveFeed, StateFeed
 from recorderd.server.http.ws_protocol import (
     MAX_COMMAND_BYTES,
@@ -58,11 +60,15 @@ class CommandSpec:
 class Session:
     """Reads commands until the socket closes."""
 
-    def __init__(self, deps: ServerDeps, principal: Principal, socket: web.WebSocketResponse, tree: Supervisor) -> None:
+    def __init__(
+        self, deps: ServerDeps, principal: Principal, channel: Channel, tree: Supervisor, shares: LiveShares
+    ) -> None:
         self.deps = deps
         self.principal = principal
+        self.shares = shares
         self.right = Right.PUBLIC
-        self._socket = socket
+        self._channel = channel
+        self._socket = channel.socket
         self._tree = tree
         self._encoding = Encoding.JSON
         self._feeds: dict[int, tuple[Feed, asyncio.Task[None]]] = {}
@@ -87,6 +93,14 @@ class Session:
     async def send_media(self, *parts: bytes) -> None:
         """One media message; waits while the socket's write buffer is full."""
         await self._socket.send_bytes(b"".join(parts))
+
+    def idle(self) -> bool:
+        """Whether a message would go out at once."""
+        return self._channel.idle()
+
+    def send_media_now(self, *parts: bytes) -> None:
+        """One media message past every queue: only while the socket is idle."""
+        self._channel.send_now(parts)
 
     def camera(self, name: str) -> CameraView:
         """The camera, if the caller may use it for the command being served."""
@@ -163,7 +177,7 @@ async def _live(session: Session, command: Command) -> dict[str, Any]:
     view = session.camera(text_param(command.params, "camera"))
     role = text_param(command.params, "stream", "main")
     audio = flag_param(command.params, "audio", False)
-    return {"feed": session.add(LiveFeed.open(session.deps, view, role, audio)), "camera": str(view.id)}
+    return {"feed": session.add(LiveFeed.open(session.shares, view, role, audio)), "camera": str(view.id)}
 
 
 async def _events(session: Session, command: Command) -> dict[str, Any]:
