@@ -52,8 +52,10 @@ class AsyncStore:
         self._offset_us = clock.utc_us() - clock.monotonic_us()
         self._clock_run = 0
         self._full = False
+        self._room = (0, 0, 0)  # used, free and total bytes, as the last reclaim step found them
         self._last_commit_us = self._last_reclaim_us = clock.monotonic_us()
-        self._counts = {"commits": 0, "committed_samples": 0, "committed_bytes": 0, "troubles": 0, "commit_us": 0}
+        self._counts = {"commits": 0, "committed_samples": 0, "committed_bytes": 0, "troubles": 0, "commit_us": 0,
+                        "commit_max_us": 0, "reclaimed_segments": 0}  # fmt: skip
         self.volume_id: uuid.UUID
         self.epoch = self.run = 0
 
@@ -134,10 +136,18 @@ class AsyncStore:
             self._reclaimer.options = ReclaimOptions(retention_us, quota_bytes)
 
     def stats(self) -> dict[str, int]:
-        """Counters since the start; `commit_us` is the duration of the last commit, `held_bytes` not yet durable."""
+        """Counters since the start; `commit_us` is the duration of the last commit, `commit_max_us` of the longest,
+        `held_bytes` not yet durable; `used_bytes`, `free_bytes`, `total_bytes` are a few seconds old and 0 before they
+        are known; `retention_us`, `quota_bytes` are the limits, 0 without one."""
         collector = self._collector
+        used, free, total = self._room
         return {
             **self._counts,
+            "used_bytes": used,
+            "free_bytes": free,
+            "total_bytes": total,
+            "retention_us": self._options.retention_us or 0,
+            "quota_bytes": self._options.quota_bytes or 0,
             "samples": collector.samples,
             "held_bytes": collector.held,
             "shed_samples": collector.shed_samples,
@@ -194,6 +204,7 @@ class AsyncStore:
         if reclaimer is None:
             return
         report = reclaimer.step(clock.utc_us(), clock.monotonic_us())
+        self._room = report.used_bytes, report.free_bytes, report.total_bytes
         for removal in report.removed:
             params: dict[str, object] = {"path": str(removal.fact.path), "rule": removal.rule}
             self._post(self.on_trouble, "reclaimed", params)
@@ -227,13 +238,17 @@ class AsyncStore:
         counts = self._counts
         counts["commits"] += 1
         counts["commit_us"] = info.duration_us
+        counts["commit_max_us"] = max(counts["commit_max_us"], info.duration_us)
         for fact in info.tracks.values():
             counts["committed_samples"] += fact.samples
             counts["committed_bytes"] += fact.bytes
         self._listener.committed(info)
 
     def on_trouble(self, code: str, params: dict[str, object]) -> None:
-        self._counts["troubles"] += 1
+        if code == "reclaimed":
+            self._counts["reclaimed_segments"] += 1
+        else:
+            self._counts["troubles"] += 1
         self._listener.trouble(code, params)
 
     def on_refused(self, track: uuid.UUID, size: int) -> None:

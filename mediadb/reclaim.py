@@ -55,11 +55,15 @@ class Removal:
 
 @dataclass(slots=True)
 class Report:
-    """What a step did. `short_bytes`: space still missing although nothing may go any more (an alarm)."""
+    """What a step did. `short_bytes`: space still missing although nothing may go any more (an alarm). `used_bytes`:
+    what the log's segments held on disk before it; `free_bytes`, `total_bytes`: of the file system."""
 
     removed: list[Removal] = field(default_factory=list)
     freed_bytes: int = 0
     short_bytes: int = 0
+    used_bytes: int = 0
+    free_bytes: int = 0
+    total_bytes: int = 0
     age_held: bool = False
     errors: list[str] = field(default_factory=list)
 
@@ -161,8 +165,9 @@ class Reclaimer:
         """Remove what the limits ask for, at most 64 segments. Never raises OSError: see `errors`."""
         report = Report(age_held=self.brake.held(now_us, monotonic_us))
         try:
-            used = self._used_bytes()
-            need = need_of(self.options, used, self.free_bytes(), now_us, age_held=report.age_held)
+            used = report.used_bytes = self._used_bytes()
+            space = report.free_bytes, report.total_bytes = self.free_bytes()
+            need = need_of(self.options, used, space, now_us, age_held=report.age_held)
             removals = plan(self._oldest(), need)
         except OSError as error:
             report.errors.append(f"{self.log_folder}: {error.strerror}")

@@ -31,6 +31,7 @@ from recorderd.daemon.reloading import Reloader
 from recorderd.daemon.state_start import State, hold_data_dir, open_state
 from recorderd.daemon.storages import StorageParts, Storages
 from recorderd.daemon.upkeep import feed_watchdog, purge_forever
+from recorderd.daemon.vitals import Vitals
 from recorderd.engine.engine import Engine, EngineDeps
 from recorderd.engine.registry import Registry
 from recorderd.server.deps import ServerDeps, ServerInfo
@@ -62,6 +63,7 @@ class Daemon:
         self._events: EventLog | None = None
         self._http: HttpServer | None = None
         self._pulse = 0
+        self.vitals = Vitals(self.watchdog, self._tree)
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -71,7 +73,7 @@ class Daemon:
         self.watchdog.start()
         self._lock_fd = hold_data_dir(config.server.data_dir)
         state = self._state = await open_state(config, self.clock)
-        events = self._events = await EventLog.open(state.db, self.clock)
+        events = self._events = self.vitals.events = await EventLog.open(state.db, self.clock)
         self._tree.restarting("events", events.write_forever, _again_after_a_second)
         events.emit("server-started", params={"version": version("recorderd")})
         if state.moved_to is not None:
@@ -82,9 +84,9 @@ class Daemon:
         await self._start_http(config, state, events, jobs)
         self._tree.restarting("purge", lambda: self._purge(events, jobs), _again_after_a_second)
         self._tree.restarting("pulse", self._beat, _again_after_a_second)
-        self._tree.start("watchdog", feed_watchdog(self.watchdog, self._tree_moves, self.status))
+        self._tree.start("watchdog", feed_watchdog(self.watchdog, self._tree_moves, self.vitals.status))
         gc.freeze()  # what lives as long as the process is never looked at again
-        sd_notify.ready(self.status())
+        sd_notify.ready(self.vitals.status())
 
     async def stop(self) -> list[str]:
         """Take everything down within STOP_S; returns what is not known to be durable. Idempotent."""
@@ -117,7 +119,7 @@ class Daemon:
         try:
             return await self.reloader.reload(self._lock)
         finally:
-            sd_notify.ready(self.status())
+            sd_notify.ready(self.vitals.status())
 
     # -- what it says of itself ---------------------------------------------------------------------------------
 
@@ -125,37 +127,12 @@ class Daemon:
     def addresses(self) -> list[tuple[str, int]]:
         return self._http.addresses if self._http is not None else []
 
-    def status(self) -> str:
-        """One line for `systemctl status`."""
-        views = self.engine.cameras()
-        recording = sum(view.state == "recorded" for view in views)
-        troubled = [view.name for view in self.engine.storages() if view.state != "ok"]
-        text = f"{recording} of {len(views)} cameras recording"
-        return f"{text}; storage trouble: {', '.join(troubled)}" if troubled else text
-
-    def not_ready(self) -> list[str]:
-        """What is missing until recording can be relied on."""
-        return [f"storage {view.name}: {view.code}" for view in self.engine.storages() if view.state != "ok"]
-
-    def gauges(self) -> Mapping[str, float]:
-        """Process-wide figures for /metrics."""
-        lag = self.watchdog.lag()
-        return {
-            "loop_lag_p50_seconds": lag.p50_us / 1e6,
-            "loop_lag_p99_seconds": lag.p99_us / 1e6,
-            "loop_lag_max_seconds": lag.max_us / 1e6,
-            "loop_blocked_total": float(lag.blocks),
-            "loop_load": self.watchdog.load(),
-            "tasks": float(self._tree.census()),
-            "events_lost_total": float(self._events.lost if self._events is not None else 0),
-        }
-
     # -- building -----------------------------------------------------------------------------------------------
 
     async def _start_engine(self, config: Config, state: State, events: EventLog) -> None:
         """Storages are asked first, with little patience; then every camera starts."""
         self.engine_stores: dict[str, EngineStore] = {}
-        self.engine = Engine(
+        self.engine = self.vitals.engine = Engine(
             EngineDeps(
                 clock=self.clock,
                 supervisor=self._tree,
@@ -188,6 +165,7 @@ class Daemon:
             _log.warning("identity-from-footage", hardware=str(binding.hardware), cameras=len(binding.cameras))
 
     async def _start_http(self, config: Config, state: State, events: EventLog, jobs: Jobs) -> None:
+        decoder = self.vitals.decoder = DecodePool(self._tree)
         info = ServerInfo(state.server, config.server.name, version("recorderd"), self.clock.utc_us())
         deps = ServerDeps(
             clock=self.clock,
@@ -196,13 +174,13 @@ class Daemon:
             stores=self.storages.stores,
             events=events,
             jobs=jobs,
-            decoder=DecodePool(self._tree),
+            decoder=decoder,
             info=info,
             reload=self.reload,
-            not_ready=self.not_ready,
-            gauges=self.gauges,
+            subsystems=self.vitals.subsystems,
+            gauges=self.vitals.gauges,
         )
-        self._http = HttpServer(build_app(deps))
+        self._http = self.vitals.servers["http"] = HttpServer(build_app(deps))
         await self._http.start(config.http.listen, socket_path(config.http, config.server.data_dir))
         _log.info("listening", http=[f"{host}:{port}" for host, port in self.addresses])
 

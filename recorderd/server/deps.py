@@ -15,6 +15,7 @@ from recorderd.aio.supervisor import Supervisor
 from recorderd.aio.worker_pool import DecodePool
 from recorderd.core.clock import Clock
 from recorderd.engine.engine import Engine
+from recorderd.server.readiness import Subsystem
 from recorderd.state.events import EventLog
 from recorderd.state.jobs import Jobs
 
@@ -33,15 +34,15 @@ def _no_gauges() -> Mapping[str, float]:
     return {}
 
 
-def _always_ready() -> list[str]:
+def _no_parts() -> list[Subsystem]:
     return []
 
 
 @dataclass(frozen=True, slots=True)
 class ServerDeps:
     """`reload` re-reads the configuration and tells what changed (JSON-able), or raises a RecorderdError with the
-    code `config-rejected`; `not_ready` names what is missing until recording can be relied on; `gauges` gives further
-    process-wide figures for /metrics (names without the prefix `recorderd_`)."""
+    code `config-rejected`; `subsystems` are the parts of the server and whether they can be relied on; `gauges` gives
+    process-wide figures for /metrics (names of its catalogue)."""
 
     clock: Clock
     supervisor: Supervisor
@@ -52,5 +53,9 @@ class ServerDeps:
     decoder: DecodePool
     info: ServerInfo
     reload: Callable[[], Awaitable[Mapping[str, Any]]]
-    not_ready: Callable[[], list[str]] = field(default=_always_ready)
+    subsystems: Callable[[], list[Subsystem]] = field(default=_no_parts)
     gauges: Callable[[], Mapping[str, float]] = field(default=_no_gauges)
+
+    def not_ready(self) -> list[str]:
+        """What is missing until recording can be relied on, in words; empty: nothing."""
+        return [f"{part.name}: {part.reason}" for part in self.subsystems() if part.needed and not part.ready]

@@ -86,6 +86,7 @@ class EventLog:
         self._writing = asyncio.Lock()
         self._subscribers: set[EventSubscription] = set()
         self.lost = 0  # events that the database never took
+        self.stuck = False  # the database refused the last batch
 
     @classmethod
     async def open(cls, db: StateDb, clock: Clock) -> Self:
@@ -144,7 +145,9 @@ class EventLog:
             self._wake.clear()
             try:
                 await self.flush()
+                self.stuck = False
             except sa.exc.SQLAlchemyError as error:
+                self.stuck = True
                 _log.error("events-not-written", waiting=len(self._unwritten), error=str(error.__cause__ or error))
                 await asyncio.sleep(RETRY_S)
                 self._wake.set()

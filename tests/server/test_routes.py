@@ -20,6 +20,7 @@ from recorderd.server.http.routing import Route, RouteTableError, check_table, p
 from recorderd.server.http.schemas import COMPONENTS
 from recorderd.server.http.ws_session import COMMANDS, CommandSpec, check_commands
 from recorderd.server.problems import PROBLEMS, Refusal
+from recorderd.server.readiness import Subsystem
 
 
 def matches(value: Any, schema: dict[str, Any], place: str = "$") -> None:
@@ -106,6 +107,7 @@ async def test_answers_match_their_schemas(server: Scene) -> None:
     job = await server.deps.jobs.create("export", {"cameras": ["gate"]})
     window = f"start={format_time(T0)}&end={format_time(T0 + 5 * S)}"
     paths = {
+        "readyz": "/readyz",
         "listCameras": "/api/v1/cameras",
         "getCamera": "/api/v1/cameras/gate",
         "listHardware": "/api/v1/hardware",
@@ -214,15 +216,18 @@ async def test_times_as_people_write_them(server: Scene) -> None:
 
 
 async def test_health_readiness_metrics(tmp_path: Any) -> None:
-    missing: list[str] = []
+    parts = [Subsystem("event loop", True), Subsystem("decode workers", False, "all died", needed=False)]
     gauges = {"loop_lag_p99_seconds": 0.01}
-    async with scene(tmp_path, not_ready=lambda: missing, gauges=lambda: gauges) as made:
-        for path in ("/healthz", "/readyz"):
-            async with made.client.get(path) as answer:
-                assert answer.status == 200
-        missing.append("storage main: storage-missing")
+    async with scene(tmp_path, subsystems=lambda: parts, gauges=lambda: gauges) as made:
+        async with made.client.get("/healthz") as answer:
+            assert answer.status == 200
+        found = await made.json("/readyz")
+        assert found["ready"] is True  # what is not needed for recording makes nothing unready
+        assert [part["ready"] for part in found["subsystems"]] == [True, False]
+        parts.append(Subsystem("storage main", False, "storage-missing"))
         refusal = await made.problem("/readyz", "unavailable")
-        assert refusal["params"]["missing"] == missing
+        assert refusal["params"]["missing"] == ["storage main: storage-missing"]
+        assert refusal["params"]["subsystems"][2]["reason"] == "storage-missing"
         async with made.client.get("/metrics") as answer:
             text = await answer.text()
             assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
@@ -237,7 +242,8 @@ async def test_health_readiness_metrics(tmp_path: Any) -> None:
             names.add(name)
             labels |= {part.split("=")[0] for part in rest.rstrip("}").split('",') if part}
     assert all(name.startswith("recorderd_") for name in names)
-    assert labels <= {"camera", "cause"}
+    assert labels <= {"camera", "storage", "cause"}
+    assert 'recorderd_subsystem_ready{cause="storage main"} 0' in text
 
 
 async def test_reload_and_its_refusal(tmp_path: Any) -> None:

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from aiohttp import web
 
 from recorderd.core.rights import Right
+from recorderd.server.http.answers import json_answer
 from recorderd.server.http.metrics import CONTENT_TYPE, metrics_text
 from recorderd.server.http.routing import Answer, Call, Route
 from recorderd.server.problems import Refusal
@@ -21,21 +22,23 @@ async def healthz(call: Call) -> web.StreamResponse:
 
 
 async def readyz(call: Call) -> web.StreamResponse:
-    """200 when recording can be relied on, else 503 naming what is missing."""
+    """200 when recording can be relied on, else 503; both with every part of the server and what is missing."""
+    parts = [asdict(part) for part in call.deps.subsystems()]
     missing = call.deps.not_ready()
     if missing:
-        raise Refusal("unavailable", "not ready: " + "; ".join(missing), missing=missing)
-    return web.Response(text="ready\n")
+        raise Refusal("unavailable", "not ready: " + "; ".join(missing), missing=missing, subsystems=parts)
+    return json_answer({"ready": True, "subsystems": parts})
 
 
 async def metrics(call: Call) -> web.StreamResponse:
     """Figures for Prometheus."""
     deps = call.deps
     pool = {name: value for name, value in asdict(deps.decoder.stats).items() if isinstance(value, int)}
-    gauges = {f"decode_{name}_total": float(value) for name, value in pool.items()}
-    uptime_s = (deps.clock.utc_us() - deps.info.started_us) / 1e6
-    gauges |= {"uptime_seconds": uptime_s, **deps.gauges()}
-    text = metrics_text(deps.engine.cameras(), deps.engine.storages(), gauges)
+    process = {f"decode_{name}_total": float(value) for name, value in pool.items()}
+    process |= {"uptime_seconds": (deps.clock.utc_us() - deps.info.started_us) / 1e6, **deps.gauges()}
+    states = [view.state for view in deps.engine.hardware()]
+    parts = {part.name: part.ready for part in deps.subsystems()}
+    text = metrics_text(deps.engine.cameras(), deps.engine.storages(), states, process, parts)
     return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
 
 
@@ -43,7 +46,7 @@ ROUTES = (
     Route(method="GET", path="/healthz", operation="healthz", handler=healthz, right=Right.PUBLIC,
           doc=healthz.__doc__ or "", answer=Answer("text/plain"), tag="health"),
     Route(method="GET", path="/readyz", operation="readyz", handler=readyz, right=Right.PUBLIC,
-          doc=readyz.__doc__ or "", answer=Answer("text/plain"), tag="health", problems=("unavailable",)),
+          doc=readyz.__doc__ or "", answer=Answer(schema="Readiness"), tag="health", problems=("unavailable",)),
     Route(method="GET", path="/metrics", operation="metrics", handler=metrics, right=Right.READ_STATUS,
           doc=metrics.__doc__ or "", answer=Answer("text/plain"), tag="health"),
 )  # fmt: skip

@@ -10,6 +10,7 @@ import errno
 import os
 import socket
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 
 import structlog
@@ -52,6 +53,11 @@ class HttpServer:
     def addresses(self) -> list[tuple[str, int]]:
         """(host, port) actually bound: port 0 became a real one."""
         return list(self._bound)
+
+    def gauges(self) -> Mapping[str, float]:
+        """Figures for /metrics."""
+        server = self._runner.server
+        return {"http_connections": float(len(server.connections) if server is not None else 0)}
 
     async def start(self, listen: tuple[str, int] | None, socket_path: Path | None) -> None:
         """Bind both. Raises UsageError for an address beyond this machine, ListenFailed when it cannot be had."""

@@ -123,6 +123,11 @@ COMPONENTS: dict[str, Schema] = {
         finished=MAYBE_TIME,
     ),
     "JobList": _list_of(_ref("Job"), "jobs, newest first"),
+    "Readiness": _object(
+        "every part of the server", ready=_flag("recording can be relied on"),
+        subsystems=_array(_object("one part", name=_text(), ready=_flag("it does its work"),
+                                  reason=_text("what is missing"), needed=_flag("recording depends on it"))),
+    ),
     "Status": _object(
         "the server at a glance",
         id=ID, name=_text(), version=_text(), time=TIME, started=TIME, ready=_flag("recording can be relied on"),
