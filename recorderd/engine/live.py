@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Protocol
 
 from recorderd.core.errors import NotFoundError
@@ -23,14 +24,32 @@ STUCK_US = 20_000_000  # nothing taken for so long while units wait
 Item = tuple[MediaKind, AccessUnit]
 
 
+@dataclass(slots=True)
+class Budget:
+    """How many bytes may wait for one reader, over all its subscriptions."""
+
+    limit_bytes: int = LIMIT_BYTES
+    used_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a viewer wants beside the pictures. `notify` is called when something begins to wait: it must be cheap and
+    never raise; whoever gives it takes units with `pop`."""
+
+    audio: bool = True
+    metadata: bool = False
+    notify: Callable[[], None] | None = None
+
+
 class LiveSubscription:
     """One viewer: an async iterator of (kind, unit), starting at the newest key held. It ends when closed;
     `reason` then says why ('unsubscribed', 'too-slow', 'camera-removed', 'server-stopping')."""
 
-    def __init__(self, channel: LiveChannel, audio: bool, limit_bytes: int) -> None:
+    def __init__(self, channel: LiveChannel, wish: Wish, budget: Budget) -> None:
         self._channel = channel
-        self._audio = audio
-        self._limit_bytes = limit_bytes
+        self._audio, self._metadata, self._notify = wish.audio, wish.metadata, wish.notify
+        self._budget = budget
         self._queue: deque[Item] = deque()
         self._bytes = 0
         self._waiting: asyncio.Future[None] | None = None
@@ -55,18 +74,16 @@ class LiveSubscription:
                 await self._waiting
             finally:
                 self._waiting = None
-        item = self._queue.popleft()
-        self._bytes -= len(item[1].data)
-        self._waiting_since_us = None
-        if not self._queue:
-            self._skips_behind = 0
-        return item
+        return self._take()
+
+    def pop(self) -> Item | None:
+        """The next unit if one waits."""
+        return self._take() if self._queue else None
 
     def take_ready(self) -> list[Item]:
         """Everything that waits, without waiting: lets a server write several units in one call."""
         items = list(self._queue)
-        self._queue.clear()
-        self._bytes = 0
+        self._forget_waiting()
         self._waiting_since_us = None
         self._skips_behind = 0
         return items
@@ -74,7 +91,7 @@ class LiveSubscription:
     def push(self, kind: MediaKind, unit: AccessUnit) -> None:
         if kind is MediaKind.VIDEO:
             self._video = True
-        elif not self._audio:
+        elif not (self._audio if kind is MediaKind.AUDIO else self._metadata):
             return
         if self._skipping:
             if not (UnitType.DELTA < unit.type < UnitType.AUDIO):
@@ -82,16 +99,18 @@ class LiveSubscription:
                 return
             self._skipping = False
         size = len(unit.data)
-        if self._bytes + size > self._limit_bytes and self._queue:
-            self._fall_behind(unit)
-            if self._skipping or self.reason is not None:
-                return
+        budget = self._budget
+        if budget.used_bytes and budget.used_bytes + size > budget.limit_bytes and not self._fall_behind(unit):
+            return
         if self._waiting_since_us is None:
             self._waiting_since_us = unit.recv_mono_us
         self._queue.append((kind, unit))
         self._bytes += size
+        budget.used_bytes += size
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
+        if self._notify is not None and len(self._queue) == 1:
+            self._notify()
 
     def close(self, reason: str = "unsubscribed") -> None:
         """End the iteration after what is queued; idempotent, the first reason stays."""
@@ -99,24 +118,44 @@ class LiveSubscription:
             self.reason = reason
             self._channel.forget(self)
             if reason == "too-slow":
-                self._queue.clear()
-                self._bytes = 0
+                self._forget_waiting()
+            if self._notify is not None:
+                self._notify()
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
 
-    def _fall_behind(self, unit: AccessUnit) -> None:
-        """The queue is full: what waits is stale. Begin again at this unit if it is a key, else at the next."""
+    def _take(self) -> Item:
+        item = self._queue.popleft()
+        size = len(item[1].data)
+        self._bytes -= size
+        self._budget.used_bytes -= size
+        self._waiting_since_us = None
+        if not self._queue:
+            self._skips_behind = 0
+        return item
+
+    def _forget_waiting(self) -> None:
+        self._queue.clear()
+        self._budget.used_bytes -= self._bytes
+        self._bytes = 0
+
+    def _fall_behind(self, unit: AccessUnit) -> bool:
+        """There is no room: what waits is stale. Begin again at this unit (True) if it is a key and what other
+        subscriptions of the same reader hold leaves room, else at the next key."""
         self.skips += 1
         self._skips_behind += 1
         self.skipped_units += len(self._queue)
-        self._queue.clear()
-        self._bytes = 0
+        self._forget_waiting()
         stuck_us = unit.recv_mono_us - (self._waiting_since_us or unit.recv_mono_us)
         if self._skips_behind >= SKIPS_UNTIL_DROPPED or stuck_us >= STUCK_US:
             self.close("too-slow")
-        elif self._video and not unit.is_key:
-            self.skipped_units += 1
-            self._skipping = True
+            return False
+        others = self._budget.used_bytes
+        if (unit.is_key or not self._video) and (not others or others + len(unit.data) <= self._budget.limit_bytes):
+            return True
+        self.skipped_units += 1
+        self._skipping = self._video
+        return False
 
 
 class LiveChannel:
@@ -126,7 +165,10 @@ class LiveChannel:
         self.viewers: list[LiveSubscription] = []
 
     def subscribe(self, start: Iterable[Item], audio: bool, limit_bytes: int) -> LiveSubscription:
-        viewer = LiveSubscription(self, audio, limit_bytes)
+        return self.attach(start, Wish(audio), Budget(limit_bytes))
+
+    def attach(self, start: Iterable[Item], wish: Wish, budget: Budget) -> LiveSubscription:
+        viewer = LiveSubscription(self, wish, budget)
         for kind, unit in start:
             viewer.push(kind, unit)
         self.viewers = [*self.viewers, viewer]  # a new list: `push` may be walking the old one
@@ -171,10 +213,14 @@ class LiveHub:
         self, camera: uuid.UUID, role: str = "main", *, audio: bool = True, limit_bytes: int = LIMIT_BYTES
     ) -> LiveSubscription:
         """Look at a stream from its newest key on. Raises NotFoundError. Close the subscription when done."""
+        return self.attach(camera, role, Wish(audio), Budget(limit_bytes))
+
+    def attach(self, camera: uuid.UUID, role: str, wish: Wish, budget: Budget) -> LiveSubscription:
+        """The same for a reader of several streams, whose subscriptions share one `budget`. Raises NotFoundError."""
         source = self._sources.get((camera, role))
         if source is None:
             raise NotFoundError(f"camera {camera} has no stream {role!r}", camera=str(camera), stream=role)
-        return source.channel.subscribe(source.newest_gop(), audio, limit_bytes)
+        return source.channel.attach(source.newest_gop(), wish, budget)
 
     def viewers(self, camera: uuid.UUID) -> int:
         """How many look at any stream of this camera."""

@@ -54,6 +54,11 @@ class TrackCommit(Protocol):
     @property
     def last_recv_us(self) -> int | None: ...
 
+    @property
+    def next_seq(self) -> int:
+        """Chunks of the run below this number are durable."""
+        ...
+
 
 class EventLog(Protocol):
     """Takes typed events; never blocks. The implementation stamps the time and stores them."""

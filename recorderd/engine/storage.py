@@ -25,6 +25,9 @@ class CommitLike(Protocol):
     """The part of the store's CommitInfo that the engine reads."""
 
     @property
+    def number(self) -> int: ...
+
+    @property
     def tracks(self) -> Mapping[uuid.UUID, TrackCommit]: ...
 
 
@@ -40,6 +43,7 @@ class StorageWatch:
         self._clock = clock
         self._events = events
         self._streams: list[StreamRecorder] = []
+        self._watchers: list[Callable[[CommitLike], None]] = []
         self._degraded: dict[str, Cause] = {}
         self._since_us = clock.utc_us()
         self._last_commit_us: int | None = None
@@ -59,6 +63,11 @@ class StorageWatch:
         if stream in self._streams:
             self._streams.remove(stream)
 
+    def watch(self, told: Callable[[CommitLike], None]) -> Callable[[], None]:
+        """Call `told` with each commit once it is durable; it must be cheap and never raise. Returns what ends it."""
+        self._watchers.append(told)
+        return lambda: self._watchers.remove(told)
+
     # -- StoreListener ---------------------------------------------------------------------------------------
 
     def committed(self, info: CommitLike) -> None:
@@ -70,6 +79,8 @@ class StorageWatch:
                 commit = commits.get(track.spec.track)
                 if commit is not None:
                     track.committed(commit)
+        for told in tuple(self._watchers):
+            told(info)
 
     def shed(self, track: uuid.UUID, start_us: int, end_us: int, samples: int, bytes: int) -> None:
         self._shed += samples
