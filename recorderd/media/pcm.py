@@ -36,7 +36,7 @@ def samples_in(config: CodecConfig, size_bytes: int) -> int:
 
 
 def block_bytes(config: CodecConfig) -> int:
-    """Bytes that a unit holds a whole multiple of. G.726: 8 samples fill whole bytes; fewer only at 16 and 32 kbit/s."""
+    """Bytes that a unit holds a whole multiple of; at 24 and 40 kbit/s only 8 samples of G.726 fill whole bytes."""
     if config.codec is Codec.G726:
         bits = config.extra[0]
         return 1 if 8 % bits == 0 else bits
