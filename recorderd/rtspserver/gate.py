@@ -1,4 +1,4 @@
-"""Who may talk to the RTSP server: Digest authentication (RFC 2617, MD5 as RTSP clients speak it).
+"""Who may talk to the RTSP server: Digest authentication (RFC 2617 with MD5, RFC 7616 with SHA-256).
 
 Law: the verifying half of `wire.auth`; pure, time is an argument. Passwords are revealed only inside the hash.
 Nonces are signed, so no state is kept per client and a client may use one on its next connection; an old one is
@@ -11,13 +11,18 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from recorderd.core.secret import Secret
 from recorderd.wire.rtsp_message import RtspRequest
 
 NONCE_LIFE_US = 600 * 1_000_000
+MD5, SHA_256 = "MD5", "SHA-256"
+_HASHES: dict[str, Callable[[bytes], str]] = {
+    MD5: lambda data: hashlib.md5(data, usedforsecurity=False).hexdigest(),
+    SHA_256: lambda data: hashlib.sha256(data).hexdigest(),
+}
 _PAIR = re.compile(r'([A-Za-z]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*))')
 
 
@@ -32,17 +37,25 @@ class Verdict:
 
 
 class DigestGate:
-    """Checks requests against accounts; without accounts everybody is let in as user ""."""
+    """Checks requests against accounts; without accounts everybody is let in as user "". `algorithms`: what is
+    offered, in order. Common players take the last challenge they read, so MD5 belongs at the end."""
 
-    def __init__(self, realm: str, accounts: Mapping[str, Secret], nonce_key: bytes) -> None:
+    def __init__(
+        self, realm: str, accounts: Mapping[str, Secret], nonce_key: bytes, algorithms: tuple[str, ...] = (MD5,)
+    ) -> None:
+        self._algorithms = algorithms
         self._realm = realm
         self._accounts = dict(accounts)
         self._key = nonce_key
 
-    def challenge(self, now_us: int, stale: bool) -> str:
-        """Value of WWW-Authenticate. `now_us` is monotonic time."""
-        text = f'Digest realm="{self._realm}", nonce="{self._nonce(now_us // 1_000_000)}", qop="auth", algorithm=MD5'
-        return text + (", stale=true" if stale else "")
+    def challenges(self, now_us: int, stale: bool) -> list[str]:
+        """Values of WWW-Authenticate. `now_us` is monotonic time."""
+        nonce = self._nonce(now_us // 1_000_000)
+        end = ", stale=true" if stale else ""
+        return [
+            f'Digest realm="{self._realm}", nonce="{nonce}", qop="auth", algorithm={algorithm}{end}'
+            for algorithm in self._algorithms
+        ]
 
     def check(self, request: RtspRequest, now_us: int) -> Verdict:
         """Judge a request's Authorization header."""
@@ -55,7 +68,9 @@ class DigestGate:
         fields = {name.lower(): quoted or plain for name, quoted, plain in _PAIR.findall(rest)}
         user = fields.get("username", "").encode("latin-1", "replace").decode("utf-8", "replace")
         password = self._accounts.get(user)
-        if scheme.lower() != "digest" or fields.get("realm") != self._realm or fields.get("uri") != request.url:
+        algorithm = fields.get("algorithm", MD5).upper()
+        known = scheme.lower() == "digest" and algorithm in self._algorithms
+        if not known or fields.get("realm") != self._realm or fields.get("uri") != request.url:
             return Verdict(None, shown=True)
         fresh = self._is_fresh(fields.get("nonce", ""), now_us)
         expected = self._response(fields, request.method, user, password or Secret(""))
@@ -65,12 +80,13 @@ class DigestGate:
         return Verdict(user, shown=True) if fresh else Verdict(None, stale=True)
 
     def _response(self, fields: dict[str, str], method: str, user: str, password: Secret) -> bytes:
-        secret = _md5(f"{user}:{self._realm}:{password.reveal()}".encode())
-        action = _md5(f"{method}:{fields.get('uri', '')}".encode("latin-1", "replace"))
+        hashed = _HASHES[fields.get("algorithm", MD5).upper()]
+        secret = hashed(f"{user}:{self._realm}:{password.reveal()}".encode())
+        action = hashed(f"{method}:{fields.get('uri', '')}".encode("latin-1", "replace"))
         middle = fields.get("nonce", "")
         if "qop" in fields:
             middle += f":{fields.get('nc', '')}:{fields.get('cnonce', '')}:{fields['qop']}"
-        return _md5(f"{secret}:{middle}:{action}".encode("latin-1", "replace")).encode()
+        return hashed(f"{secret}:{middle}:{action}".encode("latin-1", "replace")).encode()
 
     def _nonce(self, issued_s: int) -> str:
         signature = hmac.new(self._key, b"%d" % issued_s, hashlib.sha256).hexdigest()[:24]
@@ -81,7 +97,3 @@ class DigestGate:
         if not re.fullmatch(r"[0-9a-f]{1,12}", stamp) or nonce != self._nonce(int(stamp, 16)):
             return False
         return 0 <= now_us - int(stamp, 16) * 1_000_000 <= NONCE_LIFE_US
-
-
-def _md5(data: bytes) -> str:
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()

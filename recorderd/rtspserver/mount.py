@@ -1,7 +1,8 @@
 """What a program that serves streams must give the RTSP server, and what it gets in return.
 
 Law: contracts and plain data only. A mount is one stream under one path; a visit is one connection's use of it. All
-calls are synchronous, cheap and made on the event loop.
+calls are synchronous, cheap and made on the event loop; what takes its time is answered with a `Later`. Where an
+answer may be `Later`, `Refused` may be raised as well.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from recorderd.media.access_unit import Codec, CodecConfig
+from recorderd.media.access_unit import CodecConfig
+from recorderd.rtspserver.later import Later
+from recorderd.rtspserver.wishes import PlayWish
 
 
 class HangUp(Exception):
@@ -19,11 +22,21 @@ class HangUp(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """One m= section of a mount: track number N is interleaved on channels 2N (RTP) and 2N + 1 (RTCP)."""
+    """One m= section of a mount: track number N is interleaved on channels 2N (RTP) and 2N + 1 (RTCP).
+    `attributes`: further a= lines without the "a="."""
 
     config: CodecConfig
     payload_type: int
     ssrc: int
+    attributes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Presentation:
+    """What DESCRIBE tells of a mount. `range`: the value of a=range."""
+
+    tracks: tuple[Track, ...]
+    range: str = "npt=now-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +50,14 @@ class FirstPacket:
 
 @dataclass(frozen=True, slots=True)
 class PlayStart:
-    """The answer to PLAY. `utc_us`: the source's own UTC of the first picture (Range: clock=), None when unknown."""
+    """The answer to PLAY. `utc_us`: the source's own UTC of the first picture (Range: clock=), None when unknown;
+    `end_us` where it ends, None when open. `scale`, `rate_control`: as they will be, None: nothing to say."""
 
     utc_us: int | None
     first: tuple[FirstPacket, ...]
+    end_us: int | None = None
+    scale: float | None = None
+    rate_control: bool | None = None
 
 
 class Outlet(Protocol):
@@ -60,15 +77,32 @@ class Outlet(Protocol):
         ...
 
 
+class ViewerOutlet(Outlet, Protocol):
+    """The same for sources that wait for their viewer."""
+
+    async def drain(self) -> None:
+        """Return when little waits to be taken, or the connection is gone."""
+        ...
+
+    def drop(self, cause: str) -> None:
+        """End the connection at once, what waits is thrown away; `cause` is counted."""
+        ...
+
+
 class Visit(Protocol):
     """One connection's use of a mount, from the first request that names it until the connection is gone."""
 
-    def play(self, tracks: frozenset[int]) -> PlayStart:
-        """Begin sending these tracks; the first packets may leave only after this call has returned."""
+    def play(self, wish: PlayWish) -> PlayStart | Later[PlayStart]:
+        """Begin, or go over to what is wished; the first packets leave after this call has returned, or after its
+        Later was resolved. A refusal leaves the visit paused."""
+        ...
+
+    def pause(self) -> int | None:
+        """PAUSE: send nothing until the next `play`. Gives the UTC where it stands, if it knows."""
         ...
 
     def stop(self) -> None:
-        """TEARDOWN: send nothing more. Called at most once after each `play`."""
+        """TEARDOWN: send nothing more. Called at most once after a `play`."""
         ...
 
     def auth_failed(self) -> None:
@@ -88,13 +122,13 @@ class Visit(Protocol):
 class Mount(Protocol):
     """One stream."""
 
-    def tracks(self) -> Sequence[Track]: ...
+    def presentation(self) -> Presentation | Later[Presentation]: ...
 
     def admits(self, user: str) -> bool:
         """May `user` ("" when the server asks for no login) see this mount? False is answered with 401."""
         ...
 
-    def visit(self, outlet: Outlet) -> Visit: ...
+    def visit(self, outlet: ViewerOutlet) -> Visit: ...
 
 
 class Mounts(Protocol):
@@ -103,14 +137,3 @@ class Mounts(Protocol):
     def find(self, path: str, query: str) -> Mount | None:
         """The mount under a decoded absolute path and a raw query; None: 404. Raises HangUp."""
         ...
-
-
-def encoding_name(codec: Codec) -> str:
-    """The rtpmap name of a codec."""
-    return {
-        Codec.H264: "H264",
-        Codec.H265: "H265",
-        Codec.AAC: "MPEG4-GENERIC",
-        Codec.PCMU: "PCMU",
-        Codec.PCMA: "PCMA",
-    }[codec]

@@ -1,28 +1,44 @@
 """The listening RTSP server: accepts connections, ends silent ones, closes all at the end.
 
-Law: knows no mount and no media. One timer for all connections; no task of its own.
+Law: knows no mount and no media. One timer for all connections; no task of its own. What it refuses is counted.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from dataclasses import dataclass
 
 from recorderd.core.clock import Clock
 from recorderd.rtspserver.connection import RtspConnection
-from recorderd.rtspserver.session import SessionContext
+from recorderd.rtspserver.session import SessionContext, Tally
+from recorderd.rtspserver.udp import UdpPorts
 
 _SWEEP_S = 5.0
-_GRACE_S = 10
+GRACE_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLimits:
+    """`connections` at once, and of one address; `setup_s`: a connection that has no session by then is ended."""
+
+    connections: int = 10_000
+    per_address: int = 10_000
+    setup_s: int = 70
 
 
 class RtspServer:
-    """Serves `context.mounts`. Not restartable."""
+    """Serves `context.mounts`. Without `udp` only TCP interleaved is offered. Not restartable."""
 
-    def __init__(self, context: SessionContext, clock: Clock, max_connections: int = 10_000) -> None:
+    def __init__(
+        self, context: SessionContext, clock: Clock, limits: ServerLimits = ServerLimits(), udp: UdpPorts | None = None
+    ) -> None:
         self.clock = clock
+        self.udp = udp
         self._context = context
-        self._max_connections = max_connections
+        self._limits = limits
         self._connections: set[RtspConnection] = set()
+        self._addresses: Counter[str] = Counter()
         self._server: asyncio.Server | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._closed = asyncio.Event()
@@ -39,23 +55,36 @@ class RtspServer:
     def connections(self) -> int:
         return len(self._connections)
 
-    def admit(self, connection: RtspConnection) -> bool:
-        """Called by a new connection; False when there are too many or the server is stopping."""
-        self._connections.add(connection)
-        return self._server is not None and len(self._connections) <= self._max_connections
+    @property
+    def tally(self) -> Tally:
+        return self._context.tally
 
-    def forget(self, connection: RtspConnection) -> None:
+    def admit(self, connection: RtspConnection) -> str:
+        """Called by a new connection; gives why it may not stay, "" when it may."""
+        self._connections.add(connection)
+        self._addresses[connection.peer] += 1
+        if self._server is None:
+            return "stopped"
+        if len(self._connections) > self._limits.connections:
+            return "too-many-connections"
+        return "too-many-of-address" if self._addresses[connection.peer] > self._limits.per_address else ""
+
+    def forget(self, connection: RtspConnection, cause: str) -> None:
         """Called by a connection that is gone."""
         self._connections.discard(connection)
+        self.tally.ended[cause] += 1
+        self._addresses[connection.peer] -= 1
+        if self._addresses[connection.peer] <= 0:
+            del self._addresses[connection.peer]
         if self._server is None and not self._connections:
             self._closed.set()
 
     def sweep(self, now_us: int) -> None:
-        """End connections that were silent longer than the announced timeout, or that never came to PLAY in it."""
-        limit_us = (self._context.timeout_s + _GRACE_S) * 1_000_000
+        """End connections that were silent longer than the announced timeout, or that never came to a session."""
+        limit_us = (self._context.timeout_s + GRACE_S) * 1_000_000
         for connection in list(self._connections):
-            since_us = connection.heard_us if connection.playing else connection.opened_us
-            if now_us - since_us > limit_us:
+            allowed_us = limit_us if connection.established else self._limits.setup_s * 1_000_000
+            if now_us - connection.idle_since_us > allowed_us:
                 connection.end("timeout")
 
     async def stop(self) -> None:

@@ -14,6 +14,7 @@ from recorderd.core.clock import Clock
 from recorderd.rtspserver.gate import DigestGate
 from recorderd.rtspserver.server import RtspServer
 from recorderd.rtspserver.session import SessionContext
+from recorderd.rtspserver.udp import UdpPorts
 from recorderd.simulate.camera import Camera, CameraStream, FarmStart
 from recorderd.simulate.clip import ClipCache, VideoSpec
 from recorderd.simulate.clip_encode import encode_audio, encode_video
@@ -45,7 +46,7 @@ class Farm:
         parts = FarmParts(clock, self.scheduler, str(options.seed), lambda record: write_record(log, record))
         self._mounts = FarmMounts(cameras, streams, parts)
         gate = DigestGate(_REALM, options.accounts, secrets.token_bytes(16))
-        self._server = RtspServer(SessionContext(self._mounts, gate, _REALM), clock)
+        self._server = RtspServer(SessionContext(self._mounts, gate, _REALM), clock, udp=UdpPorts())
 
     async def start(self) -> int:
         """Listen; gives the port. Raises OSError."""

@@ -13,7 +13,8 @@ from itertools import count
 from urllib.parse import parse_qs
 
 from recorderd.core.clock import Clock
-from recorderd.rtspserver.mount import HangUp, Mount, Outlet, PlayStart, Track, Visit
+from recorderd.rtspserver.mount import HangUp, Mount, Outlet, PlayStart, Presentation, Track, Visit
+from recorderd.rtspserver.wishes import PlayWish
 from recorderd.simulate.camera import Camera, CameraStream
 from recorderd.simulate.feed import Feed
 from recorderd.simulate.scheduler import Scheduler
@@ -72,7 +73,7 @@ class CameraMount:
     def is_down(self, now_us: int) -> bool:
         return self.camera.faults.down(self.camera.since_play_us(now_us))
 
-    def tracks(self) -> Sequence[Track]:
+    def presentation(self) -> Presentation:
         since_us = self.camera.since_play_us(self.parts.clock.monotonic_us())
         video = self.stream.video
         if self.stream.variant is not None and self.camera.faults.changed_params(since_us):
@@ -81,7 +82,7 @@ class CameraMount:
         if self.stream.audio is not None:
             rtp = self.stream.audio.track
             tracks.append(Track(self.stream.audio.clip.config, rtp.payload_type, rtp.ssrc))
-        return tracks
+        return Presentation(tuple(tracks))
 
     def admits(self, user: str) -> bool:
         return not self.camera.faults.auth
@@ -102,16 +103,21 @@ class CameraVisit:
         self._auth_failures = 0
         self._recorded = False
 
-    def play(self, tracks: frozenset[int]) -> PlayStart:
+    def play(self, wish: PlayWish) -> PlayStart:
+        if self._feed is not None:
+            self._record("play")  # again, with another wish: the same pictures, counted apart
         camera, parts = self._mount.camera, self._mount.parts
         now_us = parts.clock.monotonic_us()
         if camera.first_play_us is None:
             camera.first_play_us = now_us
-        feed = Feed(camera, self._mount.stream, self._outlet, tracks)
+        feed = Feed(camera, self._mount.stream, self._outlet, wish.tracks)
         start = feed.start(now_us, self._seed)
         self._feed = feed
         parts.scheduler.add(feed)
         return start
+
+    def pause(self) -> None:
+        self._record("pause")
 
     def stop(self) -> None:
         self._record("teardown")

@@ -88,7 +88,7 @@ def request_with(header: str | None, url: str = "rtsp://h/cam/0") -> RtspRequest
 def test_the_gate_lets_in_whom_the_products_own_client_answers_for() -> None:
     gate = DigestGate("realm", {"us\xe9r": Secret('p"\xe4ss')}, b"key")
     client = Authenticator(Credentials("us\xe9r", Secret('p"\xe4ss')), lambda: "cnonce")
-    assert client.accept(parse_challenges([gate.challenge(5_000_000, False)]))
+    assert client.accept(parse_challenges(gate.challenges(5_000_000, False)))
     header = client.header("DESCRIBE", "rtsp://h/cam/0")
     assert gate.check(request_with(header), 6_000_000).user == "us\xe9r"
     assert gate.check(request_with(header, "rtsp://h/cam/1"), 6_000_000).user is None, "bound to the address"

@@ -135,10 +135,11 @@ async def test_statuses(start_farm: StartFarm) -> None:
     assert (await client.ask("DESCRIBE", url="http://x/")).status == 400
     assert (await client.ask("DESCRIBE", Accept="text/plain")).status == 406
     assert (await client.ask("DESCRIBE", Require="magic")).status == 551
-    assert (await client.ask("PAUSE")).status == 405
+    assert (await client.ask("PAUSE")).status == 454
+    assert (await client.ask("RECORD")).status == 405
     assert (await client.ask("DANCE")).status == 501
     assert (await client.ask("PLAY")).status == 454
-    assert (await client.ask("SETUP", track, Transport="RTP/AVP;unicast;client_port=5000-5001")).status == 461
+    assert (await client.ask("SETUP", track, Transport="RTP/AVP;multicast;port=5000-5001")).status == 461
     assert (await client.ask("SETUP", Transport=tcp)).status == 459
     assert (await client.ask("SETUP", f"{client.url}/trackID=7", Transport=tcp)).status == 404
     assert (await client.ask("SETUP", track, Transport=f"RTP/AVP;unicast, {tcp}")).status == 200
