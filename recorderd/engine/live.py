@@ -32,24 +32,23 @@ class Budget:
     used_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What a viewer wants beside the pictures. `notify` is called when something begins to wait: it must be cheap and
-    never raise; whoever gives it takes units with `pop`."""
-
-    audio: bool = True
-    metadata: bool = False
-    notify: Callable[[], None] | None = None
-
-
 class LiveSubscription:
     """One viewer: an async iterator of (kind, unit), starting at the newest key held. It ends when closed;
     `reason` then says why ('unsubscribed', 'too-slow', 'camera-removed', 'server-stopping')."""
 
-    def __init__(self, channel: LiveChannel, wish: Wish, budget: Budget) -> None:
+    def __init__(
+        self,
+        channel: LiveChannel,
+        audio: bool,
+        limit_bytes: int | Budget,
+        metadata: bool = False,
+        notify: Callable[[], None] | None = None,
+    ) -> None:
+        """`notify` is called when something begins to wait and when it ends: cheap, never raises; whoever gives it
+        takes units with `pop`."""
         self._channel = channel
-        self._audio, self._metadata, self._notify = wish.audio, wish.metadata, wish.notify
-        self._budget = budget
+        self._audio, self._metadata, self._notify = audio, metadata, notify
+        self._budget = limit_bytes if isinstance(limit_bytes, Budget) else Budget(limit_bytes)
         self._queue: deque[Item] = deque()
         self._bytes = 0
         self._waiting: asyncio.Future[None] | None = None
@@ -164,11 +163,15 @@ class LiveChannel:
     def __init__(self) -> None:
         self.viewers: list[LiveSubscription] = []
 
-    def subscribe(self, start: Iterable[Item], audio: bool, limit_bytes: int) -> LiveSubscription:
-        return self.attach(start, Wish(audio), Budget(limit_bytes))
-
-    def attach(self, start: Iterable[Item], wish: Wish, budget: Budget) -> LiveSubscription:
-        viewer = LiveSubscription(self, wish, budget)
+    def subscribe(
+        self,
+        start: Iterable[Item],
+        audio: bool,
+        limit_bytes: int | Budget,
+        metadata: bool = False,
+        notify: Callable[[], None] | None = None,
+    ) -> LiveSubscription:
+        viewer = LiveSubscription(self, audio, limit_bytes, metadata, notify)
         for kind, unit in start:
             viewer.push(kind, unit)
         self.viewers = [*self.viewers, viewer]  # a new list: `push` may be walking the old one
@@ -210,17 +213,21 @@ class LiveHub:
             source.channel.close(reason)
 
     def subscribe(
-        self, camera: uuid.UUID, role: str = "main", *, audio: bool = True, limit_bytes: int = LIMIT_BYTES
+        self,
+        camera: uuid.UUID,
+        role: str = "main",
+        *,
+        audio: bool = True,
+        limit_bytes: int | Budget = LIMIT_BYTES,
+        metadata: bool = False,
+        notify: Callable[[], None] | None = None,
     ) -> LiveSubscription:
-        """Look at a stream from its newest key on. Raises NotFoundError. Close the subscription when done."""
-        return self.attach(camera, role, Wish(audio), Budget(limit_bytes))
-
-    def attach(self, camera: uuid.UUID, role: str, wish: Wish, budget: Budget) -> LiveSubscription:
-        """The same for a reader of several streams, whose subscriptions share one `budget`. Raises NotFoundError."""
+        """Look at a stream from its newest key on. Raises NotFoundError. Close the subscription when done. A reader of
+        several streams gives the same Budget for each."""
         source = self._sources.get((camera, role))
         if source is None:
             raise NotFoundError(f"camera {camera} has no stream {role!r}", camera=str(camera), stream=role)
-        return source.channel.attach(source.newest_gop(), wish, budget)
+        return source.channel.subscribe(source.newest_gop(), audio, limit_bytes, metadata, notify)
 
     def viewers(self, camera: uuid.UUID) -> int:
         """How many look at any stream of this camera."""
