@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from recorderd.media.access_unit import CodecConfig, UnitType
 from recorderd.media.bits import BitstreamError
@@ -57,6 +57,15 @@ class Depacketiser(Protocol):
 
     def gap(self, packets: int) -> None:
         """Packets are missing in front of the next one (0: an unknown number)."""
+        ...
+
+
+@runtime_checkable
+class ReadsExtensions(Protocol):
+    """A depacketiser that is also told of RTP header extensions (RFC 3550 §5.3.1)."""
+
+    def extension(self, identity: int, content: bytes, payload_at: int) -> None:
+        """The extension of the packet whose payload lies at `payload_at`, which is fed next or dropped."""
         ...
 
 

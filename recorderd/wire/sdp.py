@@ -17,7 +17,10 @@ MAX_MEDIA = 64
 # RFC 3551 table 4 and 5: the payload types that need no rtpmap.
 _STATIC = {
     0: ("PCMU", 8000, 1),
+    2: ("G726-32", 8000, 1),  # withdrawn by RFC 3551, sent all the same
     8: ("PCMA", 8000, 1),
+    10: ("L16", 44100, 2),
+    11: ("L16", 44100, 1),
     26: ("JPEG", 90000, 1),
 }
 _DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
@@ -37,7 +40,8 @@ class Format:
 
 @dataclass(frozen=True, slots=True)
 class MediaDescription:
-    """One m= section. `control` is the first non-empty a=control; `direction` "" when none is written."""
+    """One m= section. `control` is the first non-empty a=control; `direction` "" when none is written; `group` the
+    address of its c= line, or else of the session's, "" when none is written."""
 
     kind: str
     port: int
@@ -46,6 +50,7 @@ class MediaDescription:
     control: str = ""
     direction: str = ""
     attributes: tuple[tuple[str, str], ...] = ()
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,7 @@ class _Section:
     def __init__(self, media_line: str = "") -> None:
         self.media_line = media_line
         self.attributes: list[tuple[str, str]] = []
+        self.group = ""
 
     def first(self, name: str) -> str:
         return next((value for key, value in self.attributes if key == name and value), "")
@@ -82,11 +88,16 @@ def parse_sdp(text: bytes | str) -> SessionDescription:
             sections.append(_Section(value))
         elif kind == "s" and not sections:
             name = name or value
+        elif kind == "c":
+            # `IN IP4 239.1.1.1/64`: an address with its reach, which the receiver does not need.
+            (sections[-1] if sections else session).group = value.split()[-1].split("/")[0] if value else ""
         elif kind == "a":
             key, _, rest = value.partition(":")
             (sections[-1] if sections else session).attributes.append((key.strip().lower(), rest.strip()))
     if not known:
         raise ProtocolError("the DESCRIBE answer holds no session description")
+    for section in sections:
+        section.group = section.group or session.group
     media = _give_back_strays([found for found in map(_read_media, sections) if found], sections)
     return SessionDescription(session.first("control"), tuple(media), name, tuple(session.attributes))
 
@@ -111,7 +122,7 @@ def _read_media(section: _Section) -> MediaDescription | None:
     port = _number(words[1].split("/", 1)[0]) or 0
     return MediaDescription(
         words[0].lower(), port, words[2], formats, section.first("control"), direction,
-        tuple(section.attributes),
+        tuple(section.attributes), section.group,
     )  # fmt: skip
 
 

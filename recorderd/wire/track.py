@@ -22,7 +22,7 @@ from recorderd.media.timeline import (
     Unwrapper,
     ntp_to_utc_us,
 )
-from recorderd.wire.depay import Depacketiser, Emit
+from recorderd.wire.depay import Depacketiser, Emit, ReadsExtensions
 from recorderd.wire.rtcp import Bye, ReportBlock, SenderReport, is_rtcp, parse_rtcp
 from recorderd.wire.rtsp_message import Buffer
 
@@ -100,6 +100,7 @@ class Track:
         self._decode = DecodeClock(self._config.reorder, self._config.frame_ticks)
         self._report = _ReportState()
         self._play_range: tuple[int, int] | None = None
+        self._reads_extensions = isinstance(self.depay, ReadsExtensions)
 
     def packet(self, buffer: memoryview, pos: int, end: int) -> None:
         """One RTP packet (or RTCP sent on this channel)."""
@@ -169,13 +170,21 @@ class Track:
             if end - pos < 4:
                 self.counters.malformed += 1
                 return pos, -1
+            start = pos
             pos += 4 + 4 * (buffer[pos + 2] << 8 | buffer[pos + 3])
+            if self._reads_extensions and pos <= end:
+                self._extension(buffer[start:pos], pos)
         if flags & 0x2000 and end > pos:
             end -= buffer[end - 1]
         if end < pos:
             self.counters.malformed += 1
             return pos, -1
         return pos, end
+
+    def _extension(self, data: memoryview, payload_at: int) -> None:
+        depay = self.depay
+        if isinstance(depay, ReadsExtensions):
+            depay.extension(data[0] << 8 | data[1], bytes(data[4:]), payload_at)
 
     def _resequence(self, sequence: int, ssrc: int, timestamp: int) -> bool:
         """Sequence number or source is not the expected one. False: a repetition, drop the packet."""
@@ -209,6 +218,8 @@ class Track:
         if self._play_range is not None:
             self._check_play_range(pts)
         clock_hz = self.plan.clock_hz
+        if not ticks_after:
+            self._report.arrived(mono_us * clock_hz // 1_000_000 - pts)
         media_us = pts * 1_000_000 // clock_hz
         step_us = self._jumps.observe(media_us, mono_us)
         if step_us is not None:
@@ -246,6 +257,7 @@ class Track:
             self._listener.event("clock-step", {"delta_us": step_us})
 
     def _new_run(self) -> None:
+        self._report.restart()
         config = self.depay.config
         self._decode = DecodeClock(config.reorder, config.frame_ticks)
         if self._drift is not None:
@@ -302,6 +314,19 @@ class _ReportState:
         self._before = (0, 0)  # packets and lost at the last report
         self._last_sr = 0
         self._heard_us = 0
+        self._transit: int | None = None
+        self._jitter = 0.0  # ticks
+
+    def arrived(self, transit: int) -> None:
+        """A unit's first packet came `transit` ticks after its media time, from any origin. RFC 3550 A.8, taken
+        between units: what lies between the packets of one picture is the sender's pacing, not the network's."""
+        if self._transit is not None:
+            self._jitter += (abs(transit - self._transit) - self._jitter) / 16
+        self._transit = transit
+
+    def restart(self) -> None:
+        """Another source or a jump of its clock: transit times before and after do not compare."""
+        self._transit = None
 
     def heard(self, report: SenderReport, mono_us: int) -> None:
         self._last_sr = (report.ntp_s & 0xFFFF) << 16 | report.ntp_fraction >> 16
@@ -316,4 +341,6 @@ class _ReportState:
         self._before = (counters.packets, counters.lost_packets)
         fraction = min(255, lost * 256 // (packets + lost)) if packets + lost > 0 else 0
         since = (mono_us - self._heard_us) * 65536 // 1_000_000 if self._last_sr else 0
-        return ReportBlock(ssrc, fraction, counters.lost_packets, self._cycles + highest, 0, self._last_sr, since)
+        return ReportBlock(
+            ssrc, fraction, counters.lost_packets, self._cycles + highest, round(self._jitter), self._last_sr, since
+        )
