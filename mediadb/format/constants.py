@@ -42,6 +42,8 @@ CODECS: Final[dict[str, int]] = {
     "pcmu": 17,
     "pcma": 18,
     "opus": 19,
+    "l16": 20,
+    "g726": 21,
     "metadata": 32,
 }
 

@@ -1,4 +1,5 @@
-"""Sample entries: how the samples of a track are coded (ISO/IEC 14496-12 §8.5.2, -14 §5.6, -15 §5.4 and §8.4).
+"""Sample entries: how the samples of a track are coded (ISO/IEC 14496-12 §8.5.2, -14 §5.6, -15 §5.4 and §8.4; Opus in
+ISO base media §4.3.2; timed metadata ISO/IEC 14496-12 §12.3.3).
 
 Law: bytes of parameter sets are copied, never interpreted, except the three profile bytes that ISO/IEC 14496-15
 copies out of the first SPS. Whatever else an entry needs (dimensions, chroma, the HEVC profile) the caller knows
@@ -132,10 +133,52 @@ def mp4a_entry(asc: bytes, sample_rate: int, channels: int) -> bytes:
     """AAC; `asc` is the AudioSpecificConfig (ISO/IEC 14496-3 §1.6.2.1) as the camera gave it."""
     if not asc:
         raise ValueError("AAC needs its AudioSpecificConfig")
-    # 0x40 = MPEG-4 audio, 0x15 = audio stream, upstream 0, reserved 1; buffer and bit rates unknown (0)
-    config = _descriptor(4, struct.pack(">BB3xII", 0x40, 0x15, 0, 0) + _descriptor(5, asc))
+    # 0x40 = MPEG-4 audio, 0x15 = audio stream, upstream 0, reserved 1
+    return _audio_entry(b"mp4a", sample_rate, channels, _esds(0x40, 0x15, _descriptor(5, asc)))
+
+
+def _esds(object_type: int, stream_type: int, specific: bytes) -> bytes:
+    """Buffer and bit rates are unknown (0)."""
+    config = _descriptor(4, struct.pack(">BB3xII", object_type, stream_type, 0, 0) + specific)
     stream = _descriptor(3, struct.pack(">HB", 0, 0) + config + _descriptor(6, b"\x02"))
-    return _audio_entry(b"mp4a", sample_rate, channels, full_box(b"esds", 0, 0, stream))
+    return full_box(b"esds", 0, 0, stream)
+
+
+def jpeg_entry(width: int, height: int) -> bytes:
+    """Each sample a whole JPEG image (object type 0x6C of the MP4 registration authority, 0x11 = visual stream)."""
+    return _visual_entry(b"mp4v", width, height, _esds(0x6C, 0x11, b""))
+
+
+def opus_entry(channels: int, pre_skip: int = 0, input_rate: int = 48_000) -> bytes:
+    """Opus: the decoder makes `channels` (1 or 2) whatever a packet holds. `pre_skip`: 48 kHz samples to drop first."""
+    if channels not in (1, 2):
+        raise ValueError("Opus without a channel map has one or two channels")
+    specific = struct.pack(">BBHIhB", 0, channels, pre_skip, input_rate, 0, 0)
+    return _audio_entry(b"Opus", 48_000, channels, box(b"dOps", specific))
+
+
+def pcm16_entry(sample_rate: int, channels: int) -> bytes:
+    """16-bit big-endian samples under the QuickTime name that players know; `ipcm` is read by newer ones only."""
+    return _audio_entry(b"twos", sample_rate, channels, b"")
+
+
+def g726_entry(bits: int, aal2: bool) -> bytes:
+    """G.726 at 8 kHz, `bits` (2 to 5) a sample; `aal2`: first sample in the highest bits. No standard has a name for it
+    in MP4: the entry is ours, only the database reads it, and `movable` keeps it out of files."""
+    if not 2 <= bits <= 5:
+        raise ValueError(f"G.726 of {bits} bits a sample")
+    return _audio_entry(b"g726", 8_000, 1, box(b"pack", bytes((bits, aal2))))
+
+
+def metadata_entry(media_type: str, encoding: str = "") -> bytes:
+    """Timed metadata: documents of `media_type`; `encoding` "" when they are not packed."""
+    words = b"".join(text.encode("ascii") + b"\x00" for text in (encoding, media_type))
+    return box(b"mett", struct.pack(">6xH", 1), words)
+
+
+def movable(entry: bytes) -> bool:
+    """True when other programs can read samples of this entry out of an MP4."""
+    return entry[4:8] != b"g726"
 
 
 def g711_entry(law: str, sample_rate: int = 8000, channels: int = 1) -> bytes:

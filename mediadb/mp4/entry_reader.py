@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from mediadb.mp4.boxes import Budget, Fields, Limits, Mp4Error, children
 
 _VIDEO = {b"avc1": "h264", b"avc3": "h264", b"hvc1": "h265", b"hev1": "h265"}
-_AUDIO = {b"mp4a": "aac", b"ulaw": "pcmu", b"alaw": "pcma"}
+_AUDIO = {b"mp4a": "aac", b"ulaw": "pcmu", b"alaw": "pcma", b"Opus": "opus", b"twos": "l16", b"g726": "g726"}
 
 
 @dataclass(frozen=True, slots=True)
 class EntryInfo:
     """What a sample entry says.
 
-    `codec`: "h264", "h265", "aac", "pcmu", "pcma", or "" for one that is not known here. `parameter_sets`: NAL
-    units in file order. `nal_length_bytes`: 0 for audio. `asc`: AudioSpecificConfig or b"".
+    `codec`: "h264", "h265", "mjpeg", "aac", "pcmu", "pcma", "opus", "l16", "g726", "metadata", or "" for one that is
+    not known here. `parameter_sets`: NAL units in file order. `nal_length_bytes`: 0 for anything else. `asc`:
+    AudioSpecificConfig or b"". `media_type`: of metadata.
     """
 
     fourcc: str
@@ -31,6 +32,7 @@ class EntryInfo:
     parameter_sets: tuple[bytes, ...] = ()
     nal_length_bytes: int = 0
     asc: bytes = b""
+    media_type: str = ""
 
     @property
     def is_video(self) -> bool:
@@ -53,6 +55,11 @@ def parse_entry_payload(kind: bytes, fields: Fields, budget: Budget) -> EntryInf
         return _video(kind, fields, budget)
     if kind in _AUDIO:
         return _audio(kind, fields, budget)
+    if kind == b"mp4v":
+        return _mpeg_video(fields, budget)
+    if kind == b"mett":
+        words = bytes(fields.take(fields.left_bytes)).split(b"\x00")
+        return EntryInfo("mett", "metadata", media_type=words[1].decode("latin-1") if len(words) > 2 else "")
     return EntryInfo(kind.decode("latin-1"), "")
 
 
@@ -70,6 +77,15 @@ def _video(kind: bytes, fields: Fields, budget: Budget) -> EntryInfo:
     if not length_bytes:
         raise fields.error("no avcC or hvcC in a video sample entry")
     return EntryInfo(kind.decode(), _VIDEO[kind], width, height, parameter_sets=sets, nal_length_bytes=length_bytes)
+
+
+def _mpeg_video(fields: Fields, budget: Budget) -> EntryInfo:
+    """`mp4v`: of what it may hold, only JPEG images are known here."""
+    fields.take(16)
+    width, height = fields.uint(2), fields.uint(2)
+    fields.take(50)
+    found = [_esds(inner)[0] for name, inner in children(fields, budget, 1) if name == b"esds"]
+    return EntryInfo("mp4v", "mjpeg" if found == [0x6C] else "", width, height)
 
 
 def _avcc(fields: Fields) -> tuple[int, tuple[bytes, ...]]:
@@ -102,7 +118,7 @@ def _audio(kind: bytes, fields: Fields, budget: Budget) -> EntryInfo:
     if kind == b"mp4a":
         for name, inner in children(fields, budget, 1):
             if name == b"esds":
-                asc = _esds(inner)
+                asc = _esds(inner)[1]
     return EntryInfo(kind.decode(), _AUDIO[kind], sample_rate=rate, channels=channels, asc=asc)
 
 
@@ -120,7 +136,8 @@ def _open(fields: Fields, tag: int) -> Fields | None:
     return Fields(fields.take(length), fields.place, base)
 
 
-def _esds(fields: Fields) -> bytes:
+def _esds(fields: Fields) -> tuple[int, bytes]:
+    """(object type, decoder specific information or b"")."""
     fields.version_flags()
     stream = _open(fields, 3)
     if stream is None:
@@ -134,6 +151,7 @@ def _esds(fields: Fields) -> bytes:
     config = _open(stream, 4)
     if config is None:
         raise stream.error("esds without a decoder configuration")
-    config.take(13)
-    asc = _open(config, 5)
-    return bytes(asc.view) if asc is not None else b""
+    object_type = config.uint(1)
+    config.take(12)
+    specific = _open(config, 5)
+    return object_type, bytes(specific.view) if specific is not None else b""

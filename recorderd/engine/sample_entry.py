@@ -8,7 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mediadb.mp4.entries import HevcProfile, avc1_entry, g711_entry, hvc1_entry, mp4a_entry
+from mediadb.mp4.entries import (
+    HevcProfile,
+    avc1_entry,
+    g711_entry,
+    g726_entry,
+    hvc1_entry,
+    jpeg_entry,
+    metadata_entry,
+    mp4a_entry,
+    opus_entry,
+    pcm16_entry,
+)
 from mediadb.types import TrackConfig
 from recorderd.core.errors import RecorderdError
 from recorderd.media import h264, h265
@@ -81,10 +92,38 @@ def _alaw(config: CodecConfig) -> bytes:
     return g711_entry("alaw", config.sample_rate or 8000, config.channels or 1)
 
 
+def _opus(config: CodecConfig) -> bytes:
+    # What lies before the first packet is not known: nothing is skipped.
+    return opus_entry(config.channels or 2)
+
+
+def _l16(config: CodecConfig) -> bytes:
+    return pcm16_entry(config.sample_rate, config.channels or 1)
+
+
+def _g726(config: CodecConfig) -> bytes:
+    if len(config.extra) != 2:
+        raise ValueError("nothing says how G.726 is packed")
+    return g726_entry(config.extra[0], bool(config.extra[1]))
+
+
+def _jpeg(config: CodecConfig) -> bytes:
+    return jpeg_entry(*_size(config))
+
+
+def _metadata(config: CodecConfig) -> bytes:
+    return metadata_entry(config.extra.decode("ascii"))
+
+
 _ENTRIES: dict[Codec, Callable[[CodecConfig], bytes]] = {
     Codec.H264: _h264,
     Codec.H265: _h265,
     Codec.AAC: _aac,
     Codec.PCMU: _ulaw,
     Codec.PCMA: _alaw,
+    Codec.OPUS: _opus,
+    Codec.L16: _l16,
+    Codec.G726: _g726,
+    Codec.JPEG: _jpeg,
+    Codec.ONVIF_METADATA: _metadata,
 }

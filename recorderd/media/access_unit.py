@@ -25,8 +25,8 @@ class Codec(enum.StrEnum):
     OPUS = "opus"
     L16 = "l16"  # 16-bit samples, big-endian, channels interleaved (RFC 3551 4.5.11)
     G726 = "g726"  # `CodecConfig.extra` says bits a sample and bit order: see `media.pcm`
-    JPEG = "jpeg"  # each unit one whole JPEG image
-    ONVIF_METADATA = "onvif-metadata"  # each unit one document: `media.metadata`
+    JPEG = "mjpeg"  # each unit one whole JPEG image
+    ONVIF_METADATA = "metadata"  # each unit one document: `media.metadata`
 
 
 class UnitType(enum.IntEnum):
