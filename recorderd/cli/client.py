@@ -95,6 +95,20 @@ class Client:
         async with self.open("POST", path) as answer:
             return await answer.json()
 
+    async def text(self, path: str) -> str:
+        async with self.open("GET", path) as answer:
+            return await answer.text()
+
+    async def readiness(self) -> Any:
+        """The parts of the server, also of one that is not ready."""
+        try:
+            return await self.get("/readyz")
+        except Refused as error:
+            parts = error.problem.get("params", {}).get("subsystems")
+            if parts is None:
+                raise
+            return {"ready": False, "subsystems": parts}
+
     async def items(self, path: str, **query: str | None) -> list[dict[str, Any]]:
         """A whole list, over all its pages."""
         found: list[dict[str, Any]] = []
@@ -108,12 +122,15 @@ class Client:
 
     @asynccontextmanager
     async def open(self, method: str, path: str, **query: str | None) -> AsyncIterator[aiohttp.ClientResponse]:
-        """A streaming answer. Raises Unreachable and Refused."""
+        """A streaming answer; `path` is below the API, or whole with a '/'. Raises Unreachable, Refused."""
         assert self._session is not None
         params = {name: value for name, value in query.items() if value}
         try:
             async with self._session.request(
-                method, f"{self._base}{API}/{path}", params=params, allow_redirects=False
+                method,
+                self._base + (path if path.startswith("/") else f"{API}/{path}"),
+                params=params,
+                allow_redirects=False,
             ) as answer:
                 if answer.status >= 300:
                     raise Refused(answer.status, _problem(await answer.text()))

@@ -24,6 +24,8 @@ from recorderd.cli.arguments import (
     time_text,
 )
 from recorderd.cli.client import Client, Refused, Unreachable, choose_server
+from recorderd.cli.daemon_cli import DEFAULT_CONFIG
+from recorderd.cli.doctor import doctor
 from recorderd.cli.show import print_json, printable
 from recorderd.core.errors import RecorderdError, UsageError
 
@@ -75,6 +77,11 @@ def build_parser() -> Parser:
     events.add_argument("--limit", type=count, default=100, metavar="N")
     jobs = verb("jobs", commands.jobs, "long work, newest first")
     jobs.add_argument("--limit", type=count, default=100, metavar="N")
+    check = verb("doctor", doctor, "what is wrong with server and machine, each with its fix; 1 when something is")
+    check.add_argument(
+        "--config", metavar="FILE", default=str(DEFAULT_CONFIG), help="for the storages when no server answers"
+    )
+    check.add_argument("--no-write-test", action="store_true", help="leave the disks alone")
     verb("storage", commands.storage, "storages; exit code 1 when one is not ok")
     verb("reload", commands.reload, "read the configuration again; what did not change is not touched")
     return parser

@@ -154,12 +154,12 @@ async def test_a_storage_that_the_unit_closes_is_warned_about_with_the_drop_in(
 
 
 async def test_everything_at_once_and_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    more = '[http]\nlisten = "0.0.0.0:80"\n[stream]\n[[hardware]]\nname = "x"\ndriver = "rtps"\naddress = "a"\n'
+    more = '[http]\nlisten = "0.0.0.0:80"\n[rules]\n[[hardware]]\nname = "x"\ndriver = "rtps"\naddress = "a"\n'
     file = write(tmp_path, f"{tmp_path}/absent", more=more + "record = 'motion'\n")
     assert main(["check-config", str(file)]) == 2
     out = capsys.readouterr().out
     for words in (
-        "error: http.listen: ", "error: stream: [stream] is not built yet", "error: storage[0].path: ",
+        "error: http.listen: ", "error: rules: [rules] is not built yet", "error: storage[0].path: ",
         "error: hardware[0].driver: unknown driver 'rtps'; did you mean 'rtsp'?",
         "error: hardware[0].record: 'motion' is not built yet",
     ):  # fmt: skip
