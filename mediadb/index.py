@@ -281,11 +281,12 @@ class StorageIndex:
             parts.append(_open_part(name, index, entry))
         return parts
 
-    def parts(self, track: uuid.UUID, start_us: int, end_us: int) -> list[Part]:
-        """Parts with media in [start_us, end_us), by first time. Damaged index regions are left out and noted."""
+    def parts(self, track: uuid.UUID, start_us: int, end_us: int, run: int | None = None) -> list[Part]:
+        """Parts (of one run) with media in [start_us, end_us), by first time; damaged ones are left out and noted."""
         unsealed = self.unsealed()  # before the catalog: what is sealed in between is seen twice, not never
         rows = self._with_catalog(lambda: self._catalog.parts(track, start_us, end_us))
-        parts = [part for part in (self.load(row) for row in rows) if part is not None]
+        wanted = (self.load(row) for row in rows if run in (None, row.segment.run))
+        parts = [part for part in wanted if part is not None]
         sealed = {row.segment.name for row in rows}
         parts += [p for p in self._open_parts(track, unsealed, sealed) if p.first_us < end_us and p.end_us > start_us]
         return sorted(parts, key=lambda p: (p.first_us, p.name))

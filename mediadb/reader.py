@@ -8,6 +8,7 @@ durable watermark. Every byte that leaves here was checked against its CRC; a fa
 from __future__ import annotations
 
 import uuid
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +22,13 @@ from mediadb.format.constants import NO_TIME
 from mediadb.fs import Fs, RealFs
 from mediadb.index import StorageIndex
 from mediadb.index_part import ENTRY_KINDS, Part
-from mediadb.ledger_facts import FUTURE_US
-from mediadb.reader_chunks import ChunkData, ChunkReader, ChunkRef, ChunkTable
+from mediadb.ledger_facts import FUTURE_US, PAST_US
+from mediadb.reader_chunks import ChunkData, ChunkReader, ChunkRef, ChunkTable, StoredChunk
 from mediadb.segment_files import list_storages
 from mediadb.segment_index import LiveSource
 from mediadb.types import Interval, Names, TrackSpec
 
-__all__ = ["ChunkData", "ChunkRef", "ChunkTable", "Reader", "Span", "TrackInfo"]
+__all__ = ["ChunkData", "ChunkRef", "ChunkTable", "Reader", "Span", "StoredChunk", "TrackInfo"]
 
 
 FAR_PARTS: Final = 32  # segments looked at for a nearer entry before the best so far is taken
@@ -226,10 +227,7 @@ class Reader:
     ) -> Iterator[ChunkRef]:
         """Chunks of [start_us, end_us) in order, from the one a decoder must begin with to show `start_us` (whole
         GOPs). Where live media is missing, GOPs of the best lane fill in."""
-        key = self.locate_key(track, start_us, -1)
-        low = start_us
-        if key is not None and self._reaches(track, key, start_us):
-            low = key.recv_us
+        low = self.decodable_from(track, start_us)
         live: list[ChunkRef] = []
         lanes: dict[tuple[str, int], list[ChunkRef]] = {}
         for part in self.index.parts(track, low, end_us):
@@ -243,6 +241,11 @@ class Reader:
         for ref in chosen:
             if kinds is None or ref.kind in kinds:
                 yield ref
+
+    def decodable_from(self, track: uuid.UUID, start_us: int) -> int:
+        """Where the chunk begins that a decoder must begin with to show `start_us`; `start_us` when none reaches it."""
+        key = self.locate_key(track, start_us, -1)
+        return key.recv_us if key is not None and self._reaches(track, key, start_us) else start_us
 
     def _reaches(self, track: uuid.UUID, key: ChunkRef, time_us: int) -> bool:
         """Does footage that needs `key` go on to `time_us`? Else it belongs to an earlier stretch."""
@@ -284,6 +287,22 @@ class Reader:
         """A chunk with its samples. ChunkGone, ChunkCorrupt or ChunkNotDurable when it cannot be given."""
         return self._chunks.read(ref)
 
+    def stored(self, ref: ChunkRef) -> StoredChunk:
+        """A chunk as it lies on disk, checked, without a copy. Raises as `read`."""
+        return self._chunks.stored(ref)
+
+    def find(self, track: uuid.UUID, run: int, seq: int) -> ChunkRef | None:
+        """The chunk `seq` of a run, or the first one left behind it; None when nothing of the run from there on is
+        there."""
+        best: ChunkRef | None = None
+        for part in self.index.parts(track, PAST_US, FUTURE_US, run):
+            if part.run != run:
+                continue  # an open segment
+            at = bisect_left(part.media.seq, seq, 0, part.count)
+            if at < part.count and (best is None or part.media.seq[at] < best.seq):
+                best = self._ref(track, part, part.media.row(at))
+        return best
+
     def table(self, ref: ChunkRef) -> ChunkTable:
         """Header and frame table of a chunk without its samples: sizes and times for a plan. Raises as `read`."""
         return self._chunks.table(ref)
@@ -292,6 +311,14 @@ class Reader:
         """Sample bytes [offset, offset + length) of a chunk, salt excluded; the chunk is checked as a whole first.
         Raises as `read`."""
         return self._chunks.read_range(ref, offset, length)
+
+    def read_view(self, ref: ChunkRef, offset: int, length: int) -> memoryview:
+        """As `read_range`, without a copy: a view into the checked chunk. Hold it for a moment only."""
+        return self._chunks.read_view(ref, offset, length)
+
+    def part_ref(self, track: uuid.UUID, part: Part, row: int) -> ChunkRef:
+        """Row `row` of a part as a chunk that can be read."""
+        return self._ref(track, part, part.media.row(row))
 
     def close(self) -> None:
         """Close files and catalog."""

@@ -128,6 +128,20 @@ class ChunkData:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredChunk:
+    """A checked chunk as it lies on disk, in one piece of memory: nothing is copied or decoded. `data` are its sample
+    bytes one after the other, `table` their frame table as stored, `salt` what the hash of the payload begins with."""
+
+    ref: ChunkRef
+    header: ChunkHeader
+    spec: TrackSpec
+    config: TrackConfig
+    table: memoryview
+    salt: memoryview
+    data: memoryview
+
+
+@dataclass(frozen=True, slots=True)
 class _Checked:
     header: ChunkHeader
     table: bytes
@@ -148,6 +162,11 @@ class ChunkReader:
         spec, config, table = self._decode(ref, checked.header, checked.table)
         return ChunkData(ref, checked.header, spec, config, table, checked.data)
 
+    def stored(self, ref: ChunkRef) -> StoredChunk:
+        header, table, payload = self._check_views(ref)
+        spec, config = self._config(ref)
+        return StoredChunk(ref, header, spec, config, table, payload[:SALT_LEN], payload[SALT_LEN:])
+
     def table(self, ref: ChunkRef) -> ChunkTable:
         """Header and frame table alone: one short pread."""
         header, raw = self._head(ref, CHUNK_HEADER_BYTES + ref.row.table_len)
@@ -157,10 +176,8 @@ class ChunkReader:
         return ChunkTable(ref, header, *self._decode(ref, header, table))
 
     def _decode(self, ref: ChunkRef, header: ChunkHeader, raw: bytes) -> tuple[TrackSpec, TrackConfig, FrameTable]:
-        if ref.config is None:
-            raise self._corrupt(ref, "chunk without CONFIG")
+        spec, config = self._config(ref)
         try:
-            spec, config = self._index.config(ref.name, ref.config)
             table = decode_table(raw, header.frame_count)
         except FormatError as error:
             raise self._corrupt(ref, error.message) from error
@@ -168,7 +185,18 @@ class ChunkReader:
             raise self._corrupt(ref, "frame table and payload differ in length")
         return spec, config, table
 
+    def _config(self, ref: ChunkRef) -> tuple[TrackSpec, TrackConfig]:
+        if ref.config is None:
+            raise self._corrupt(ref, "chunk without CONFIG")
+        try:
+            return self._index.config(ref.name, ref.config)
+        except FormatError as error:
+            raise self._corrupt(ref, error.message) from error
+
     def read_range(self, ref: ChunkRef, offset: int, length: int) -> bytes:
+        return bytes(self.read_view(ref, offset, length))
+
+    def read_view(self, ref: ChunkRef, offset: int, length: int) -> memoryview:
         if not 0 <= offset <= offset + length <= ref.data_len:
             raise ValueError(f"bytes {offset} to {offset + length} of a chunk of {ref.data_len}")
         key = (ref.name, ref.row.offset)
@@ -176,7 +204,7 @@ class ChunkReader:
         if checked is None or checked.header.track != ref.track.bytes or checked.header.seq != ref.seq:
             checked = self._check(ref)
             self._checked.put(key, checked)
-        return checked.data[offset : offset + length]
+        return memoryview(checked.data)[offset : offset + length]
 
     def forget(self, name: str) -> None:
         """Drop what is remembered of a removed segment."""
@@ -200,6 +228,11 @@ class ChunkReader:
         return header, raw
 
     def _check(self, ref: ChunkRef) -> _Checked:
+        header, table, payload = self._check_views(ref)
+        return _Checked(header, bytes(table), bytes(payload[SALT_LEN:]))
+
+    def _check_views(self, ref: ChunkRef) -> tuple[ChunkHeader, memoryview, memoryview]:
+        """Header, table and payload (salt first) of one pread."""
         header, raw = self._head(ref, ref.row.length)
         view = memoryview(raw)
         table = view[CHUNK_HEADER_BYTES : CHUNK_HEADER_BYTES + header.table_len]
@@ -207,7 +240,7 @@ class ChunkReader:
         wrong = check_chunk(header, table, payload)
         if wrong is not None:
             raise self._explain(ref, f"{wrong} does not verify")
-        return _Checked(header, bytes(table), bytes(payload[SALT_LEN:]))
+        return header, table, payload
 
     def _explain(self, ref: ChunkRef, what: str) -> MediaDbError:
         """Why the bytes are not there: removed on purpose, not durable yet, or damage."""
