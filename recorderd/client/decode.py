@@ -125,7 +125,7 @@ def hole_of(message: Message) -> Hole:
 def position_of(message: Message) -> Position:
     head = message.head
     try:
-        return Position(_whole(head["time_us"]), head.get("cursor"), head.get("end"), head.get("id"))
+        return Position(_whole(head["time_us"]), head.get("cursor"), head.get("end"))
     except _WRONG as error:
         raise _violation("position") from error
 

@@ -192,12 +192,11 @@ class Hole:
 @dataclass(frozen=True, slots=True)
 class Position:
     """Where playback or a pull stands. `end`: 'begin' or 'end' when there is nothing further in this direction, 'live'
-    when all that is durable was sent. `request`: of the question that it belongs to."""
+    when all that is durable was sent."""
 
     time_us: int
     cursor: str | None = None
     end: str | None = None
-    request: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
