@@ -147,10 +147,10 @@ async def test_a_server_that_does_not_greet_is_not_waited_for() -> None:
     async def script(side: Side) -> None:
         await side.expect(Type.HELLO)
 
+    options = ConnectOptions(timing=Timing(connect_s=0.1))
     with pytest.raises(CannotConnect, match="does not answer"):
-        async with scripted(script) as (port, _):
-            async with connect("127.0.0.1", port, ConnectOptions(timing=Timing(connect_s=0.1))):
-                pass
+        async with scripted(script) as (port, _), connect("127.0.0.1", port, options):
+            pass
 
 
 async def test_another_protocol_is_called_so() -> None:
@@ -179,9 +179,8 @@ async def test_closing_says_goodbye() -> None:
         await side.greet()
         said.append((await side.expect(Type.BYE)).type)
 
-    async with scripted(script) as (port, _):
-        async with connect("127.0.0.1", port):
-            pass
+    async with scripted(script) as (port, _), connect("127.0.0.1", port):
+        pass
     assert said == [Type.BYE]
 
 
