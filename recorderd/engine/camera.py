@@ -50,11 +50,12 @@ class Camera:
         self.remember()
 
     def remember(self) -> None:
-        """Audio tracks of earlier runs go on being explained, even when the camera is silent now."""
+        """Audio and metadata tracks of earlier runs go on being explained, even when the camera is silent now."""
+        wanted = {TrackKind.AUDIO: self.config.audio, TrackKind.METADATA: self.config.metadata}
         for stream in self.streams:
-            known = track_id(self.id, stream.request.role, TrackKind.AUDIO) in self.storage.known_audio
-            if known and self.config.audio:
-                stream.add_audio()
+            for kind, on in wanted.items():
+                if on and track_id(self.id, stream.request.role, kind) in self.storage.known_tracks:
+                    stream.add(kind)
 
     def apply(self, hardware: HardwareConfig, config: CameraConfig) -> None:
         """Take another configuration that needs no new connection: names, record, prebuffer."""
@@ -109,7 +110,7 @@ class Camera:
 
     def _make_stream(self, role: str, path: str, primary: bool) -> StreamRecorder:
         parts = self._parts
-        request = StreamRequest(self.config.channel, role, path, self.config.audio)
+        request = StreamRequest(self.config.channel, role, path, self.config.audio, self.config.metadata)
         made = StreamParts(
             parts.id, parts.hardware, self._names(), parts.storage.store, parts.clock, self._emit, request, primary
         )

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from mediadb.types import TrackKind
 from recorderd.aio.supervisor import Supervisor
 from recorderd.config.diff import ReloadPlan
 from recorderd.config.schema import CameraConfig, Config, HardwareConfig
@@ -190,7 +189,7 @@ class Engine:
     async def _remember(self, watch: StorageWatch, store: MediaStore) -> None:
         """Look up earlier tracks beside recording: a large storage takes its time to be read."""
         specs = await store.known_tracks()
-        watch.known_audio = frozenset(spec.track for spec in specs if spec.kind is TrackKind.AUDIO)
+        watch.known_tracks = frozenset(spec.track for spec in specs)
         for camera in self._cameras():
             if camera.storage is watch:
                 camera.remember()

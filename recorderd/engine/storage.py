@@ -39,7 +39,7 @@ class StorageWatch:
         self.path = path
         self.store: MediaStore = MissingStore()
         self.cause: Cause | None = MISSING
-        self.known_audio: frozenset[uuid.UUID] = frozenset()  # audio tracks of earlier runs
+        self.known_tracks: frozenset[uuid.UUID] = frozenset()  # those of earlier runs
         self._clock = clock
         self._events = events
         self._streams: list[StreamRecorder] = []

@@ -20,10 +20,16 @@ from recorderd.engine.coverage import CONNECTING
 from recorderd.engine.live import LiveChannel
 from recorderd.engine.ports import Emit, MediaStore
 from recorderd.engine.prebuffer import Item, PrebufferRing
+from recorderd.engine.told import by_arrival
 from recorderd.engine.track import TrackRecorder
 from recorderd.engine.views import StreamView, TrackView
 from recorderd.media.access_unit import AccessUnit, MediaKind
 
+_MEDIA = {
+    TrackKind.VIDEO: MediaKind.VIDEO,
+    TrackKind.AUDIO: MediaKind.AUDIO,
+    TrackKind.METADATA: MediaKind.METADATA,
+}
 _RATE_SHARE = 0.25  # weight of the newest second in fps and bit rate
 _FORWARDED = frozenset({"config-changed", "clock-drift"})
 
@@ -64,10 +70,12 @@ class StreamRecorder:
         self._rates = (0, 0, 0.0, 0.0)  # units and bytes at the last second; fps, bit/s
         self.video = self._make_track(TrackKind.VIDEO)
         self.audio: TrackRecorder | None = None
+        self.metadata: TrackRecorder | None = None
 
     @property
     def tracks(self) -> list[TrackRecorder]:
-        return [self.video] if self.audio is None else [self.video, self.audio]
+        """Video, then what else there is."""
+        return [track for track in (self.video, self.audio, self.metadata) if track is not None]
 
     # -- Sink ------------------------------------------------------------------------------------------------
 
@@ -75,7 +83,10 @@ class StreamRecorder:
         if kind is MediaKind.VIDEO:
             track = self.video
         elif kind is MediaKind.AUDIO and self.request.audio:
-            track = self.audio or self.add_audio()
+            track = self.audio or self.add(TrackKind.AUDIO)
+        elif kind is MediaKind.METADATA and self.request.metadata:
+            track = self.metadata or self.add(TrackKind.METADATA)
+            unit = by_arrival(unit)
         else:
             self.ignored_units += 1
             return
@@ -87,7 +98,7 @@ class StreamRecorder:
         track.unit(unit)
 
     def loss(self, kind: MediaKind, packets: int) -> None:
-        track = self.audio if kind is MediaKind.AUDIO else self.video
+        track = {MediaKind.AUDIO: self.audio, MediaKind.METADATA: self.metadata}.get(kind, self.video)
         if track is not None:
             track.loss(packets)
 
@@ -141,13 +152,18 @@ class StreamRecorder:
 
     # -- the camera ------------------------------------------------------------------------------------------
 
-    def add_audio(self) -> TrackRecorder:
-        """The audio track exists: announced, seen, or in the storage from an earlier run."""
-        if self.audio is None:
-            self.audio = self._make_track(TrackKind.AUDIO)
-            self.audio.record(bool(self._recording), self.reason or CONNECTING)
-            self.audio.storage(self._storage_cause)
-        return self.audio
+    def add(self, kind: TrackKind) -> TrackRecorder:
+        """The audio or metadata track exists: announced, seen, or in the storage from an earlier run."""
+        track = self.audio if kind is TrackKind.AUDIO else self.metadata
+        if track is None:
+            track = self._make_track(kind)
+            if kind is TrackKind.AUDIO:
+                self.audio = track
+            else:
+                self.metadata = track
+            track.record(bool(self._recording), self.reason or CONNECTING)
+            track.storage(self._storage_cause)
+        return track
 
     def record(self, on: bool, prebuffer_us: int) -> None:
         """Record or not from now on; switching on reaches back over the prebuffer."""
@@ -158,7 +174,7 @@ class StreamRecorder:
         held = list(self._ring.all()) if on else []
         since_us = held[0][1].recv_us if held else None
         for track in self.tracks:
-            kind = MediaKind.VIDEO if track is self.video else MediaKind.AUDIO
+            kind = _MEDIA[track.spec.kind]
             track.record(on, self.reason or CONNECTING, since_us)
             track.replay(unit for one, unit in held if one is kind)
 
@@ -211,13 +227,18 @@ class StreamRecorder:
     # -- inside ----------------------------------------------------------------------------------------------
 
     def _announced(self, kinds: object) -> None:
-        """The device said what the stream carries: an announced audio track that never sends is an alarm."""
+        """The device said what the stream carries: an announced audio track that never sends is an alarm. Metadata
+        come when there is something to tell."""
         names = set(kinds) if isinstance(kinds, list | tuple | set | frozenset) else set()
         if "audio" in names and self.request.audio:
-            self.add_audio().expected = True
+            self.add(TrackKind.AUDIO).expected = True
         elif self.audio is not None:
             self.audio.expected = False
             self.audio.offline("not-announced", {})
+        if "metadata" in names and self.request.metadata:
+            self.add(TrackKind.METADATA)
+        elif self.metadata is not None:
+            self.metadata.offline("not-announced", {})
 
     def _emit(self, code: str, params: dict[str, object]) -> None:
         self._parts.emit(code, {"stream": self.request.role, **params})

@@ -49,7 +49,8 @@ class TrackRecorder:
         self.spec = spec
         self.counters = TrackCounters()
         self.stored: TrackConfig | None = None
-        self.expected = spec.kind is TrackKind.VIDEO  # audio: once announced, seen, or known from before
+        # Silence is an alarm. Audio: once announced or seen. Metadata: never, a camera may have nothing to tell.
+        self.expected = spec.kind is TrackKind.VIDEO
         self.last_committed_us: int | None = None
         self.alarm = RecordingAlarm(emit, clock.monotonic_us())
         self._loss_report = LossReport(emit)
@@ -204,11 +205,14 @@ class TrackRecorder:
         counters = self.counters
         counts = (counters.lost_packets, counters.lost_frames, counters.damaged_units)
         self._loss_report.check(now_mono_us, counts, self._where())
-        if not (self._recording and self.expected):
+        told = self.spec.kind is TrackKind.METADATA
+        if not (self._recording and (self.expected or told)):
             return
         if online and now_mono_us - self._unit_mono_us > silence_limit_us(self.interval_us):
             self.offline("no-media", {})
             self._need_key = self._seam_next = False  # the stream was never closed: what comes next continues it
+        if told:
+            return
         cause = self.cause
         where = {**self._where(), "state": str(cause.state), "reason": cause.reason}
         self.alarm.check(now_mono_us, self.interval_us, where)
@@ -249,7 +253,7 @@ class TrackRecorder:
             self.counters.units_before_key += 1
             return False
         self._live = True
-        self.expected = True
+        self.expected = self.expected or self.spec.kind is TrackKind.AUDIO
         self._coverage.holds(unit.recv_us, self._storage_cause or RECORDED)
         return True
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mediadb.aio import AsyncStore
     from recorderd.server.deps import ServerDeps
 
-KINDS = (TrackKind.VIDEO, TrackKind.AUDIO)
+KINDS = (TrackKind.VIDEO, TrackKind.AUDIO, TrackKind.METADATA)
 
 
 @dataclass(frozen=True, slots=True)
