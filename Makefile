@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 export PYTHONUNBUFFERED=1
 
-.PHONY: help venv demo test check bench crash format
+.PHONY: man help venv demo test check bench crash format
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -23,6 +23,9 @@ check: venv ## format, lint, types, import contracts, fast tests
 	@.venv/bin/lint-imports --no-logo --no-cache | tail -n 3; exit $${PIPESTATUS[0]}
 	@$(PY) -m pytest -q -m fast -n 2 -p no:cacheprovider
 
+man: venv ## manual pages into build/man, made from the programs
+	@$(PY) -m recorderd.cli.manual build/man
+
 format: venv ## format the code
 	@$(PY) -m ruff format --quiet .
 	@$(PY) -m ruff check --quiet --fix .
@@ -30,8 +33,9 @@ format: venv ## format the code
 test: venv ## every test; as root installs the system packages it needs, else skips their groups and says so
 	@$(PY) scripts/test.py $(ARGS)
 
-bench: venv ## B=ingest|append|seek: measure, print a table, write benchmarks/out/B.json
-	@case "$(B)" in ingest|append|seek) ;; *) echo "usage: make bench B=ingest|append|seek [ARGS=...]" >&2; exit 2;; esac
+bench: venv ## B=ingest|append|seek|fanout|pull|playback|timeline: measure, print a table, write benchmarks/out/B.json
+	@case "$(B)" in ingest|append|seek|fanout|pull|playback|timeline) ;; \
+	*) echo "usage: make bench B=ingest|append|seek|fanout|pull|playback|timeline [ARGS=...]" >&2; exit 2;; esac
 	@$(PY) -m benchmarks.$(B) $(ARGS)
 
 crash: venv ## kill -9 the recording daemon N times (N=30 SEED=1) and check what is left

@@ -12,6 +12,7 @@ from typing import Any
 
 from recorderd.cli.arguments import HELD, WRONG
 from recorderd.cli.client import PAGE, Client, segment
+from recorderd.cli.completion import script
 from recorderd.cli.export import Order, export, now_on
 from recorderd.cli.show import cause, print_json, printable, size, table
 from recorderd.core.errors import UsageError
@@ -162,6 +163,12 @@ async def storage(client: Client, args: argparse.Namespace) -> int:
     else:
         _show_storages(found)
     return HELD if all(one["state"] == "ok" for one in found) else WRONG
+
+
+async def completion(client: Client, args: argparse.Namespace) -> int:
+    """Asks no server."""
+    print(script(args.shell))
+    return HELD
 
 
 async def reload(client: Client, args: argparse.Namespace) -> int:

@@ -166,17 +166,15 @@ async def test_everything_at_once_and_as_text(tmp_path: Path, capsys: pytest.Cap
         assert words in out
 
 
-def test_the_real_drivers_are_found_and_their_transports_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_real_drivers_are_found_and_their_keys_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "video").mkdir()
     more = '[[hardware]]\nname = "x"\ndriver = "rtsp"\naddress = "rtsp://192.0.2.1/"\ntransport = "{}"\n'
-    for transport in ("udp", "auto"):
-        code, errors, _ = check(write(tmp_path, f"{tmp_path}/video", more=more.format(transport)), capsys)
-        assert code == 2
-        assert errors[0].startswith("hardware[0].transport: ")
-        assert "not built yet" in errors[0]
-    assert check(write(tmp_path, f"{tmp_path}/video", more=more.format("tcp")), capsys)[0] == 0
+    code, errors, _ = check(write(tmp_path, f"{tmp_path}/video", more=more.format("pigeon")), capsys)
+    assert code == 2
+    assert errors[0].startswith("hardware[0].transport: ")
+    assert "not one of" in errors[0]
+    for transport in ("tcp", "udp", "auto"):
+        assert check(write(tmp_path, f"{tmp_path}/video", more=more.format(transport)), capsys)[0] == 0
 
 
 def test_usage() -> None:
