@@ -88,11 +88,9 @@ def _usage(options: Sequence[Option]) -> str:
 
 def _options(options: Sequence[Option]) -> Iterator[str]:
     for option in options:
-        names = ", ".join(option.names) if option.names else ""
         yield ".TP"
-        yield f"\\fB{_text(names)}\\fR \\fI{_text(_value(option))}\\fR".replace("\\fB\\fR ", "").replace(
-            " \\fI\\fR", ""
-        )
+        shown = (("B", ", ".join(option.names)), ("I", _value(option)))
+        yield " ".join(f"\\f{font}{_text(words)}\\fR" for font, words in shown if words)
         yield _text(option.help or ("one or more" if option.many else "as above"))
 
 
