@@ -103,6 +103,27 @@ def interleaved_packets(
     ]
 
 
+def interleaved_extended(
+    track: RtpTrack, payload: bytes, place: tuple[int, int], marker: bool, extension: bytes
+) -> bytes:
+    """The same with a header extension (RFC 3550 §5.3.1, its own header included); `place`: sequence, timestamp."""
+    seq, timestamp = place
+    return (
+        _INTERLEAVED_RTP.pack(
+            0x24,
+            track.channel,
+            RTP_HEADER_BYTES + len(extension) + len(payload),
+            0x90,
+            track.payload_type | (0x80 if marker else 0),
+            seq & 0xFFFF,
+            timestamp & 0xFFFFFFFF,
+            track.ssrc,
+        )
+        + extension
+        + payload
+    )
+
+
 def ntp_time(utc_us: int) -> int:
     """UTC microseconds as a 64-bit NTP timestamp (RFC 3550 §4); the era wraps in 2036 as the RFC has it."""
     seconds, us = divmod(utc_us, 1_000_000)
@@ -130,6 +151,11 @@ def sender_report(ssrc: int, utc_us: int, timestamp: int, counts: SenderCounts, 
     chunk = struct.pack(">IBB", ssrc, 1, len(name)) + name
     chunk += bytes(4 - len(chunk) % 4)  # at least one zero byte ends the item list
     return report + struct.pack(">BBH", 0x81, 202, len(chunk) // 4) + chunk
+
+
+def goodbye(ssrc: int) -> bytes:
+    """A compound of an empty receiver report and BYE (RFC 3550 §6.6), not interleaved: nothing more comes."""
+    return struct.pack(">BBHI", 0x80, 201, 1, ssrc) + struct.pack(">BBHI", 0x81, 203, 1, ssrc)
 
 
 def interleaved(channel: int, data: bytes) -> bytes:

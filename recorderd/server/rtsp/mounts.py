@@ -1,0 +1,69 @@
+"""The addresses of RTSP out: /live/CAMERA and /recorded/CAMERA with their queries.
+
+Law: from texts to mounts; media are the visits' business. Every mount declares the right it needs. An address that
+names nothing is None (404), a query that cannot be meant is refused with 400.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import parse_qsl
+
+from recorderd.aio.supervisor import Supervisor
+from recorderd.core.errors import NotFoundError
+from recorderd.engine.views import CameraView
+from recorderd.rtspserver.mount import Mount
+from recorderd.rtspserver.statuses import Refused
+from recorderd.server.deps import ServerDeps
+from recorderd.server.rtsp.live import LiveFormats, LiveMount, LiveRequest
+
+_PATH = re.compile(r"/(live|recorded)/([^/]{1,200})")
+_LIVE_QUERY = frozenset({"stream", "audio"})
+_RECORDED_QUERY = frozenset({"stream", "audio", "start", "end", "gaps"})
+_SWITCH = {"0": False, "1": True}
+
+
+class OutMounts:
+    """Implements `rtspserver.mount.Mounts`."""
+
+    def __init__(self, deps: ServerDeps, tree: Supervisor) -> None:
+        self._deps = deps
+        self._tree = tree
+        self._formats = LiveFormats()
+
+    def find(self, path: str, query: str) -> Mount | None:
+        found = _PATH.fullmatch(path)
+        if found is None:
+            return None
+        try:
+            view = self._deps.engine.camera(found[2])
+        except NotFoundError:
+            return None
+        if found[1] == "live":
+            values = _read_query(query, _LIVE_QUERY)
+            role = _role(view, values)
+            if role is None:
+                return None
+            return LiveMount(LiveRequest(view, role, _audio(values)), self._deps.engine.live, self._tree, self._formats)
+        return None
+
+
+def _read_query(query: str, known: frozenset[str]) -> dict[str, str]:
+    """Raises Refused (400) for what is not known or comes twice."""
+    pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=10) if query else []
+    values = dict(pairs)
+    if len(values) != len(pairs) or not values.keys() <= known:
+        raise Refused(400)
+    return values
+
+
+def _role(view: CameraView, values: dict[str, str]) -> str | None:
+    role = values.get("stream", "main")
+    return role if role in {stream.role for stream in view.streams} else None
+
+
+def _audio(values: dict[str, str]) -> bool:
+    text = values.get("audio", "1")
+    if text not in _SWITCH:
+        raise Refused(400)
+    return _SWITCH[text]
