@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 
-from drivers.rtsp.info import RtspSettings
+from drivers.rtsp.info import RtspSettings, Transport
 from recorderd.driverapi.base import (
     Address,
     Candidate,
@@ -22,12 +23,34 @@ from recorderd.driverapi.base import (
     StreamRequest,
 )
 from recorderd.driverapi.errors import DeviceAuthFailed, DeviceUnsupported
-from recorderd.driverkit.rtsp_handshake import OpenSession, describe, greet
+from recorderd.driverapi.tls import TlsCheck
+from recorderd.driverkit.rtsp_handshake import Approach, OpenSession, describe, greet
+from recorderd.driverkit.rtsp_play import Wanted
 from recorderd.driverkit.rtsp_stream import RtspStream, start_stream
 from recorderd.wire.auth import MAX_REFUSED, Credentials
 from recorderd.wire.errors import ProtocolError
 from recorderd.wire.media_plan import plan_media
+from recorderd.wire.rtsp_reply import Lower
 from recorderd.wire.rtsp_url import RtspUrl, parse_url, with_path
+
+_LOWERS = {
+    Transport.TCP: (Lower.TCP,),
+    Transport.UDP: (Lower.UDP,),
+    Transport.MULTICAST: (Lower.MULTICAST,),
+    Transport.HTTP: (Lower.TCP,),
+    Transport.AUTO: (Lower.TCP, Lower.UDP),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where and how: what `_read` made of address and settings."""
+
+    url: RtspUrl
+    credentials: Credentials | None
+    approach: Approach
+    lowers: tuple[Lower, ...]
+    interface: str
 
 
 class RtspDriver:
@@ -40,26 +63,27 @@ class RtspDriver:
 
     async def probe(self, address: Address, settings: RtspSettings, host: Host) -> HardwareDescription:
         """Ask for the description of the address; starts no media."""
-        url, credentials = _read(address)
-        opened = await greet(url, credentials, host)
+        target = _read(address, settings)
+        opened = await greet(target.url, target.credentials, target.approach, host)
         opened = await describe(opened, host)
         await opened.close()
         description = opened.session.description
         kinds = [one.plan.kind.value for one in plan_media(description, audio=True)] if description else []
-        names = {"video": "camera", "audio": "microphone"}
-        main = StreamInfo("main", "main", url.url[len(url.origin) :])
+        names = {"video": "camera", "audio": "microphone", "metadata": "metadata"}
+        main = StreamInfo("main", "main", target.url.url[len(target.url.origin) :])
         devices = tuple(DeviceInfo(0, names[kind], (main,)) for kind in kinds)
         return HardwareDescription(model=opened.session.facts.server, devices=devices)
 
     def connect(self, address: Address, settings: RtspSettings, host: Host) -> AbstractAsyncContextManager[RtspSession]:
         """Connect and greet. The first stream started uses this very connection."""
-        return _connected(address, host)
+        return _connected(address, settings, host)
 
 
 @asynccontextmanager
-async def _connected(address: Address, host: Host) -> AsyncIterator[RtspSession]:
-    url, credentials = _read(address)
-    session = RtspSession(url, credentials, host, await greet(url, credentials, host))
+async def _connected(address: Address, settings: RtspSettings, host: Host) -> AsyncIterator[RtspSession]:
+    target = _read(address, settings)
+    greeted = await greet(target.url, target.credentials, target.approach, host)
+    session = RtspSession(target, host, greeted)
     try:
         yield session
     finally:
@@ -69,15 +93,16 @@ async def _connected(address: Address, host: Host) -> AsyncIterator[RtspSession]
 class RtspSession:
     """Implements `driverapi.base.Session`: one camera, a connection per stream."""
 
-    def __init__(self, url: RtspUrl, credentials: Credentials | None, host: Host, greeted: OpenSession) -> None:
-        self._url = url
-        self._credentials = credentials
+    def __init__(self, target: Target, host: Host, greeted: OpenSession) -> None:
+        self._target = target
+        self._url = target.url
         self._host = host
         self._greeted: OpenSession | None = greeted
         self._server = greeted.session.facts.server
         self._streams: list[RtspStream] = []
         self._one_login = asyncio.Lock()
         self._refused: DeviceAuthFailed | None = None
+        self._lowers = target.lowers
 
     async def describe(self) -> HardwareDescription:
         """What the greeting told; a stream's tracks are known only when it starts."""
@@ -90,19 +115,20 @@ class RtspSession:
             message = f"no path is configured for the {request.role} stream: set its path"
             raise DeviceUnsupported(message, "no-path", role=request.role)
         url = with_path(self._url, request.path) if request.path else self._url
-        async with self._one_login:
-            # One login at a time, and none after a refusal: several streams must not add up to a lock-out.
-            if self._refused is not None:
-                raise DeviceAuthFailed(self._refused.message)
+        for last, lower in zip([False] * (len(self._lowers) - 1) + [True], self._lowers, strict=True):
+            opened = await self._described(url)
+            wanted = Wanted(request.audio, lower, self._target.interface, request.metadata)
             try:
-                opened = await self._opened(url)
-                opened = await describe(opened, self._host)
-            except DeviceAuthFailed as error:
-                self._refused = error
-                raise
-        stream = await start_stream(opened, request.audio, sink, self._host)
-        self._streams = [one for one in self._streams if one.running] + [stream]
-        return stream
+                stream = await start_stream(opened, wanted, sink, self._host)
+            except DeviceUnsupported as error:
+                if last or error.reason != "transport":
+                    raise
+                self._host.log.info("transport-refused", asked=lower.value, message=error.message)
+                continue
+            self._lowers = (lower,)  # what works is kept for this session
+            self._streams = [one for one in self._streams if one.running] + [stream]
+            return stream
+        raise AssertionError("the last transport returns or raises")
 
     async def close(self) -> None:
         """End everything this session opened."""
@@ -111,19 +137,39 @@ class RtspSession:
             self._greeted = None
         await asyncio.gather(*(stream.stop() for stream in self._streams))
 
+    async def _described(self, url: RtspUrl) -> OpenSession:
+        """One login at a time, and none after a refusal: several streams must not add up to a lock-out."""
+        async with self._one_login:
+            if self._refused is not None:
+                raise DeviceAuthFailed(self._refused.message)
+            try:
+                return await describe(await self._opened(url), self._host)
+            except DeviceAuthFailed as error:
+                self._refused = error
+                raise
+
     async def _opened(self, url: RtspUrl) -> OpenSession:
         greeted, self._greeted = self._greeted, None
         if greeted is not None and greeted.alive:
             greeted.session.retarget(url)
             return greeted
-        return await greet(url, self._credentials, self._host)
+        return await greet(url, self._target.credentials, self._target.approach, self._host)
 
 
-def _read(address: Address) -> tuple[RtspUrl, Credentials | None]:
+def _read(address: Address, settings: RtspSettings) -> Target:
     try:
         url = parse_url(address.url)
     except ProtocolError as error:
         raise DeviceUnsupported(error.message, "address") from error
-    if address.username is None or address.password is None:
-        return url, None
-    return url, Credentials(address.username, address.password, 1 if address.refused else MAX_REFUSED)
+    transport = settings.transport
+    if not url.tls and (settings.tls_fingerprint or settings.tls_ca):
+        raise DeviceUnsupported("tls_fingerprint and tls_ca need an address with rtsps://", "address")
+    if url.tls and transport in (Transport.UDP, Transport.MULTICAST):
+        message = f'rtsps:// with transport = "{transport}" would leave the media unencrypted: set transport = "tcp"'
+        raise DeviceUnsupported(message, "transport")
+    lowers = (Lower.TCP,) if url.tls else _LOWERS[transport]
+    approach = Approach(TlsCheck(settings.tls_fingerprint, settings.tls_ca), transport is Transport.HTTP)
+    credentials = None
+    if address.username is not None and address.password is not None:
+        credentials = Credentials(address.username, address.password, 1 if address.refused else MAX_REFUSED)
+    return Target(url, credentials, approach, lowers, settings.multicast_interface)

@@ -11,28 +11,42 @@ from typing import TYPE_CHECKING, Any
 
 from recorderd.core.errors import UsageError
 from recorderd.driverapi.info import Capability, DriverInfo
+from recorderd.driverapi.tls import read_fingerprint
 
 if TYPE_CHECKING:
     from recorderd.driverapi.base import Driver
 
 
 class Transport(enum.StrEnum):
-    """How media travels."""
+    """How media travels. AUTO: TCP, and UDP where the camera refuses TCP."""
 
     TCP = "tcp"
     UDP = "udp"
+    MULTICAST = "multicast"
+    HTTP = "http"
     AUTO = "auto"
 
 
 @dataclass(frozen=True, slots=True)
 class RtspSettings:
-    """Keys of a [[hardware]] with driver = "rtsp"."""
+    """Keys of a [[hardware]] with driver = "rtsp". What does not fit the address is refused when it is connected."""
 
     transport: Transport = Transport.TCP
+    tls_fingerprint: str = ""  # rtsps: this very certificate, whoever signed it
+    tls_ca: str = ""  # rtsps: PEM file of authorities in place of the system's
+    multicast_interface: str = ""  # name or own address; "": the one that reaches the camera
 
     def __post_init__(self) -> None:
-        if self.transport != Transport.TCP:
-            raise UsageError(f'transport = "{self.transport}" is not built yet: use "tcp"', key="transport")
+        try:
+            object.__setattr__(self, "tls_fingerprint", read_fingerprint(self.tls_fingerprint))
+        except UsageError as error:
+            raise UsageError(error.message, key="tls_fingerprint") from None
+        if self.tls_fingerprint and self.tls_ca:
+            raise UsageError("is not looked at beside tls_fingerprint: leave one of them out", key="tls_ca")
+        if self.tls_ca and not self.tls_ca.startswith("/"):
+            raise UsageError("must be an absolute path", key="tls_ca")
+        if self.multicast_interface and self.transport is not Transport.MULTICAST:
+            raise UsageError('needs transport = "multicast"', key="multicast_interface")
 
 
 def _load() -> Driver[Any]:
@@ -44,7 +58,7 @@ def _load() -> Driver[Any]:
 INFO = DriverInfo(
     id="rtsp",
     name="Any camera that speaks RTSP",
-    schemes=("rtsp",),
+    schemes=("rtsp", "rtsps"),
     settings=RtspSettings,
     load=_load,
     capabilities=frozenset((Capability.LIVE, Capability.AUDIO, Capability.SUB_STREAM)),

@@ -15,6 +15,8 @@ from typing import Any, Protocol, TypeVar
 
 from recorderd.core.clock import Clock
 from recorderd.core.secret import Secret
+from recorderd.driverapi.tls import TlsCheck
+from recorderd.driverapi.udp import UdpPair, UdpRequest
 from recorderd.media.access_unit import AccessUnit, MediaKind
 
 S = TypeVar("S", contravariant=True)
@@ -127,10 +129,11 @@ class Session(Protocol):
 
 
 class Dialer(Protocol):
-    """Opens a TCP connection with the given protocol factory; refuses hosts the user did not give."""
+    """Opens a TCP connection with the given protocol factory; refuses hosts the user did not give. With `tls` the
+    other end is checked before the factory's protocol sends or receives anything (reasons 'tls-...')."""
 
     async def __call__(
-        self, host: str, port: int, factory: Callable[[], asyncio.BaseProtocol]
+        self, host: str, port: int, factory: Callable[[], asyncio.BaseProtocol], tls: TlsCheck | None = None
     ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]: ...
 
 
@@ -147,6 +150,11 @@ class Host(Protocol):
 
     @property
     def dial(self) -> Dialer: ...
+
+    def open_udp(self, request: UdpRequest) -> UdpPair:
+        """Two sockets to receive RTP and RTCP of the configured device, or of a multicast group it names. The driver
+        closes them; what is left open is closed with the session. Raises DriverError."""
+        ...
 
     def spawn(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start a supervised task that ends with the session at the latest."""

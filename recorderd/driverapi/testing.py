@@ -267,8 +267,9 @@ async def _failure(case: DriverCase, address: Address, settings: Any) -> DriverE
         return caught.value
 
 
-def _left_open(host: FakeHost) -> list[asyncio.Transport]:
-    return [transport for transport in host.transports if not transport.is_closing()]
+def _left_open(host: FakeHost) -> list[object]:
+    pairs = [pair for pair in host.pairs if not pair.closed]
+    return [*(transport for transport in host.transports if not transport.is_closing()), *pairs]
 
 
 def _secret_in(host: FakeHost, address: Address) -> bool:

@@ -7,6 +7,7 @@ a test can look; they judge nothing themselves.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from urllib.parse import urlsplit
 from recorderd.aio.supervisor import Supervisor
 from recorderd.driverapi.base import Address, Dialer
 from recorderd.driverapi.errors import DeviceUnavailable, DeviceUnsupported
+from recorderd.driverapi.tls import TlsCheck, open_checked
+from recorderd.driverapi.udp import UdpPair, UdpRequest, open_pair
 from recorderd.media.access_unit import AccessUnit, MediaKind
 
 dialling: ContextVar[bool] = ContextVar("dialling", default=False)  # True inside Host.dial
@@ -63,30 +66,52 @@ class FakeHost:
         self.log: Any = FakeLog()
         self.dialled: list[tuple[str, int]] = []
         self.transports: list[asyncio.Transport] = []
+        self.pairs: list[UdpPair] = []
         self.coalesce = 0
         self.tree = Supervisor("driver under test", report=self._failed)
         self.failures: list[BaseException] = []
         self._host = (urlsplit(address.url).hostname or "").lower()
+        self._known: set[str] = set()
 
     @property
     def dial(self) -> Dialer:
         return self._dial
 
+    def open_udp(self, request: UdpRequest) -> UdpPair:
+        if request.host not in self._known:
+            raise DeviceUnsupported(f"{request.host} is not the configured host", "foreign-host")
+        pair = open_pair(request)
+        self.pairs.append(pair)
+        return pair
+
     async def _dial(
-        self, host: str, port: int, factory: Callable[[], asyncio.BaseProtocol]
+        self, host: str, port: int, factory: Callable[[], asyncio.BaseProtocol], tls: TlsCheck | None = None
     ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
         if host.lower() != self._host:
             raise DeviceUnsupported(f"{host} is not the configured host", "foreign-host")
         self.dialled.append((host, port))
         mark = dialling.set(True)
         try:
-            transport, protocol = await asyncio.get_running_loop().create_connection(factory, host, port)
+            transport, protocol = await self._connect(host, port, factory, tls)
         except OSError as error:
             raise DeviceUnavailable(f"{host}:{port}: {error}", "refused") from error
         finally:
             dialling.reset(mark)
         self.transports.append(transport)
+        self._known.add(transport.get_extra_info("peername")[0])
         return transport, protocol
+
+    async def _connect(
+        self, host: str, port: int, factory: Callable[[], asyncio.BaseProtocol], tls: TlsCheck | None
+    ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
+        loop = asyncio.get_running_loop()
+        if tls is None:
+            return await loop.create_connection(factory, host, port)
+
+        async def encrypted(context: ssl.SSLContext, name: str) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
+            return await loop.create_connection(factory, host, port, ssl=context, server_hostname=name)
+
+        return await open_checked(host, tls, encrypted)
 
     def spawn(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return self.tree.start(name, work)

@@ -5,9 +5,9 @@ returns. Called by `rtsp_connection`.
 
 Gathering reads: under load, waking up for every small piece a camera sends costs more than parsing it. A
 gathered connection's transport stops reading; every tick (20 or 40 ms) one poll tells which sockets have data
-and each is read once, straight into the shared buffer. Anything unusual (end of stream, error) is given back to
-the transport, which then finds it by itself. Ticks vary in length: equal ones would beat against the frame rate,
-and the slow wave in arrival times would look like a camera clock that drifts.
+and each is read until it is empty, straight into the shared buffer. Anything unusual (end of stream, error) is
+given back to the transport, which then finds it by itself. Ticks vary in length: equal ones would beat against the
+frame rate, and the slow wave in arrival times would look like a camera clock that drifts.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import os
 import select
+from collections.abc import Callable
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
@@ -25,7 +26,7 @@ _MAX_READS = 8  # per connection and tick, so that one flood does not starve the
 
 
 class Gathered(Protocol):
-    """A connection that may be read by the ticker."""
+    """A connection that may be read past its transport."""
 
     def get_buffer(self, sizehint: int) -> memoryview: ...
 
@@ -42,21 +43,21 @@ class Ingest:
     def __init__(self) -> None:
         self.view = memoryview(bytearray(READ_BUFFER_BYTES))
         self._poll: select.epoll | None = None
-        self._gathered: dict[int, Gathered] = {}
+        self._gathered: dict[int, Callable[[], None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._phase = 0.0
         self.tick_us = 20_000  # how long reads are gathered, at most
 
     @property
     def gathered(self) -> int:
-        """How many connections the ticker reads."""
+        """How many sockets the ticker reads."""
         return len(self._gathered)
 
-    def gather(self, fd: int, connection: Gathered) -> None:
-        """Read `fd` in ticks from now on; its transport must have stopped reading."""
+    def gather(self, fd: int, read: Callable[[], None]) -> None:
+        """Call `read` in ticks from now on while `fd` has data; nobody else may wait for it."""
         if self._poll is None:
             self._poll = select.epoll()
-        self._gathered[fd] = connection
+        self._gathered[fd] = read
         self._poll.register(fd, select.EPOLLIN)
         if self._timer is None:
             self._schedule()
@@ -85,11 +86,12 @@ class Ingest:
             return
         self._schedule()
         for fd, _ in self._poll.poll(0):
-            connection = self._gathered.get(fd)
-            if connection is not None:
-                self._read(fd, connection)
+            read = self._gathered.get(fd)
+            if read is not None:
+                read()
 
-    def _read(self, fd: int, connection: Gathered) -> None:
+    def read_stream(self, fd: int, connection: Gathered) -> None:
+        """Read a connection's socket until it is empty, as its transport would."""
         for _ in range(_MAX_READS):
             view = connection.get_buffer(-1)
             try:

@@ -11,10 +11,11 @@ import errno
 from recorderd.core.errors import RecorderdError
 from recorderd.driverapi.errors import DeviceAuthFailed, DeviceUnavailable, DeviceUnsupported, DriverError
 from recorderd.wire.errors import ProtocolError
-from recorderd.wire.rtsp_client import LoginRefused, StatusError
+from recorderd.wire.rtsp_client import LoginRefused, StatusError, TransportRefused
+from recorderd.wire.rtsp_reply import Lower
 
 _BUSY_STATUS = frozenset((453, 503))
-_NEVER_STATUS = frozenset((415, 461, 505, 551))
+_NEVER_STATUS = frozenset((415, 505, 551))
 _REASONS = {errno.ECONNREFUSED: "refused", errno.ETIMEDOUT: "timeout", errno.ECONNRESET: "closed"}
 
 
@@ -26,6 +27,8 @@ def driver_error(error: Exception, session_timeout_s: int = 60) -> DriverError:
         return DeviceAuthFailed(error.message)
     if isinstance(error, StatusError):
         return _status_error(error, session_timeout_s)
+    if isinstance(error, TransportRefused):
+        return _transport_error(error)
     if isinstance(error, ProtocolError):
         return DeviceUnavailable(f"the camera's answer cannot be used: {error.message}", "protocol", **error.params)
     if isinstance(error, TimeoutError):
@@ -36,6 +39,16 @@ def driver_error(error: Exception, session_timeout_s: int = 60) -> DriverError:
     if isinstance(error, RecorderdError):
         return DeviceUnavailable(error.message, "error", **error.params)
     raise error
+
+
+def _transport_error(error: TransportRefused) -> DriverError:
+    """Says what to set instead."""
+    if error.answered is not None:
+        advice = f'set transport = "{error.answered.value}"'
+    else:
+        others = [f'"{one.value}"' for one in Lower if one is not error.asked]
+        advice = f"set transport to {' or '.join(others)}"
+    return DeviceUnsupported(f"{error.message}: {advice}", "transport", **error.params)
 
 
 def _status_error(error: StatusError, session_timeout_s: int) -> DriverError:

@@ -9,10 +9,11 @@ import asyncio
 
 from recorderd.driverapi.base import Host, Sink
 from recorderd.driverapi.errors import DeviceAuthFailed, DriverError, StreamLost
-from recorderd.driverkit.rtsp_handshake import TEARDOWN_S, OpenSession, play
+from recorderd.driverkit.rtsp_handshake import TEARDOWN_S, OpenSession
+from recorderd.driverkit.rtsp_play import Playing, Wanted, play
 from recorderd.wire.rtcp import build_receiver_report
 from recorderd.wire.rtsp_client import LoginRefused
-from recorderd.wire.track import Track, TrackListener
+from recorderd.wire.track import TrackListener
 
 KEEP_ALIVE_ANSWER_S = 10.0
 REPORT_US = 5_000_000
@@ -26,11 +27,11 @@ LATE_MIN_US = 1_000_000
 _CNAME = b"recorderd"
 
 
-async def start_stream(open_session: OpenSession, audio: bool, sink: Sink, host: Host) -> RtspStream:
+async def start_stream(open_session: OpenSession, wanted: Wanted, sink: Sink, host: Host) -> RtspStream:
     """Play a described session into `sink`. Raises DriverError; then the connection is closed."""
-    tracks = await play(open_session, audio, TrackListener(sink.unit, sink.event), host.clock)
-    stream = RtspStream(open_session, tracks, sink, host)
-    sink.event("tracks", {"kinds": [track.kind.value for track in tracks]})
+    playing = await play(open_session, wanted, TrackListener(sink.unit, sink.event), host)
+    stream = RtspStream(playing, sink, host)
+    sink.event("tracks", {"kinds": [track.kind.value for track in playing.tracks]})
     host.spawn("rtsp-upkeep", stream.upkeep())
     return stream
 
@@ -38,12 +39,13 @@ async def start_stream(open_session: OpenSession, audio: bool, sink: Sink, host:
 class RtspStream:
     """Implements `driverapi.base.RunningStream`."""
 
-    def __init__(self, open_session: OpenSession, tracks: list[Track], sink: Sink, host: Host) -> None:
-        self._open = open_session
-        self._connection = open_session.connection
-        self._session = open_session.session
-        self._tracks = tracks
-        self._lead = tracks[0]
+    def __init__(self, playing: Playing, sink: Sink, host: Host) -> None:
+        self._open = playing.opened
+        self._connection = playing.opened.connection
+        self._session = playing.opened.session
+        self._path = playing.path
+        self._tracks = playing.tracks
+        self._lead = playing.tracks[0]
         self._sink = sink
         self._host = host
         self._stopping = False
@@ -68,7 +70,7 @@ class RtspStream:
             return
         self._stopping = True
         self._over.set()
-        self._connection.gather(0)
+        self._path.gather(0)
         try:
             async with asyncio.timeout(TEARDOWN_S + 0.2):
                 await self._open.close()
@@ -76,24 +78,25 @@ class RtspStream:
             pass  # the goodbye is a courtesy
         finally:
             self._connection.abort(StreamLost("stopped", reason="stopped"))
-            self._report_loss()
+            self._end_media()
 
     def stats(self) -> dict[str, int]:
         """Sums over the stream's tracks, since its start."""
         counters = [track.counters for track in self._tracks]
-        return {
-            "bytes": self._connection.bytes_received,
+        sums = {
             "packets": sum(one.packets for one in counters),
             "lost_packets": sum(one.lost_packets for one in counters),
             "duplicate_packets": sum(one.duplicates for one in counters),
             "malformed_packets": sum(one.counters.malformed + one.depay.malformed for one in self._tracks),
-            "foreign_packets": sum(one.foreign for one in counters) + self._connection.receiver.unassigned,
+            "foreign_packets": sum(one.foreign for one in counters),
             "units": sum(one.units for one in counters),
             "damaged_units": sum(one.damaged_units for one in counters),
             "restarts": sum(one.restarts for one in counters),
-            "resyncs": self._connection.receiver.resyncs,
             "reconnects": 0,
         }
+        for name, value in self._path.stats().items():
+            sums[name] = sums.get(name, 0) + value
+        return sums
 
     async def upkeep(self) -> None:
         """Once a second until the end: what a session needs besides media."""
@@ -103,7 +106,8 @@ class RtspStream:
             if lost is not None:
                 self._connection.abort(lost)
                 break
-            self._connection.gather(0 if self._sink.watched() else self._host.coalesce_us())
+            self._path.gather(0 if self._sink.watched() else self._host.coalesce_us())
+            self._tell_overflow()
             if now_us - self._report_us >= REPORT_US:
                 self._report_us = now_us
                 self._send_reports()
@@ -112,7 +116,7 @@ class RtspStream:
                 await self._keep_alive()
             await self._pause()
         if not self._stopping:
-            self._report_loss()
+            self._end_media()
 
     async def _pause(self) -> None:
         """Until the next tick. One that comes late by more than its period means that this process stood still: what
@@ -139,12 +143,15 @@ class RtspStream:
                 return StreamLost("the camera said goodbye", reason="closed")
         if silent_us < limit_us:
             return None
+        why = self._path.silence()
+        if why:
+            message = f'{why}: set transport = "tcp", or "http" where only HTTP passes'
+            return StreamLost(message, reason="no-packets", silent_us=silent_us)
         return StreamLost(f"no picture for {silent_us / 1e6:.1f} s", reason="stall", silent_us=silent_us)
 
     def _send_reports(self) -> None:
-        for track, planned in zip(self._tracks, self._session.tracks, strict=True):
-            report = build_receiver_report(self._ssrc, track.report_block(), _CNAME)
-            self._connection.send_control(planned.channels[1], report)
+        for index, track in enumerate(self._tracks):
+            self._path.send_report(index, build_receiver_report(self._ssrc, track.report_block(), _CNAME))
 
     async def _keep_alive(self) -> None:
         try:
@@ -159,7 +166,16 @@ class RtspStream:
         except DriverError:
             return  # the connection ended; wait() tells
 
-    def _report_loss(self) -> None:
+    def _tell_overflow(self) -> None:
+        packets = self._path.take_overflow()
+        if packets:
+            size = self._path.stats()["receive_buffer_bytes"]
+            self._sink.event("receive-overflow", {"packets": packets, "buffer_bytes": size})
+
+    def _end_media(self) -> None:
+        """Nothing more is read; what was lost last is told without a unit."""
+        self._path.close()
+        self._tell_overflow()
         for track in self._tracks:
             lost = track.take_loss()
             if lost:

@@ -10,10 +10,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 from recorderd.driverapi.errors import DeviceUnavailable, DeviceUnsupported
+from recorderd.driverapi.tls import TlsCheck, open_checked
+from recorderd.driverapi.udp import UdpPair, UdpRequest, open_pair
 
 CONNECT_S = 10.0
 _REASONS = {
@@ -44,22 +47,47 @@ class PinnedDialer:
         self._resolve = resolver
         self._known: set[str] = set()
 
-    async def __call__(self, host: str, port: int, factory: Factory) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
+    async def __call__(
+        self, host: str, port: int, factory: Factory, tls: TlsCheck | None = None
+    ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
         addresses = await self._addresses(port)
         wanted = host.strip("[]").lower()
         if wanted != self._host:
-            if wanted not in self._known:
-                message = f"the device points to {host}, but only {self._host} was configured: check the address"
-                raise DeviceUnsupported(message, "foreign-host", host=host)
+            self._refuse_foreign(wanted)
             addresses = [wanted]
         failure: OSError | TimeoutError = OSError(f"{self._host} has no address")
         for address in addresses:
             try:
-                async with asyncio.timeout(CONNECT_S):
-                    return await asyncio.get_running_loop().create_connection(factory, address, port)
+                return await self._open(address, port, factory, tls)
+            except ssl.SSLError:
+                raise
             except OSError as error:  # TimeoutError is one
                 failure = error
         raise _unavailable(self._host, port, failure)
+
+    def open_udp(self, request: UdpRequest) -> UdpPair:
+        """Sockets for datagrams of the configured host, in one of its addresses as last resolved."""
+        self._refuse_foreign(request.host)
+        return open_pair(request)
+
+    async def _open(
+        self, address: str, port: int, factory: Factory, tls: TlsCheck | None
+    ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
+        loop = asyncio.get_running_loop()
+
+        async def encrypted(context: ssl.SSLContext, name: str) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
+            async with asyncio.timeout(CONNECT_S):
+                return await loop.create_connection(factory, address, port, ssl=context, server_hostname=name)
+
+        if tls is not None:
+            return await open_checked(self._host, tls, encrypted)
+        async with asyncio.timeout(CONNECT_S):
+            return await loop.create_connection(factory, address, port)
+
+    def _refuse_foreign(self, wanted: str) -> None:
+        if wanted not in self._known:
+            message = f"the device points to {wanted}, but only {self._host} was configured: check the address"
+            raise DeviceUnsupported(message, "foreign-host", host=wanted)
 
     async def _addresses(self, port: int) -> list[str]:
         """Resolved anew at each attempt: a camera may come back under another address."""

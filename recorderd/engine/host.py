@@ -16,6 +16,8 @@ from typing import Any
 from recorderd.aio.supervisor import Supervisor
 from recorderd.core.clock import Clock
 from recorderd.driverapi.base import Dialer
+from recorderd.driverapi.udp import UdpPair, UdpRequest
+from recorderd.engine.dial import PinnedDialer
 from recorderd.engine.ports import Load
 
 HANDSHAKES = 8
@@ -70,13 +72,16 @@ class Pacing:
 class EngineHost:
     """Implements `driverapi.base.Host` for one session."""
 
-    def __init__(self, clock: Clock, log: Any, dial: Dialer, tree: Supervisor, coalesce: Callable[[], int]) -> None:
+    def __init__(
+        self, clock: Clock, log: Any, dial: PinnedDialer, tree: Supervisor, coalesce: Callable[[], int]
+    ) -> None:
         self._clock = clock
         self._log = log
         self._dial = dial
         self._tree = tree
         self._coalesce = coalesce
         self._pool: ThreadPoolExecutor | None = None
+        self._pairs: list[UdpPair] = []
 
     @property
     def clock(self) -> Clock:
@@ -89,6 +94,11 @@ class EngineHost:
     @property
     def dial(self) -> Dialer:
         return self._dial
+
+    def open_udp(self, request: UdpRequest) -> UdpPair:
+        pair = self._dial.open_udp(request)
+        self._pairs = [one for one in self._pairs if not one.closed] + [pair]
+        return pair
 
     def spawn(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return self._tree.start(name, work)
@@ -104,5 +114,7 @@ class EngineHost:
     async def close(self) -> None:
         """End what the driver spawned; a call that still runs in a thread is left to end by itself."""
         await self._tree.stop()
+        for pair in self._pairs:
+            pair.close()
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,10 +1,10 @@
 """Answers to WWW-Authenticate: Basic (RFC 7617) and Digest (RFC 2617, RFC 7616) as RTSP uses them.
 
-Law: pure; the password is revealed only inside `Authenticator.header` and leaves only as its result.
-Digest is
-always taken before Basic, whatever the order of the challenges, and a refused Digest never falls back to
-Basic:
-that would hand the password in clear text to whoever asks for it. Called by `rtsp_client`.
+Law: pure; the password is revealed only inside `Authenticator.header` and leaves only as its result. Digest is
+always taken before Basic and the stronger hash before the weaker, whatever the order of the challenges, and a
+refused Digest never falls back to Basic: that would hand the password in clear text to whoever asks for it. A hash
+that was refused gives way to the next one offered, because some cameras offer SHA-256 and cannot do it; how often a
+login may be refused at all is the caller's to count. Called by `rtsp_client`.
 
 Adding a digest algorithm is one line in `_HASHES`.
 """
@@ -24,9 +24,21 @@ MAX_REFUSED = 2  # refused requests that carried credentials
 _PAIR = re.compile(r'([A-Za-z0-9_.-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"?|([^\s,"]*))')
 _SCHEME = re.compile(r"(?:^|,)\s*([A-Za-z][A-Za-z0-9-]*)(?=\s+[A-Za-z0-9_.-]+\s*=|\s*$|\s*,)")
 
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
 # Hashes this client can answer, in order of preference.
 _HASHES: dict[str, Callable[[bytes], str]] = {
-    "MD5": lambda data: hashlib.md5(data, usedforsecurity=False).hexdigest(),
+    "SHA-256": _sha256,
+    "SHA-256-SESS": _sha256,
+    "MD5": _md5,
+    "MD5-SESS": _md5,
 }
 
 
@@ -41,17 +53,21 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """One offer of the server. `scheme` is "basic" or "digest"; `qop` lists its values; `algorithm` is upper
-    case with "MD5" for none given."""
+    """One offer of the server. `scheme` is "basic" or "digest"; `qop` lists its values; `algorithm` is as written,
+    "" when not given, which means MD5."""
 
     scheme: str
     realm: str = ""
     nonce: str = ""
     opaque: str | None = None
-    algorithm: str = "MD5"
-    algorithm_given: bool = False
+    algorithm: str = ""
     qop: tuple[str, ...] = ()
     stale: bool = False
+
+    @property
+    def hash_name(self) -> str:
+        """Key of `_HASHES`, if it is one."""
+        return self.algorithm.upper() or "MD5"
 
 
 def parse_challenges(values: list[str]) -> list[Challenge]:
@@ -69,12 +85,12 @@ def parse_challenges(values: list[str]) -> list[Challenge]:
     return found
 
 
-def choose(challenges: list[Challenge]) -> Challenge | None:
-    """The best challenge that can be answered, or None."""
-    for algorithm in _HASHES:
-        for challenge in challenges:
-            if challenge.scheme == "digest" and challenge.algorithm == algorithm:
-                return challenge
+def choose(challenges: list[Challenge], refused: frozenset[str] = frozenset()) -> Challenge | None:
+    """The best challenge that can be answered, or None. Hashes in `refused` are taken only for want of another."""
+    digests = [one for one in challenges if one.scheme == "digest" and one.hash_name in _HASHES]
+    if digests:
+        order = list(_HASHES)
+        return min(digests, key=lambda one: (one.hash_name in refused, order.index(one.hash_name)))
     return next((one for one in challenges if one.scheme == "basic"), None)
 
 
@@ -86,21 +102,28 @@ class Authenticator:
         self._cnonce = cnonce
         self._challenge: Challenge | None = None
         self._count = 0
+        self._session = ("", "")  # nonce and client nonce a -sess hash began with
+        self._refused: set[str] = set()
 
     @property
     def ready(self) -> bool:
         """True once a challenge was accepted: requests now carry credentials."""
         return self._challenge is not None
 
+    def refused(self) -> None:
+        """What the present challenge was answered with is wrong, not merely old."""
+        if self._challenge is not None:
+            self._refused.add(self._challenge.hash_name)
+
     def accept(self, challenges: list[Challenge]) -> bool:
         """Take the best of fresh challenges; False when none can be answered or a Digest became Basic."""
-        best = choose(challenges)
+        best = choose(challenges, frozenset(self._refused))
         if best is None:
             return False
         if self._challenge is not None and self._challenge.scheme == "digest" and best.scheme == "basic":
             return False
         if self._challenge is None or best.nonce != self._challenge.nonce:
-            self._count = 0
+            self._count, self._session = 0, (best.nonce, "")
         self._challenge = best
         return True
 
@@ -115,7 +138,7 @@ class Authenticator:
         return self._digest(challenge, method, uri, (username, password))
 
     def _digest(self, challenge: Challenge, method: str, uri: str, login: tuple[str, str]) -> str:
-        hash_hex = _HASHES[challenge.algorithm]
+        hash_hex = _HASHES[challenge.hash_name]
         user, realm = login[0].encode(), challenge.realm.encode("latin-1", "replace")
         secret = hash_hex(b":".join((user, realm, login[1].encode())))
         action = hash_hex(f"{method}:{uri}".encode("latin-1", "replace"))
@@ -126,14 +149,24 @@ class Authenticator:
             ("uri", _quote(uri)),
         ]
         middle = challenge.nonce
-        if "auth" in challenge.qop:
+        keeps, per_session = "auth" in challenge.qop, challenge.hash_name.endswith("-SESS")
+        cnonce = self._cnonce() if keeps or per_session else ""
+        if per_session:
+            # RFC 7616 §3.4.2: hashed once, with the nonces of the session's first request.
+            if not self._session[1]:
+                self._session = (challenge.nonce, cnonce)
+            begun = ":".join(self._session)
+            secret = hash_hex(f"{secret}:{begun}".encode("latin-1", "replace"))
+        if keeps:
             self._count += 1
-            count, cnonce = f"{self._count:08x}", self._cnonce()
+            count = f"{self._count:08x}"
             middle = f"{challenge.nonce}:{count}:{cnonce}:auth"
-            fields += [("qop", "auth"), ("nc", count), ("cnonce", _quote(cnonce))]
+            fields += [("qop", "auth"), ("nc", count)]
+        if cnonce:
+            fields.append(("cnonce", _quote(cnonce)))
         response = hash_hex(f"{secret}:{middle}:{action}".encode("latin-1", "replace"))
         fields.append(("response", _quote(response)))
-        if challenge.algorithm_given:
+        if challenge.algorithm:
             fields.append(("algorithm", challenge.algorithm))
         if challenge.opaque is not None:
             fields.append(("opaque", _quote(challenge.opaque)))
@@ -155,8 +188,7 @@ def _read_challenge(scheme: str, text: str) -> Challenge | None:
         pairs.get("realm", ""),
         pairs.get("nonce", ""),
         pairs.get("opaque"),
-        pairs.get("algorithm", "").upper() or "MD5",
-        bool(pairs.get("algorithm")),
+        re.sub(r"[^A-Za-z0-9-]", "", pairs.get("algorithm", "")),
         qop,
         pairs.get("stale", "").lower() == "true",
     )

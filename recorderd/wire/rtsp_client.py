@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from recorderd.core.errors import RecorderdError
 from recorderd.wire.auth import Authenticator, Credentials, parse_challenges
 from recorderd.wire.rtsp_message import Headers, RtspRequest, RtspResponse
-from recorderd.wire.rtsp_reply import PlayTimes, SetupReply, parse_play, parse_session, parse_transport
+from recorderd.wire.rtsp_reply import Lower, PlayTimes, SetupReply, parse_play, parse_session, parse_transport
 from recorderd.wire.rtsp_url import RtspUrl, base_url, control_url, redirect_target
 from recorderd.wire.sdp import MediaDescription, SessionDescription, parse_sdp
 
@@ -55,6 +55,18 @@ class RedirectedError(RecorderdError):
         self.target = target
 
 
+class TransportRefused(RecorderdError):
+    """SETUP asked for `asked`; the camera refused with 461 (`answered` None) or answered with another transport."""
+
+    code = "transport-refused"
+
+    def __init__(self, asked: Lower, answered: Lower | None) -> None:
+        how = "refuses it" if answered is None else f"answers with {answered.value}"
+        super().__init__(f"the camera was asked for media by {asked.value} and {how}", asked=asked.value)
+        self.asked = asked
+        self.answered = answered
+
+
 class State(enum.Enum):
     OPTIONS = "options"
     DESCRIBE = "describe"
@@ -66,12 +78,17 @@ class State(enum.Enum):
 
 @dataclass(slots=True)
 class PlannedTrack:
-    """A medium to set up; `channels` are asked for, then what the camera answered."""
+    """A medium to set up; `channels` are asked for, then what the camera answered. `reply` once it did."""
 
     media: MediaDescription
     url: str
     channels: tuple[int, int]
-    done: bool = False
+    ports: tuple[int, int] | None = None  # ours, for UDP
+    reply: SetupReply | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.reply is not None
 
 
 @dataclass(slots=True)
@@ -93,6 +110,7 @@ class ClientSession:
         self.facts = SessionFacts()
         self.description: SessionDescription | None = None
         self.tracks: list[PlannedTrack] = []
+        self.lower = Lower.TCP
         self.state = State.OPTIONS
         self._attempts = credentials.attempts if credentials is not None else 0
         self._auth = Authenticator(credentials, cnonce) if credentials is not None else None
@@ -118,8 +136,7 @@ class ClientSession:
             return self._make("DESCRIBE", self.url.url, ("Accept", "application/sdp"))
         if self.state is State.SETUP:
             track = next(track for track in self.tracks if not track.done)
-            channels = f"{track.channels[0]}-{track.channels[1]}"
-            return self._make("SETUP", track.url, ("Transport", f"RTP/AVP/TCP;unicast;interleaved={channels}"))
+            return self._make("SETUP", track.url, ("Transport", self._offer(track)))
         if self.state is State.PLAY:
             return self._make("PLAY", self._aggregate_url(), ("Range", "npt=0.000-"))
         raise AssertionError(f"no request follows in state {self.state.value}")
@@ -139,15 +156,23 @@ class ClientSession:
                 # Some cameras know no OPTIONS; what matters is whether they describe.
                 self.state = State.DESCRIBE
                 return
+            if response.status == 461 and self.state is State.SETUP:
+                raise TransportRefused(self.lower, None)
             raise StatusError(response.status, response.reason, request.method)
         self._refused = self._stale = 0
         self._advance(response)
 
-    def setup(self, media: list[MediaDescription]) -> None:
-        """Choose what to receive, after DESCRIBE; `next_request` goes on with SETUP."""
+    def setup(
+        self, media: list[MediaDescription], lower: Lower = Lower.TCP, ports: list[tuple[int, int]] | None = None
+    ) -> None:
+        """Choose what to receive and how, after DESCRIBE; `next_request` goes on with SETUP. UDP needs the receiver's
+        `ports`, a pair per medium."""
         assert self.state is State.CHOOSE
+        self.lower = lower
         self.tracks = [
-            PlannedTrack(one, control_url(self._base, one.control), (2 * index, 2 * index + 1))
+            PlannedTrack(
+                one, control_url(self._base, one.control), (2 * index, 2 * index + 1), ports[index] if ports else None
+            )
             for index, one in enumerate(media)
         ]
         self.state = State.SETUP
@@ -198,15 +223,23 @@ class ClientSession:
         self._base = base
         self.state = State.CHOOSE
 
+    def _offer(self, track: PlannedTrack) -> str:
+        if self.lower is Lower.TCP:
+            return f"RTP/AVP/TCP;unicast;interleaved={track.channels[0]}-{track.channels[1]}"
+        if self.lower is Lower.MULTICAST:
+            return "RTP/AVP;multicast"
+        assert track.ports is not None
+        return f"RTP/AVP;unicast;client_port={track.ports[0]}-{track.ports[1]}"
+
     def _set_up(self, reply: SetupReply, response: RtspResponse) -> None:
-        if not reply.tcp:
-            raise StatusError(461, "answered with a transport that is not TCP interleaved", "SETUP")
         track = next(track for track in self.tracks if not track.done)
         track.channels = reply.channels or track.channels
-        track.done = True
+        track.reply = reply
         if not self.facts.session_id:
             # Some cameras change the id with every SETUP and honour the first.
             self.facts.session_id, self.facts.timeout_s = parse_session(response.headers.get("Session"))
+        if reply.lower not in (None, self.lower):
+            raise TransportRefused(self.lower, reply.lower)  # there is a session now: TEARDOWN ends it
         if all(track.done for track in self.tracks):
             self.state = State.PLAY
 
@@ -238,6 +271,7 @@ class ClientSession:
                 self._stale += 1
             else:
                 self._refused += 1
+                self._auth.refused()
         if self._refused >= self._attempts > 0:
             times = "twice" if self._refused > 1 else "again"
             raise LoginRefused(f"the camera refused username or password {times}: correct them", sent=True)

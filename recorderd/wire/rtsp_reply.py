@@ -7,6 +7,7 @@ them. Called by `rtsp_client`. RFC 2326 §12.29, §12.33, §12.37, §12.39.
 from __future__ import annotations
 
 import calendar
+import enum
 import re
 from dataclasses import dataclass
 
@@ -16,12 +17,26 @@ DEFAULT_TIMEOUT_S = 60
 _CLOCK = re.compile(r"clock\s*=\s*(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)(?:\.(\d{1,6})\d*)?Z", re.I | re.A)
 
 
+class Lower(enum.Enum):
+    """How RTP travels: inside the RTSP connection, or as datagrams to one receiver or to a group."""
+
+    TCP = "tcp"
+    UDP = "udp"
+    MULTICAST = "multicast"
+
+
 @dataclass(frozen=True, slots=True)
 class SetupReply:
-    """`tcp`: interleaved as asked; `channels`: what the camera chose, None when it did not say."""
+    """What the camera chose; None or "" where it did not say. `lower`: None without a Transport header, which means:
+    as asked. `ports`: where it sends from (unicast) or the group's (multicast), RTP and RTCP. `group`, `source` and
+    `ttl` matter for multicast only."""
 
-    tcp: bool
+    lower: Lower | None = None
     channels: tuple[int, int] | None = None
+    ports: tuple[int, int] | None = None
+    group: str = ""
+    source: str = ""
+    ttl: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +51,22 @@ class PlayTimes:
 def parse_transport(value: str) -> SetupReply:
     """Read the Transport of a SETUP answer; no header at all means: as asked."""
     if not value:
-        return SetupReply(True)
-    first = value.split(",", 1)[0]
-    words = [word.strip() for word in first.split(";")]
-    channels = None
-    for word in words:
-        name, _, numbers = word.partition("=")
-        if name.strip().lower() == "interleaved":
-            low, _, high = numbers.partition("-")
-            channels = _channels(low.strip(), high.strip())
-    return SetupReply("TCP" in words[0].upper() or channels is not None, channels)
+        return SetupReply()
+    words = [word.strip() for word in value.split(",", 1)[0].split(";")]
+    fields: dict[str, str] = {}
+    for word in words[1:]:
+        name, _, text = word.partition("=")
+        fields.setdefault(name.strip().lower(), text.strip().strip('"'))
+    channels = _pair(fields.get("interleaved", ""), 254, 255)
+    lower = Lower.MULTICAST if "multicast" in fields else Lower.UDP
+    if "TCP" in words[0].upper() or channels is not None:
+        lower = Lower.TCP
+    ports = _pair(fields.get("port" if lower is Lower.MULTICAST else "server_port", ""), 65535, 65535)
+    ttl = fields.get("ttl", "")
+    return SetupReply(
+        lower, channels, ports, fields.get("destination", ""), fields.get("source", ""),
+        int(ttl) if ttl.isascii() and ttl.isdigit() and len(ttl) <= 3 and int(ttl) < 256 else None,
+    )  # fmt: skip
 
 
 def parse_session(value: str) -> tuple[str, int]:
@@ -81,9 +102,11 @@ def _clock_start(value: str) -> int | None:
     return seconds * 1_000_000 + int((found[7] or "").ljust(6, "0"))
 
 
-def _channels(low: str, high: str) -> tuple[int, int] | None:
-    if not (low.isascii() and low.isdigit() and len(low) <= 3 and int(low) <= 254):
+def _pair(text: str, most_first: int, most_second: int) -> tuple[int, int] | None:
+    """`6-7` or `6`, which means the same; None for what is no such pair."""
+    low, _, high = (part.strip() for part in text.partition("-"))
+    if not (low.isascii() and low.isdigit() and len(low) <= 5 and int(low) <= most_first):
         return None
-    media = int(low)
-    control = int(high) if high.isascii() and high.isdigit() and len(high) <= 3 else media + 1
-    return media, control if control <= 255 and control != media else media + 1
+    first = int(low)
+    second = int(high) if high.isascii() and high.isdigit() and len(high) <= 5 else first + 1
+    return first, second if second <= most_second and second != first else first + 1

@@ -1,8 +1,10 @@
 """A camera made of GStreamer's RTSP server; runs under the system Python, never imported by tests.
 
 Usage: /usr/bin/python3 gst_server.py '{"mounts": {"/a": {"file": "a.mp4", "video": "h264", "audio": "aac"}},
-"login": ["user", "password"]}'. First line on stdout: {"port": N}. Ends when stdin closes. `login` is optional
-(digest); `video` is h264 or h265, `audio` aac, pcmu or absent; `loop` is not offered: a clip plays once.
+"login": ["user", "password"], "tls": "both.pem"}'. First line on stdout: {"port": N}. Ends when stdin closes. `login`
+is optional (digest); `video` is h264 or h265, `audio` aac, pcmu or absent; `loop` is not offered: a clip plays once.
+`transport` of a mount is tcp (also inside HTTP), udp or multicast (on the loopback interface); `tls`: a file with
+certificate and key, then the server speaks nothing but TLS.
 """
 
 import json
@@ -13,7 +15,7 @@ import gi
 gi.require_version("Gst", "1.0")
 gi.require_version("GstRtsp", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402
+from gi.repository import Gio, GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402
 
 VIDEO = {
     "h264": "h264parse ! rtph264pay config-interval=-1 name=pay{n} pt=96",
@@ -22,6 +24,11 @@ VIDEO = {
 AUDIO = {
     "aac": "aacparse ! rtpmp4gpay name=pay{n} pt=97",
     "pcmu": "rtppcmupay name=pay{n} pt=0",
+}
+PROTOCOLS = {
+    "tcp": GstRtsp.RTSPLowerTrans.TCP,
+    "udp": GstRtsp.RTSPLowerTrans.UDP,
+    "multicast": GstRtsp.RTSPLowerTrans.UDP_MCAST,
 }
 
 
@@ -35,13 +42,17 @@ def launch(mount):
     return "( {} )".format(" ".join(parts))
 
 
-def require_login(server, user, password):
-    auth = GstRtspServer.RTSPAuth()
+def groups():
+    pool = GstRtspServer.RTSPAddressPool()
+    pool.add_range("239.192.77.1", "239.192.77.9", 40000, 41999, 1)
+    return pool
+
+
+def require_login(auth, user, password):
     auth.set_supported_methods(GstRtsp.RTSPAuthMethod.DIGEST)
     token = GstRtspServer.RTSPToken()
     token.set_string("media.factory.role", "viewer")
     auth.add_digest(user, password, token)
-    server.set_auth(auth)
     permissions = GstRtspServer.RTSPPermissions()
     for name in ("media.factory.access", "media.factory.construct"):
         permissions.add_permission_for_role("viewer", name, True)
@@ -64,12 +75,21 @@ def main():
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
     server.set_service("0")
-    permissions = require_login(server, *wanted["login"]) if wanted.get("login") else None
+    auth = GstRtspServer.RTSPAuth()
+    if wanted.get("tls"):
+        auth.set_tls_certificate(Gio.TlsCertificate.new_from_file(wanted["tls"]))
+    permissions = require_login(auth, *wanted["login"]) if wanted.get("login") else None
+    if wanted.get("tls") or permissions is not None:
+        server.set_auth(auth)
     mounts = server.get_mount_points()
     for path, mount in wanted["mounts"].items():
         factory = GstRtspServer.RTSPMediaFactory()
         factory.set_launch(launch(mount))
-        factory.set_protocols(GstRtsp.RTSPLowerTrans.TCP)
+        factory.set_protocols(PROTOCOLS[mount.get("transport", "tcp")])
+        if mount.get("transport") == "multicast":
+            factory.set_address_pool(groups())
+            factory.set_multicast_iface("lo")
+            factory.set_max_mcast_ttl(4)
         if permissions is not None:
             factory.set_permissions(permissions)
         mounts.add_factory(path, factory)

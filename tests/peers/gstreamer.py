@@ -20,9 +20,11 @@ _SERVER = Path(__file__).with_name("gst_server.py")
 
 
 @contextmanager
-def start(mounts: dict[str, dict[str, str]], login: tuple[str, str] | None = None) -> Iterator[int]:
-    """A running server for these mounts; gives its port, ends it on leaving."""
-    wanted: dict[str, Any] = {"mounts": mounts}
+def start(
+    mounts: dict[str, dict[str, str]], login: tuple[str, str] | None = None, tls: Path | None = None
+) -> Iterator[int]:
+    """A running server for these mounts; gives its port, ends it on leaving. `tls`: certificate and key."""
+    wanted: dict[str, Any] = {"mounts": mounts, "tls": str(tls) if tls else None}
     if login is not None:
         wanted["login"] = list(login)
     process = subprocess.Popen(

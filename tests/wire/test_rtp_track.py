@@ -173,11 +173,30 @@ def test_quirk_7_unassigned_channels_are_skipped() -> None:
 def test_receiver_report_reads_back() -> None:
     bench = Bench().feed([one(1, 0), one(4, 3600)])
     block = bench.track.report_block()
-    assert block == ReportBlock(SSRC, 2 * 256 // 4, 2, 4, 0)
+    # Media time went on by 3600 ticks, the clock stood still: jitter is a 16th of the difference (RFC 3550 A.8).
+    assert block == ReportBlock(SSRC, 2 * 256 // 4, 2, 4, 3600 // 16)
     report = build_receiver_report(7, block, b"recorderd")
     assert len(report) % 4 == 0
     assert struct.unpack_from(">BBHII", report) == (0x81, 201, 7, 7, SSRC)
     assert parse_rtcp(report, 0, len(report)) == []
+
+
+def jitter_after(arrivals_us: list[int]) -> int:
+    """Pictures of 3600 ticks that arrive after these pauses."""
+    bench = Bench()
+    for number, pause_us in enumerate(arrivals_us):
+        bench.clock.advance(pause_us)
+        bench.feed([one(number, number * 3600)])
+    block = bench.track.report_block()
+    assert block is not None
+    return block.jitter
+
+
+def test_jitter_of_even_and_uneven_arrivals() -> None:
+    assert jitter_after([40_000] * 50) == 0
+    # 10 ms early and late in turns: transit times differ by 20 ms, 1800 ticks.
+    uneven = jitter_after([40_000] + [60_000, 20_000] * 100)
+    assert 1700 < uneven <= 1800
 
 
 def test_g711_any_packet_length() -> None:

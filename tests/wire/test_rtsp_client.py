@@ -12,7 +12,7 @@ from recorderd.wire.auth import Credentials
 from recorderd.wire.errors import ProtocolError
 from recorderd.wire.rtsp_client import ClientSession, LoginRefused, RedirectedError, State, StatusError
 from recorderd.wire.rtsp_message import Headers, RtspResponse
-from recorderd.wire.rtsp_reply import parse_play, parse_session, parse_transport
+from recorderd.wire.rtsp_reply import Lower, parse_play, parse_session, parse_transport
 from recorderd.wire.rtsp_url import base_url, control_url, parse_url, with_path
 
 pytestmark = pytest.mark.fast
@@ -175,8 +175,13 @@ def test_control(given_: tuple[str, str]) -> None:
 
 def test_reply_headers() -> None:
     assert parse_transport("RTP/AVP/TCP;unicast;interleaved=6").channels == (6, 7)
-    assert parse_transport("").tcp
-    assert not parse_transport("RTP/AVP;unicast;client_port=1-2").tcp
+    assert parse_transport("").lower is None
+    udp = parse_transport("RTP/AVP;unicast;client_port=1-2;server_port=6970-6971;ssrc=AB;source=10.0.0.9")
+    assert (udp.lower, udp.ports, udp.source) == (Lower.UDP, (6970, 6971), "10.0.0.9")
+    group = parse_transport('RTP/AVP/UDP;multicast;destination="239.1.1.1";port=5000-5001;ttl=8')
+    assert (group.lower, group.group, group.ports, group.ttl) == (Lower.MULTICAST, "239.1.1.1", (5000, 5001), 8)
+    assert parse_transport("RTP/AVP;unicast;server_port=99999").ports is None
+    assert parse_transport("RTP/AVP;multicast;ttl=999;port=x").ports is None
     assert parse_session("abc ; timeout = 5") == ("abc", 5)
     assert parse_session("abc;timeout=0") == ("abc", 60)
     times = parse_play(Headers([("Range", "clock=19700101T000001.25Z-"), ("RTP-Info", "url=a;rtptime=5;,url=b;seq=1")]))

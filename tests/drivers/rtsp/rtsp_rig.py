@@ -12,6 +12,10 @@ from drivers.rtsp.driver import RtspDriver
 from drivers.rtsp.info import RtspSettings
 from recorderd.core.secret import Secret
 from recorderd.driverapi.base import Address, StreamRequest
+from recorderd.driverapi.testing_fakes import FakeLog
+from recorderd.driverapi.tls import TlsCheck
+from recorderd.driverapi.udp import UdpPair, UdpRequest, open_pair
+from recorderd.engine.dial import PinnedDialer
 from recorderd.media.access_unit import AccessUnit, MediaKind
 
 
@@ -26,14 +30,20 @@ class RealClock:
 class RigHost:
     def __init__(self, coalesce_us: int = 0) -> None:
         self.clock = RealClock()
-        self.log = None
+        self.log: Any = FakeLog()
         self.dialled: list[tuple[str, int]] = []
+        self.pairs: list[UdpPair] = []
         self.tasks: list[asyncio.Task[None]] = []
         self.gather_us = coalesce_us
 
-    async def dial(self, host: str, port: int, factory: Any) -> Any:
+    async def dial(self, host: str, port: int, factory: Any, tls: TlsCheck | None = None) -> Any:
         self.dialled.append((host, port))
-        return await asyncio.get_running_loop().create_connection(factory, host, port)
+        return await PinnedDialer(f"rtsp://{host}/")(host, port, factory, tls)
+
+    def open_udp(self, request: UdpRequest) -> UdpPair:
+        pair = open_pair(request)
+        self.pairs.append(pair)
+        return pair
 
     def spawn(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work, name=name)
@@ -78,19 +88,26 @@ class RigSink:
             await self._news.wait()
 
 
-def address(port: int, path: str = "/cam", login: tuple[str, str] | None = None) -> Address:
-    url = f"rtsp://127.0.0.1:{port}{path}"
+def address(port: int, path: str = "/cam", login: tuple[str, str] | None = None, scheme: str = "rtsp") -> Address:
+    url = f"{scheme}://127.0.0.1:{port}{path}"
     return Address(url, login[0], Secret(login[1])) if login else Address(url)
 
 
 @asynccontextmanager
-async def playing(where: Address, sink: RigSink, host: RigHost | None = None, request: StreamRequest | None = None):
+async def playing(
+    where: Address,
+    sink: RigSink,
+    host: RigHost | None = None,
+    request: StreamRequest | None = None,
+    settings: RtspSettings | None = None,
+):
     """(session, running stream) of the rtsp driver on `where`."""
     host = host or RigHost()
-    async with RtspDriver().connect(where, RtspSettings(), host) as session:
+    async with RtspDriver().connect(where, settings or RtspSettings(), host) as session:
         stream = await session.start(request or StreamRequest(), sink)
         try:
             yield session, stream
         finally:
             await stream.stop()
     await asyncio.gather(*host.tasks)
+    assert all(pair.closed for pair in host.pairs), "UDP sockets were left open"

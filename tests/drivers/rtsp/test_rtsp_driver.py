@@ -392,8 +392,40 @@ async def test_addresses_that_cannot_be_meant(url: str) -> None:
     assert failed.value.reason == "address"
 
 
-def test_settings_refuse_what_is_not_built() -> None:
+FINGERPRINT = "sha256:" + "ab" * 32
+
+WRONG_SETTINGS = {
+    "tls_fingerprint": {"tls_fingerprint": "ab:cd"},
+    "tls_ca": {"tls_fingerprint": FINGERPRINT, "tls_ca": "/etc/ca.pem"},
+    "multicast_interface": {"multicast_interface": "eth0"},
+}
+
+
+@pytest.mark.parametrize("key", WRONG_SETTINGS)
+def test_settings_name_the_key_that_is_wrong(key: str) -> None:
     assert INFO.settings().transport is Transport.TCP
-    for word in (Transport.UDP, Transport.AUTO):
-        with pytest.raises(UsageError, match="not built yet"):
-            RtspSettings(word)
+    with pytest.raises(UsageError) as refused:
+        INFO.settings(**WRONG_SETTINGS[key])
+    assert refused.value.params == {"key": key}
+
+
+def test_fingerprints_are_read_as_people_write_them() -> None:
+    assert RtspSettings(tls_fingerprint=" SHA256:" + ":".join(["AB"] * 32)).tls_fingerprint == FINGERPRINT
+
+
+MISFITS = {
+    "tls keys without rtsps": ("rtsp", RtspSettings(tls_fingerprint=FINGERPRINT), "address"),
+    "open media beside rtsps": ("rtsps", RtspSettings(transport=Transport.UDP), "transport"),
+    "open groups beside rtsps": ("rtsps", RtspSettings(transport=Transport.MULTICAST), "transport"),
+}
+
+
+@pytest.mark.parametrize("name", MISFITS)
+async def test_settings_that_do_not_fit_the_address(name: str) -> None:
+    scheme, settings, reason = MISFITS[name]
+    host = RigHost()
+    with pytest.raises(DeviceUnsupported) as refused:
+        async with RtspDriver().connect(address(1, scheme=scheme), settings, host):
+            pass
+    assert refused.value.reason == reason
+    assert host.dialled == []
