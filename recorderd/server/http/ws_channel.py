@@ -25,20 +25,13 @@ class Channel:
         self.socket = socket
         self._transport = transport
 
-    def idle(self) -> bool:
-        """Open, and nothing that was written waits for the reader."""
+    def send_now(self, parts: Sequence[bytes]) -> bool:
+        """One binary message of all parts, if the socket is open and nothing that was written waits for the reader."""
         transport = self._transport
-        return (
-            transport is not None
-            and not self.socket.closed
-            and not transport.is_closing()
-            and not transport.get_write_buffer_size()
-        )
-
-    def send_now(self, parts: Sequence[bytes]) -> None:
-        """One binary message of all parts. Ask `idle` first: nothing here waits or is refused."""
-        assert self._transport is not None
-        self._transport.writelines([frame_head(sum(map(len, parts))), *parts])
+        if transport is None or transport.get_write_buffer_size() or transport.is_closing() or self.socket.closed:
+            return False
+        transport.write(b"".join((frame_head(sum(map(len, parts))), *parts)))
+        return True
 
 
 def frame_head(payload_bytes: int) -> bytes:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 LIMIT_BYTES = 4 * 2**20
 STATE_EVERY_S = 1.0
 EVENT_PAGE = 500
+_KEY, _DISCONTINUITY, _SKIPPED = (int(flag) for flag in MediaFlag)  # plain numbers: packed for each frame and viewer
+_VIDEO, _AUDIO = int(MediaType.VIDEO), int(MediaType.AUDIO)
 MAX_INTERVALS = 2_000  # of one camera in one message; the oldest are left out and `from` says so
 
 
@@ -81,24 +83,22 @@ class LiveFeed:
 
     def _send_now(self, session: Session, number: int, part: LiveFragment) -> bool:
         """The short way, taken while the socket is empty: no task wakes up for a frame."""
-        if part.init is not self._init or not session.idle():
+        if part.init is not self._init:
             return False
         head = self._clock.head(part.fragment)
-        if head is not None:
-            session.send_media_now(self._fragment_head(part, number), head, part.data)
-        return True
+        return head is None or session.send_media_now(self._fragment_head(part, number), head, part.data)
 
     def _fragment_head(self, part: LiveFragment, number: int) -> bytes:
-        flags = MediaFlag.KEY if part.fragment.key else MediaFlag(0)
+        flags = _KEY if part.fragment.key else 0
         if part.discontinuity:
-            flags |= MediaFlag.DISCONTINUITY
+            flags |= _DISCONTINUITY
         if part.skipped or self._viewer.skips != self._skips:
             self._skips = self._viewer.skips
-            flags |= MediaFlag.SKIPPED
-        kind = MediaType.VIDEO if part.kind is MediaKind.VIDEO else MediaType.AUDIO
+            flags |= _SKIPPED
+        kind = _VIDEO if part.kind is MediaKind.VIDEO else _AUDIO
         return self._head(kind, flags, number, part.recv_us)
 
-    def _head(self, kind: MediaType, flags: int, number: int, recv_us: int) -> bytes:
+    def _head(self, kind: int, flags: int, number: int, recv_us: int) -> bytes:
         self._sequence += 1
         return media_head(kind, flags, number, self._sequence, recv_us)
 

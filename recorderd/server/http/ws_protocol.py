@@ -81,7 +81,7 @@ def encode_message(value: Mapping[str, Any], encoding: Encoding) -> str | bytes:
     return packed
 
 
-def media_head(kind: MediaType, flags: int, subscription: int, sequence: int, recv_us: int) -> bytes:
+def media_head(kind: int, flags: int, subscription: int, sequence: int, recv_us: int) -> bytes:
     """The 20 bytes in front of media."""
     return MEDIA_HEAD.pack(MEDIA_MAGIC, kind, flags, subscription, sequence & 0xFFFFFFFF, recv_us)
 

@@ -94,13 +94,9 @@ class Session:
         """One media message; waits while the socket's write buffer is full."""
         await self._socket.send_bytes(b"".join(parts))
 
-    def idle(self) -> bool:
-        """Whether a message would go out at once."""
-        return self._channel.idle()
-
-    def send_media_now(self, *parts: bytes) -> None:
-        """One media message past every queue: only while the socket is idle."""
-        self._channel.send_now(parts)
+    def send_media_now(self, *parts: bytes) -> bool:
+        """One media message past every queue; False, and nothing was sent, when the socket is not idle."""
+        return self._channel.send_now(parts)
 
     def camera(self, name: str) -> CameraView:
         """The camera, if the caller may use it for the command being served."""
