@@ -106,6 +106,12 @@ class AsyncStore:
         await asyncio.shield(self._ready)
         return await self._loop.run_in_executor(self._pool, call, *args)
 
+    def read_ahead(self, call: Callable[..., T], *args: object) -> asyncio.Future[T]:
+        """As `read`, begun at once and awaited later, or never: then its error is nobody's. Only after a `read`."""
+        ahead = self._loop.run_in_executor(self._pool, call, *args)
+        ahead.add_done_callback(_look_at)
+        return ahead
+
     async def flush(self) -> None:
         """Commit now and wait until it is durable (or known not to be: see the listener)."""
         self._tick(commit=True)
@@ -291,3 +297,9 @@ class AsyncStore:
             self._clock_run += 1
             self._post(self.on_trouble, "recorder-clock-step", {"delta_us": step_us, "clock_run": self._clock_run})
         return Now(utc_us, mono_us, self._clock_run)
+
+
+def _look_at(ahead: asyncio.Future[T]) -> None:
+    """An error that nobody waits for any more is no fault of the loop."""
+    if not ahead.cancelled():
+        ahead.exception()

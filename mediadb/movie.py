@@ -14,26 +14,16 @@ from typing import Final
 
 from mediadb.errors import ChunkCorrupt, ChunkError
 from mediadb.index_part import ENTRY_KINDS, coding_tolerance_us
+from mediadb.left_out import fits_movie
 from mediadb.mp4.plan import ChunkSamples, TrackBuilder, TrackPlan, TrackSpec
-from mediadb.mp4.virtual import VirtualMp4, build
+from mediadb.mp4.virtual import TrackFacts, VirtualMp4, build
 from mediadb.reader import Reader
 from mediadb.reader_chunks import ChunkRef, ChunkTable
+from mediadb.row_range import Skipped
 from mediadb.types import TrackConfig, TrackKind
 
 PIECE_BYTES: Final = 1 << 20
 Doubt = Callable[[ChunkRef], bool]
-
-
-@dataclass(slots=True)
-class Skipped:
-    """Footage [start_us, end_us) of a track that could not be read: a chunk, and what refers to it. `damaged`: its
-    bytes are not what was written; else it was removed meanwhile. `what` names the place."""
-
-    track: uuid.UUID
-    start_us: int
-    end_us: int
-    damaged: bool
-    what: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +43,34 @@ class Movie:
     def total_bytes(self) -> int:
         return self.file.total_bytes
 
-    def read(self, reader: Reader, start: int, end: int) -> Iterator[bytes]:
-        """Bytes [start, end) in pieces. Raises as `Reader.read_range`: never other bytes than promised."""
+    @property
+    def start_us(self) -> int:
+        """Wall time of presentation time 0."""
+        return self.file.start_us
+
+    @property
+    def duration_us(self) -> int:
+        return self.file.duration_us
+
+    @property
+    def facts(self) -> tuple[TrackFacts, ...]:
+        """What is to be told of the tracks, in their order."""
+        return self.file.tracks
+
+    @property
+    def cost_bytes(self) -> int:
+        """About how much memory the plan holds."""
+        return len(self.file.head) + sum(track.samples for track in self.facts) * 40 + len(self.refs) * 500
+
+    def read(self, reader: Reader, start: int, end: int) -> Iterator[bytes | memoryview]:
+        """Bytes [start, end) in pieces, views into checked chunks. Raises as `Reader.read`: never other bytes than
+        promised."""
         for at in range(start, end, PIECE_BYTES):
             for piece in self.file.resolve(at, min(at + PIECE_BYTES, end)):
                 if isinstance(piece, bytes):
                     yield piece
                 else:
-                    yield reader.read_range(self.refs[piece.extent_id], piece.offset, piece.length_bytes)
+                    yield reader.read_view(self.refs[piece.extent_id], piece.offset, piece.length_bytes)
 
 
 def build_movie(
@@ -103,13 +113,15 @@ class _Laid:
         self._last: tuple[ChunkRef, int] | None = None  # chunk before and the dts at which it ends
 
     def lay(self, start_us: int, end_us: int, doubt: Doubt) -> tuple[int, TrackPlan] | None:
-        tables = list(self._tables(start_us, end_us, doubt))
+        tables = [
+            (ref, table)
+            for ref, table in self._tables(start_us, end_us, doubt)
+            if fits_movie(table.spec.kind, table.config)
+        ]
         if not tables:
             return None
         first = tables[0][1]
         kind = first.spec.kind
-        if kind is TrackKind.METADATA:
-            return None
         for _, table in tables:
             self._learn(table.config)
         spec = TrackSpec(

@@ -26,7 +26,7 @@ from mediadb.ledger_facts import FUTURE_US, PAST_US
 from mediadb.reader_chunks import ChunkData, ChunkReader, ChunkRef, ChunkTable, StoredChunk
 from mediadb.segment_files import list_storages
 from mediadb.segment_index import LiveSource
-from mediadb.types import Interval, Names, TrackSpec
+from mediadb.types import Interval, Names, TrackConfig, TrackSpec
 
 __all__ = ["ChunkData", "ChunkRef", "ChunkTable", "Reader", "Span", "StoredChunk", "TrackInfo"]
 
@@ -319,6 +319,10 @@ class Reader:
     def part_ref(self, track: uuid.UUID, part: Part, row: int) -> ChunkRef:
         """Row `row` of a part as a chunk that can be read."""
         return self._ref(track, part, part.media.row(row))
+
+    def config(self, ref: ChunkRef) -> TrackConfig:
+        """How a chunk is coded, mostly from memory. Raises as `read`."""
+        return self._chunks.config(ref)
 
     def close(self) -> None:
         """Close files and catalog."""

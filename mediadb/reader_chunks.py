@@ -193,6 +193,9 @@ class ChunkReader:
         except FormatError as error:
             raise self._corrupt(ref, error.message) from error
 
+    def config(self, ref: ChunkRef) -> TrackConfig:
+        return self._config(ref)[1]
+
     def read_range(self, ref: ChunkRef, offset: int, length: int) -> bytes:
         return bytes(self.read_view(ref, offset, length))
 

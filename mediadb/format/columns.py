@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import sys
 from array import array
+from operator import le
 from typing import Final, NamedTuple
 
 from mediadb.errors import FormatError
@@ -166,16 +167,16 @@ class ChunkColumns:
         """Raise FormatError when `raw` is not exactly `count` rows. All rows are published."""
         if len(raw) != count * ROW_BYTES:
             raise FormatError("chunk index has another length than its count says")
-        columns, position = cls(), 0
-        for name, letter in COLUMNS:
+        columns, position, view = cls(), 0, memoryview(raw)
+        for name, letter in COLUMNS if count else ():
             size = WIDTHS[letter] * count
             column: array[int] = getattr(columns, name)
-            column.frombytes(bytes(raw[position : position + size]))
+            column.frombytes(view[position : position + size])
             if sys.byteorder == "big":
                 column.byteswap()
             position += size
         recv = columns.recv_us
-        columns.ordered = all(a <= b for a, b in itertools.pairwise(recv))
+        columns.ordered = all(map(le, recv, itertools.islice(recv, 1, None)))
         columns.max_duration_us = max(columns.duration_us, default=0)
         columns.publish()
         return columns

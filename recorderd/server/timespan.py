@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 
-from recorderd.core.timerange import DAY_US, HOUR_US, SECOND_US, TimeRange, format_time, parse_duration, parse_time
+from recorderd.core.timerange import DAY_US, SECOND_US, TimeRange, format_time, parse_duration, parse_time
 from recorderd.server.problems import Refusal
 
-MAX_MEDIA_US = HOUR_US
+MAX_MEDIA_US = 31 * DAY_US
 MAX_COVERAGE_US = 400 * DAY_US
 
 _LOST_PLUS = re.compile(r"(.*[0-9]) (\d\d:\d\d)", re.ASCII)

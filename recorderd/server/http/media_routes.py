@@ -8,6 +8,7 @@ with 412, never with other bytes. Source of the range rules: RFC 9110 §13, §14
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -21,7 +22,7 @@ from recorderd.server.footage import main_track, store_of, stream_tracks
 from recorderd.server.http.answers import json_answer
 from recorderd.server.http.byte_range import NotModified, Part, PreconditionFailed, Unsatisfiable, decide
 from recorderd.server.http.coverage_routes import END, START
-from recorderd.server.http.movie import ServedMovie, damage_of, plan_movie, read_bytes
+from recorderd.server.http.movie import ServedMovie, damage_of, plan_movie, read_pieces
 from recorderd.server.http.routing import API, Answer, Call, Param, Route
 from recorderd.server.problems import Refusal
 from recorderd.server.shapes import interval_json
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from mediadb.aio import AsyncStore
     from recorderd.engine.views import CameraView
 
-PIECE_BYTES = 256 * 1024
+PIECE_BYTES = 512 * 1024
 PLANS_BYTES = 64 * 2**20
 REMEMBERED_ETAGS = 4_096
 
@@ -64,9 +65,9 @@ class MovieShelf:
     def put(self, key: Key, movie: ServedMovie) -> None:
         self.drop(key)
         self._plans[key] = movie
-        self._bytes += movie.cost_bytes
+        self._bytes += movie.movie.cost_bytes
         while self._bytes > self._limit_bytes and len(self._plans) > 1:
-            self._bytes -= self._plans.popitem(last=False)[1].cost_bytes
+            self._bytes -= self._plans.popitem(last=False)[1].movie.cost_bytes
         self._etags[key] = movie.etag
         self._etags.move_to_end(key)
         while len(self._etags) > REMEMBERED_ETAGS:
@@ -76,17 +77,18 @@ class MovieShelf:
         """Forget the plan, keep the ETag."""
         movie = self._plans.pop(key, None)
         if movie is not None:
-            self._bytes -= movie.cost_bytes
+            self._bytes -= movie.movie.cost_bytes
 
 
 SHELF: web.AppKey[MovieShelf] = web.AppKey("movie shelf", MovieShelf)
 
 
 async def media_mp4(call: Call) -> web.StreamResponse:
-    """Recorded video and sound of a stream as one MP4 of known length, up to an hour, with Range, ETag and HEAD.
+    """Recorded video and sound of a stream as one MP4 of known length, up to 31 days, with Range, ETag and HEAD.
 
     `end` is cut to what is durable. The file begins with the newest keyframe at or before `start` and shows from
-    the first picture inside the range on (X-Start-Time). A gap is the long duration of the last picture before it. A
+    the first picture inside the range on (X-Start-Time); a file of more than an hour is fragmented and shows from its
+    keyframe on. A gap is the long duration of the last picture before it. A
     Range request whose times are relative or reach beyond what is durable is sent on (307) to the same range in
     absolute times, because only those name one file. Damage that is met while reading ends the answer (503
     footage-damaged before the first byte); from then on the file is another one, which leaves it out."""
@@ -133,9 +135,9 @@ async def media_json(call: Call) -> web.StreamResponse:
             "start": show_time(start_us),
             "end": show_time(end_us),
             "etag": movie.etag,
-            "length": movie.file.total_bytes,
-            "file_start": show_time(movie.file.start_us),
-            "duration_us": movie.file.duration_us,
+            "length": movie.movie.total_bytes,
+            "file_start": show_time(movie.movie.start_us),
+            "duration_us": movie.movie.duration_us,
             "tracks": [
                 {
                     "id": str(identity),
@@ -146,7 +148,7 @@ async def media_json(call: Call) -> web.StreamResponse:
                     "duration_us": facts.duration_us,
                     "anchors": [{"media_us": at.media_us, "time": show_time(at.wall_us)} for at in facts.anchors],
                 }
-                for identity, facts in zip(movie.movie.tracks, movie.file.tracks, strict=True)
+                for identity, facts in zip(movie.movie.tracks, movie.movie.facts, strict=True)
             ],
             "gaps": [interval_json(gap) for gap in sorted(gaps, key=lambda gap: gap.start_us)],
         }
@@ -184,7 +186,7 @@ def _elsewhere(call: Call, span: TimeRange) -> web.HTTPTemporaryRedirect:
 
 async def _send(call: Call, store: AsyncStore, movie: ServedMovie, key: Key) -> web.StreamResponse:
     """Answer with the part that the headers ask for."""
-    request, length = call.request, movie.file.total_bytes
+    request, length = call.request, movie.movie.total_bytes
     decision = decide(request.headers, movie.etag, length)
     headers = _headers(movie)
     if isinstance(decision, PreconditionFailed):
@@ -202,16 +204,17 @@ async def _send(call: Call, store: AsyncStore, movie: ServedMovie, key: Key) -> 
     if request.method == "HEAD":
         await response.prepare(request)
         return response
-    # before the first header goes out, so that reclaimed footage can still be answered with 412
-    piece = await _piece(call, store, movie, key, start, end)
+    # the first piece before any header, so that reclaimed footage can still be answered with 412
+    pieces = await _pieces(call, store, movie, key, start, end)
     await response.prepare(request)
-    while True:
-        await response.write(piece)
-        start += len(piece)
-        if start >= end:
-            break
+    while start < end:
+        start = min(end, start + PIECE_BYTES)
+        # read while this piece is sent: a disk that has to be waited for costs no throughput
+        ahead = store.read_ahead(read_pieces, store.reader, movie, start, min(end, start + PIECE_BYTES))
+        for piece in pieces:
+            await response.write(piece)
         try:
-            piece = await _piece(call, store, movie, key, start, end)
+            pieces = await _met(call, key, ahead)
         except MediaDbError as error:
             # broken off: a problem document would be taken for bytes of the file
             if request.transport is not None:
@@ -221,10 +224,17 @@ async def _send(call: Call, store: AsyncStore, movie: ServedMovie, key: Key) -> 
     return response
 
 
-async def _piece(call: Call, store: AsyncStore, movie: ServedMovie, key: Key, start: int, end: int) -> bytes:
+async def _pieces(
+    call: Call, store: AsyncStore, movie: ServedMovie, key: Key, start: int, end: int
+) -> list[bytes | memoryview]:
+    return await _met(call, key, store.read(read_pieces, store.reader, movie, start, min(end, start + PIECE_BYTES)))
+
+
+async def _met(call: Call, key: Key, reading: Awaitable[list[bytes | memoryview]]) -> list[bytes | memoryview]:
+    """What was read; what could not be read is remembered."""
     shelf = call.request.app[SHELF]
     try:
-        piece: bytes = await store.read(read_bytes, store.reader, movie, start, min(end, start + PIECE_BYTES))
+        return await reading
     except ChunkCorrupt as error:
         shelf.drop(key)
         shelf.doubted.add(str(error.params.get("file")))
@@ -232,7 +242,6 @@ async def _piece(call: Call, store: AsyncStore, movie: ServedMovie, key: Key, st
     except Exception:
         shelf.drop(key)
         raise
-    return piece
 
 
 def _headers(movie: ServedMovie) -> dict[str, str]:
@@ -241,7 +250,7 @@ def _headers(movie: ServedMovie) -> dict[str, str]:
         "Accept-Ranges": "bytes",
         "ETag": movie.etag,
         "Cache-Control": "no-cache",
-        "X-Start-Time": show_time(movie.file.start_us) or "",
+        "X-Start-Time": show_time(movie.movie.start_us) or "",
         "X-End-Time": show_time(movie.span.end_us) or "",
     }
 

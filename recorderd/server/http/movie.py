@@ -11,34 +11,28 @@ from collections.abc import Container
 from dataclasses import dataclass
 
 from mediadb.errors import ChunkCorrupt
-from mediadb.movie import Movie, Skipped, build_movie
-from mediadb.mp4.virtual import VirtualMp4
+from mediadb.long_movie import LongMovie, plan_long
+from mediadb.movie import Movie, build_movie
 from mediadb.reader import Reader
+from mediadb.row_range import Skipped
 from mediadb.types import Cause, Interval, State
-from recorderd.core.timerange import TimeRange
+from recorderd.core.timerange import HOUR_US, TimeRange
+
+LONG_US = HOUR_US
+"""Longer files are fragmented: the header of a plain one would list every sample."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServedMovie:
     """A planned file. `span`: what was asked, `end` cut to what is durable."""
 
-    movie: Movie
+    movie: Movie | LongMovie
     span: TimeRange
-
-    @property
-    def file(self) -> VirtualMp4:
-        return self.movie.file
 
     @property
     def etag(self) -> str:
         """Quoted and strong."""
         return f'"{self.movie.etag}"'
-
-    @property
-    def cost_bytes(self) -> int:
-        """About how much memory the plan holds."""
-        samples = sum(track.samples for track in self.file.tracks)
-        return len(self.file.head) + samples * 40 + len(self.movie.refs) * 500
 
 
 def plan_movie(
@@ -52,7 +46,11 @@ def plan_movie(
     if end_us <= span.start_us:
         return None
     skipped: list[Skipped] = []
-    movie = build_movie(reader, tracks, span.start_us, end_us, lambda ref: ref.name in doubted, skipped)
+    movie: Movie | LongMovie | None
+    if end_us - span.start_us > LONG_US:
+        movie = plan_long(reader, tracks, span.start_us, end_us, lambda name: name in doubted, skipped)
+    else:
+        movie = build_movie(reader, tracks, span.start_us, end_us, lambda ref: ref.name in doubted, skipped)
     damaged = [one.what for one in skipped if one.damaged]
     if movie is None and damaged:
         raise ChunkCorrupt(damaged[0], more=len(damaged) - 1)
@@ -72,6 +70,6 @@ def damage_of(served: ServedMovie) -> list[Interval]:
     ]
 
 
-def read_bytes(reader: Reader, served: ServedMovie, start: int, end: int) -> bytes:
-    """Bytes [start, end) of the file. Raises ChunkGone, ChunkCorrupt: never other bytes."""
-    return b"".join(served.movie.read(reader, start, end))
+def read_pieces(reader: Reader, served: ServedMovie, start: int, end: int) -> list[bytes | memoryview]:
+    """Bytes [start, end) of the file as they lie in memory. Raises ChunkGone, ChunkCorrupt: never other bytes."""
+    return list(served.movie.read(reader, start, end))
