@@ -98,9 +98,10 @@ class Client:
         `Chunk.cursor`) go on behind it; the range stays the same."""
         return Pull(self, camera, (start_us, end_us), cursors or {}, options or PullOptions())
 
-    def events(self, after: int = 0) -> Events:
-        """The events behind the id `after`, then those to come."""
-        return Events(self, after)
+    def events(self, after: int | None = None, newest: int = 0) -> Events:
+        """The events behind the id `after` (0: all that are stored) or, without it, the `newest` so many; then those
+        to come."""
+        return Events(self, after, newest)
 
     # -- the connection --------------------------------------------------------------------------------------------
 

@@ -99,6 +99,9 @@ def chunk_of(message: Message, config: Config) -> Chunk:
             salt=bytes(head["salt"]),
             sha256=bytes(head["sha256"]),
             cursor=str(head["cursor"]),
+            key=bool(message.flags & UnitFlag.KEY),
+            discontinuity=bool(message.flags & UnitFlag.DISCONTINUITY),
+            damaged=bool(message.flags & UnitFlag.DAMAGED),
         )
     except _WRONG as error:
         raise _violation("chunk") from error

@@ -233,18 +233,23 @@ class Pull(Stream[Chunk | Unit | Hole | Position]):
 class Events(Stream[Event]):
     """Stored events after an id, then new ones as they happen; none twice, none left out."""
 
-    def __init__(self, host: Host, after: int) -> None:
+    def __init__(self, host: Host, after: int | None, newest: int) -> None:
         super().__init__(host, EVENT_WINDOW)
-        self._after = after
+        self._after, self._newest = after, newest
 
     def _request(self) -> tuple[Type, dict[str, Any]]:
-        return Type.EVENTS, {"after": self._after}
+        return Type.EVENTS, {"newest": self._newest} if self._after is None else {"after": self._after}
+
+    def _opened(self, head: Mapping[str, Any]) -> None:
+        """The server says behind which id it begins: a cut before the first event then costs none."""
+        if self._after is None and isinstance(head.get("after"), int):
+            self._after = head["after"]
 
     def _take(self, message: Message) -> Event | None:
         if message.type != Type.EVENT:
             return None
         event = event_of(message)
-        if event.id <= self._after:
+        if self._after is not None and event.id <= self._after:
             return None
         self._after = event.id
         return event

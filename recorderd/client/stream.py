@@ -102,6 +102,9 @@ class Stream(abc.ABC, Generic[T]):
     def _request(self) -> tuple[Type, dict[str, Any]]:
         """The message that opens this stream, or goes on behind what was received last."""
 
+    def _opened(self, head: Mapping[str, Any]) -> None:
+        """The head of the server's `ok`."""
+
     @abc.abstractmethod
     def _take(self, message: Message) -> T | None:
         """An item of a message, or None. Raises ProtocolViolation."""
@@ -173,7 +176,7 @@ class Stream(abc.ABC, Generic[T]):
         if "credit" in head:
             head["credit"] = max(self._window - self._held, 1)
         try:
-            await link.ask(kind, head, self._number)
+            self._opened(await link.ask(kind, head, self._number))
         except BaseException:
             self._leave()
             raise

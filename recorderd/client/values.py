@@ -105,7 +105,9 @@ class Chunk:
 
     `seq` counts without a gap per track and `run` of the server; `gop` is the seq of the chunk with the keyframe, None
     without video. `sha256` is over `salt` and `data`, as written when it was recorded. `cursor`: the place after this
-    chunk; keep it with the bytes, then a later `pull` goes on behind it.
+    chunk; keep it with the bytes, then a later `pull` goes on behind it. `key`: a decoder may start with the first
+    sample. `discontinuity`: media time does not continue from the chunk before. `damaged`: packets were lost on the way
+    from the camera.
     """
 
     config: Config
@@ -122,6 +124,9 @@ class Chunk:
     salt: bytes
     sha256: bytes
     cursor: str
+    key: bool = False
+    discontinuity: bool = False
+    damaged: bool = False
 
     @property
     def kind(self) -> MediaKind:
