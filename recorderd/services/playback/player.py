@@ -1,0 +1,392 @@
+"""Plays recorded footage of one camera's stream: seek, speed, both directions, step, holes.
+
+Law: async shell; waits only for the read pool and for the playback clock, never on a viewer. Frames come out in decode
+order, each once it is due; what cannot be shown comes out as a hole with its causes; nothing that storage does ends
+play with an exception. Holds at most one batch in memory. Called by the WebSocket, the stream API and RTSP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
+
+from recorderd.core.clock import Clock
+from recorderd.core.errors import UsageError
+from recorderd.services.playback.arrival import Arrival, Arrivals
+from recorderd.services.playback.feeds import Companion, Entry, Feed, ForwardFeed, KeyFeed, ReverseFeed
+from recorderd.services.playback.footage import Footage
+from recorderd.services.playback.pacing import MasterClock
+from recorderd.services.playback.types import (
+    MAX_STEP,
+    Cursor,
+    End,
+    EndReason,
+    Frame,
+    Item,
+    Motion,
+    PlayerOptions,
+    Position,
+    SeekMode,
+    motion_of,
+)
+
+if TYPE_CHECKING:
+    from mediadb.aio import AsyncStore
+
+T = TypeVar("T")
+
+FIRST_BYTES = 256 * 1024  # read at first after a seek: the picture is wanted soon
+POLL_S = 0.2  # how often the durable end is looked at while following
+LIVE_US = 15_000_000  # footage that ends this close to now is still being recorded
+NEAR_US = 200_000  # the clock stands where another recording of the same time begins
+AT_ONCE = 256  # items of one answer
+DEFAULT_OPTIONS = PlayerOptions()
+
+
+class Player:
+    """One viewer's place in the footage of `tracks`: the first leads, the others follow at speed 1.
+
+    With `master` several players keep in step: then whoever made the clock moves it (seek does not), and its speed is
+    what `set_speed` gave each of them. Coroutines may be called from several tasks."""
+
+    def __init__(
+        self,
+        store: AsyncStore,
+        tracks: Sequence[uuid.UUID],
+        clock: Clock,
+        options: PlayerOptions = DEFAULT_OPTIONS,
+        *,
+        master: MasterClock | None = None,
+    ) -> None:
+        self._store, self._clock, self._options = store, clock, options
+        self._track, self._others = tracks[0], tracks[1:]
+        self._footage = Footage(store.reader, tracks[0])
+        self._arrivals = Arrivals(self._footage)
+        self._own = master is None
+        self._master = master or MasterClock(clock)
+        self._changed = asyncio.Event()
+        self._lock = asyncio.Lock()
+        self._speed = 1.0
+        self._queue: deque[Entry] = deque()
+        self._feed: Feed | None = None
+        self._motion = Motion.ALL  # of the feed
+        self._arrival: Arrival | None = None  # where play is, until frames have moved it on
+        self._last: Entry | None = None  # the frame given last
+        self._picture_due = False  # the picture of a seek is still to be given: it comes first, whatever the speed
+        self._edge_us = 0  # media time of what was given last
+        self._position: Position | None = None
+        self._heard_us: int | None = None  # up to where the other tracks were given
+        self._ended = False
+        self._told_live = False
+        self._master.join(self, self._changed.set)
+
+    # -- commands -------------------------------------------------------------------------------------------------
+
+    async def seek(self, time_us: int, mode: SeekMode = SeekMode.EXACT, cursor: Cursor | None = None) -> Position:
+        """Go somewhere; `next` gives frames from there. Raises NoFootage, BadCursor; then play stays where it was."""
+        async with self._lock:
+            arrival = await self._read(self._arrivals.seek, time_us, mode, cursor)
+            await self._arrive(arrival)
+            if self._own:
+                later = mode is SeekMode.EXACT and self._position is not None and self._position.next_us is not None
+                self._master.jump(max(time_us, arrival.picture.time_us) if later else arrival.picture.time_us)
+            return self.position()
+
+    def set_speed(self, speed: float) -> None:
+        """From now on; 0 pauses. Raises UsageError outside -16 … 16 and infinity."""
+        motion_of(speed)
+        if math.isinf(self._speed) and self._last is not None and self._own:
+            frame = self._last.item
+            self._master.jump(frame.sample.recv_us if isinstance(frame, Frame) else self._master.media_us())
+        if (speed < 0) != (self._speed < 0) or self._ended:
+            self._ended = False
+        self._speed = speed
+        if self._own:
+            self._master.set_speed(speed)
+        self._changed.set()
+
+    async def step(self, frames: int) -> list[Item]:
+        """`frames` pictures on (or back), exact and paused afterwards: holes passed on the way, preroll, and last the
+        picture to show. At the edge of footage the picture there; already there: one End."""
+        if not frames or abs(frames) > MAX_STEP:
+            raise UsageError(f"a step is 1 to {MAX_STEP} frames, either way", frames=frames)
+        self.set_speed(0)
+        async with self._lock:
+            base = await self._base()
+            arrival = await self._read(self._arrivals.step, base.gop, base.picture.place, frames)
+            if arrival is None:
+                return [End("end" if frames > 0 else "begin", base.picture.time_us)]
+            await self._arrive(arrival)
+            if self._own:
+                self._master.jump(arrival.picture.time_us)
+            return [*arrival.holes, *await self._shown()]
+
+    async def next(self) -> list[Item]:
+        """Wait until something is due; 1 or more items in order. After an End: once more when there is something."""
+        while True:
+            self._changed.clear()
+            if self._arrival is None and self._last is None:
+                raise UsageError("seek first: the player stands nowhere")
+            await self._turn()
+            wait_us = self._wait_us()
+            if wait_us is not None and wait_us <= 0:
+                items = self._pop()
+                if items:
+                    return items
+                continue
+            if not self._queue and not self._ended and (self._speed or self._picture_due):
+                end = await self._fill()
+                if end is not None:
+                    return [end]
+                continue
+            await self._pause(None if wait_us is None else wait_us / 1_000_000)
+
+    def position(self) -> Position:
+        """The picture given last that is shown, with its cursor. Raises UsageError before the first seek."""
+        if self._position is None:
+            raise UsageError("seek first: the player stands nowhere")
+        return self._position
+
+    async def close(self) -> None:
+        """Let go of the clock and of what was read."""
+        self._master.leave(self)
+        self._queue.clear()
+        self._footage.forget()
+
+    # -- going somewhere ------------------------------------------------------------------------------------------
+
+    async def _arrive(self, arrival: Arrival) -> None:
+        seq, index = arrival.picture.place
+        cursor = Cursor(self._track, arrival.gop.key.run, seq, index)
+        self._position = await self._read(self._arrivals.position, arrival, cursor)
+        self._set_out(arrival, Motion.ALL)
+        self._told_live, self._picture_due = False, True
+        self._changed.set()
+
+    def _set_out(self, arrival: Arrival, motion: Motion) -> None:
+        """A new feed from a picture on."""
+        footage = self._footage
+        self._queue.clear()
+        self._master.release(self)
+        self._arrival, self._last, self._ended = arrival, None, False
+        self._motion, self._edge_us = motion, arrival.picture.recv_us
+        self._heard_us = arrival.picture.recv_us
+        if motion is Motion.ALL:
+            self._feed = ForwardFeed(footage, arrival.start, arrival.target())
+        elif motion is Motion.REVERSE:
+            self._feed = ReverseFeed(footage, arrival.reverse_target())
+        else:
+            own = motion is Motion.REVERSE_KEYS and arrival.picture.place != (arrival.gop.key.seq, 0)
+            self._feed = KeyFeed(footage, arrival.gop, 1 if motion is Motion.KEYS else -1, own)
+
+    async def _turn(self) -> None:
+        """Begin another feed when the speed now asks for one."""
+        motion = motion_of(self._speed)
+        if motion in (Motion.PAUSED, self._motion) or self._picture_due:
+            return
+        async with self._lock:
+            self._set_out(await self._base(), motion)
+
+    async def _base(self) -> Arrival:
+        """The picture shown now: by the clock, among those given."""
+        if self._arrival is not None:
+            return self._arrival
+        last = self._last
+        if last is None or last.gop is None or not isinstance(last.item, Frame):
+            raise UsageError("seek first: the player stands nowhere")
+        time_us = last.item.time_us if math.isinf(self._speed) else self._master.media_us()
+        found = await self._read(self._arrivals.shown_from, last.gop, time_us)
+        return found if found is not None else await self._read(self._arrivals.at_key, last.gop)
+
+    async def _shown(self) -> list[Item]:
+        """Everything up to the picture of the arrival."""
+        out: list[Item] = []
+        while self._picture_due and self._feed is not None:
+            if not self._queue:
+                self._queue.extend(await self._read(self._feed.more, FIRST_BYTES))
+            if not self._queue:
+                break
+            out.append(self._take())
+        return out
+
+    # -- the queue ------------------------------------------------------------------------------------------------
+
+    def _wait_us(self) -> int | None:
+        """Until the head of the queue is due; None: not before something changes."""
+        if not self._queue:
+            return None
+        head = self._queue[0]
+        if head.due_us is None or self._picture_due:
+            return 0
+        wait_us = self._master.wait_us(head.due_us)
+        if wait_us is None or math.isinf(self._speed):
+            return wait_us
+        left_us = wait_us - self._options.lead_us
+        if head.back or (head.barrier and self._options.gaps == "skip" and left_us > 0):
+            return self._rest(head, head.due_us)
+        return left_us if left_us <= 0 or self._master.running else None
+
+    def _rest(self, head: Entry, due_us: int) -> int | None:
+        """Behind a hole, or where recorder time steps back: once what came before was shown, the clock jumps there."""
+        shown_us = self._master.wait_us(self._edge_us)
+        if shown_us is not None and shown_us > 0:
+            return shown_us if self._master.running else None
+        self._master.rest(self, due_us)  # the clock jumps here when nobody else has anything to show
+        if abs(self._master.media_us() - due_us) > NEAR_US:
+            wait_us = self._master.wait_us(due_us)
+            return wait_us if wait_us is not None and wait_us > 0 and self._master.running else None
+        self._queue[0] = replace(head, barrier=False, back=False)
+        return 0
+
+    def _pop(self) -> list[Item]:
+        """All that is due."""
+        out: list[Item] = []
+        while len(out) < AT_ONCE and self._queue:
+            wait_us = self._wait_us()
+            if wait_us is None or wait_us > 0:
+                break
+            out.append(self._take())
+        self._master.work(self)
+        return [item for item in out if self._wanted(item)]
+
+    def _take(self) -> Item:
+        entry = self._queue.popleft()
+        item = entry.item
+        self._edge_us = self._edge_us if entry.due_us is None else entry.due_us
+        self._ended = self._ended or isinstance(item, End)
+        if not isinstance(item, Frame):
+            self._picture_due = False
+        elif item.track == self._track:
+            self._last = entry
+            if (
+                entry.due_us is not None
+                or self._arrival is None
+                or (item.seq, item.index) == self._arrival.picture.place
+            ):
+                self._picture_due = False
+            if not item.preroll:
+                if entry.due_us is not None or self._motion is Motion.REVERSE:
+                    self._arrival = None
+                known = self._position
+                self._position = Position(item.time_us, item.cursor, *_neighbours(known, item))
+        return item
+
+    def _wanted(self, item: Item) -> bool:
+        other = isinstance(item, Frame) and item.track != self._track
+        return not other or self._speed in (1.0, math.inf)
+
+    async def _fill(self) -> End | None:
+        """Read on; the End when there is nothing."""
+        async with self._lock:
+            feed = self._feed
+            if feed is None or self._queue:
+                return None
+            self._master.hold(self)
+            entries: list[Entry] = []
+            end: End | None = None
+            try:
+                budget = FIRST_BYTES if self._picture_due else self._options.batch_bytes
+                entries = await self._read(feed.more, budget)
+                if feed is self._feed:
+                    self._queue.extend(await self._with_others(self._until_end(entries)))
+                    if not entries:
+                        end = await self._no_more()
+            finally:
+                if entries or end is not None or not self._options.follow:
+                    self._master.release(self)
+        if not entries and end is None and not self._ended:
+            await self._pause(POLL_S)
+        return end
+
+    async def _no_more(self) -> End | None:
+        """Footage is over in this direction, or not there yet."""
+        time_us = self.position().time_us
+        if self._speed < 0:
+            self._ended = True
+            self._master.rest(self, None)
+            return End("begin", time_us)
+        durable_us = await self._read(self._footage.reader.durable_us, self._track) or time_us
+        live = self._clock.utc_us() - durable_us < LIVE_US
+        if not live or not self._options.follow:
+            self._master.rest(self, None)
+            self._master.release(self)
+        self._ended = not self._options.follow
+        if self._told_live:
+            return None
+        self._told_live = True
+        reason: EndReason = "live" if live else "end"
+        return End(reason, durable_us)
+
+    def _until_end(self, entries: list[Entry]) -> list[Entry]:
+        """Cut at the end that was asked for."""
+        end_us = self._options.end_us
+        if end_us is None or self._speed < 0:
+            return entries
+        for at, entry in enumerate(entries):
+            if entry.due_us is not None and entry.due_us >= end_us:
+                self._feed = _Nothing()
+                return [*entries[:at], Entry(End("end", end_us), None)]
+        return entries
+
+    async def _with_others(self, entries: list[Entry]) -> list[Entry]:
+        """The tracks that follow, merged in by time of arrival."""
+        if not self._others or self._motion is not Motion.ALL or self._speed not in (1.0, math.inf):
+            self._heard_us = None
+            return entries
+        timed = [entry for entry in entries if entry.due_us is not None and isinstance(entry.item, Frame)]
+        if not timed:
+            return entries
+        begin_us, end_us = timed[0].due_us or 0, (timed[-1].due_us or 0) + 1
+        if self._heard_us is not None and not timed[0].barrier and self._heard_us < begin_us:
+            begin_us = max(self._heard_us, begin_us - 2_000_000)
+        self._heard_us = end_us
+        found: list[Frame] = []
+        for track in self._others:
+            found += await self._read(Companion(self._footage.reader, track).between, begin_us, end_us)
+        return _merged(entries, sorted(found, key=_arrived))
+
+    # -- waiting --------------------------------------------------------------------------------------------------
+
+    async def _pause(self, seconds: float | None) -> None:
+        """Until something changes, or for so long."""
+        try:
+            await asyncio.wait_for(self._changed.wait(), seconds)
+        except TimeoutError:
+            pass  # the time asked for has passed
+
+    async def _read(self, call: Callable[..., T], *args: object) -> T:
+        return await self._store.read(call, *args)
+
+
+class _Nothing:
+    """The feed behind the end that was asked for."""
+
+    def more(self, budget_bytes: int) -> list[Entry]:
+        return []
+
+
+def _arrived(frame: Frame) -> int:
+    return frame.sample.recv_us
+
+
+def _merged(entries: Iterable[Entry], others: Iterable[Frame]) -> list[Entry]:
+    """`others` put before the first entry that is due later."""
+    out: list[Entry] = []
+    waiting = deque(others)
+    for entry in entries:
+        while waiting and entry.due_us is not None and waiting[0].sample.recv_us < entry.due_us:
+            out.append(Entry(waiting[0], waiting.popleft().sample.recv_us))
+        out.append(entry)
+    return out + [Entry(frame, frame.sample.recv_us) for frame in waiting]
+
+
+def _neighbours(known: Position | None, frame: Frame) -> tuple[int | None, int | None]:
+    """The keys around, as far as they are known without looking."""
+    if known is None or frame.is_key:
+        return None, None
+    return known.previous_us, known.next_us
