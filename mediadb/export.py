@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from mediadb.fs import Fs, write_all
+from mediadb.left_out import left_out
 from mediadb.manifest import (
     FileFacts,
     Manifest,
@@ -24,10 +25,11 @@ from mediadb.manifest import (
     skipped_record,
     track_record,
 )
-from mediadb.movie import Movie, Skipped, build_movie
+from mediadb.movie import Movie, build_movie
 from mediadb.reader import Reader, TrackInfo
+from mediadb.row_range import Skipped
 from mediadb.tool_times import show_time
-from mediadb.types import Interval, TrackKind
+from mediadb.types import Interval, Names, TrackKind
 
 STEP_BYTES: Final = 4 << 20
 Progress = Callable[[int, int], None]
@@ -35,13 +37,15 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class ExportRequest:
-    """One camera and a range [start_us, end_us); `stream` is a role ("main", "sub")."""
+    """One camera and a range [start_us, end_us); `stream` is a role ("main", "sub"); sound is left out without
+    `audio`."""
 
     camera: uuid.UUID
     start_us: int
     end_us: int
     folder: Path
     stream: str = "main"
+    audio: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,7 @@ def export_camera(
     """Write MP4 and manifest into `request.folder`. Every payload is checked before the first byte is written: what
     does not verify is left out and named. Raises OSError, ChunkError (footage reclaimed or damaged while exporting),
     ValueError for an empty range."""
-    tracks = export_tracks(reader, request.camera, request.stream)
+    tracks = export_tracks(reader, request)
     ids = [t.spec.track for t in tracks]
     skipped: list[Skipped] = []
     movie = build_movie(reader, ids, request.start_us, request.end_us, lambda _: True, skipped)
@@ -78,30 +82,44 @@ def export_camera(
         digest = _write_movie(reader, fs, movie, path, progress)
         samples = sum(t.samples - t.gap_repeats for t in movie.file.tracks)
         files.append(FileFacts(path.name, movie.total_bytes, digest, samples, movie.file.start_us))
-    covered = reader.coverage(ids, request.start_us, request.end_us)
-    record = Manifest(
-        str(request.camera), name, tracks[0].names.hardware if tracks else "", request.stream,
-        request.start_us, request.end_us, files,
-        [
-            track_record(str(t.spec.track), t.spec.kind.name.lower(), [*map(interval_record, covered[t.spec.track])])
-            for t in tracks
-        ],
-        [skipped_record(str(s.track), s.start_us, s.end_us, s.what) for s in skipped],
-    ).record()  # fmt: skip
-    manifest = request.folder / f"{stem}.json"
-    _write_whole(fs, manifest, json.dumps(record, indent=1, ensure_ascii=False).encode() + b"\n")
+    manifest = write_manifest(reader, fs, request, stem, (files, skipped))
     size, samples = (files[0].size_bytes, files[0].samples) if files else (0, 0)
     return ExportResult(manifest, path, size, samples, skipped)
 
 
-def export_tracks(reader: Reader, camera: uuid.UUID, stream: str) -> list[TrackInfo]:
-    """Video and audio tracks of one stream of a camera, video first."""
+def export_tracks(reader: Reader, request: ExportRequest) -> list[TrackInfo]:
+    """Tracks of one stream of a camera: video, audio, metadata."""
     found = [
         t
         for t in reader.tracks()
-        if t.spec.camera == camera and t.spec.stream == stream and t.spec.kind is not TrackKind.METADATA
+        if t.spec.camera == request.camera
+        and t.spec.stream == request.stream
+        and (request.audio or t.spec.kind is not TrackKind.AUDIO)
     ]
     return sorted(found, key=lambda t: (t.spec.kind, str(t.spec.track)))
+
+
+def write_manifest(
+    reader: Reader, fs: Fs, request: ExportRequest, stem: str, given: tuple[Sequence[FileFacts], Sequence[Skipped]]
+) -> Path:
+    """The manifest of what was `given` (files, and what they leave out), durable when this returns."""
+    tracks = export_tracks(reader, request)
+    ids = [t.spec.track for t in tracks]
+    covered = reader.coverage(ids, request.start_us, request.end_us)
+    names = tracks[0].names if tracks else Names("", "")
+    record = Manifest(
+        str(request.camera), names.camera, names.hardware, request.stream,
+        request.start_us, request.end_us, given[0],
+        [
+            track_record(str(t.spec.track), t.spec.kind.name.lower(), [*map(interval_record, covered[t.spec.track])])
+            for t in tracks
+        ],
+        [skipped_record(str(s.track), s.start_us, s.end_us, s.what) for s in given[1]],
+        [one.what for one in left_out(reader, ids, request.start_us, request.end_us)],
+    ).record()  # fmt: skip
+    manifest = request.folder / f"{stem}.json"
+    write_whole(fs, manifest, json.dumps(record, indent=1, ensure_ascii=False).encode() + b"\n")
+    return manifest
 
 
 def interval_record(interval: Interval) -> dict[str, Any]:
@@ -148,7 +166,8 @@ def _write_movie(reader: Reader, fs: Fs, movie: Movie, path: Path, progress: Pro
     return digest.hexdigest()
 
 
-def _write_whole(fs: Fs, path: Path, content: bytes) -> None:
+def write_whole(fs: Fs, path: Path, content: bytes) -> None:
+    """A small file, replaced in one step and durable."""
     part = path.with_name(path.name + ".part")
     if fs.stat(part) is not None:
         fs.unlink(part)
