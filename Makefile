@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 export PYTHONUNBUFFERED=1
 
-.PHONY: man help venv demo test check bench crash format
+.PHONY: man scene help venv demo test check bench crash format
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -37,6 +37,10 @@ bench: venv ## B=ingest|append|seek|fanout|pull|playback|timeline: measure, prin
 	@case "$(B)" in ingest|append|seek|fanout|pull|playback|timeline) ;; \
 	*) echo "usage: make bench B=ingest|append|seek|fanout|pull|playback|timeline [ARGS=...]" >&2; exit 2;; esac
 	@$(PY) -m benchmarks.$(B) $(ARGS)
+
+scene: venv ## S=viewers: a scene that a test plays small, in full (ARGS="--stalled 50 --slow 50")
+	@case "$(S)" in viewers) ;; *) echo "usage: make scene S=viewers [ARGS=...]" >&2; exit 2;; esac
+	@$(PY) -m tests.e2e.$(S)_scene $(ARGS)
 
 crash: venv ## kill -9 the recording daemon N times (N=30 SEED=1) and check what is left
 	@$(PY) -m tests.e2e.crash_tier --kills $(or $(N),30) --seed $(or $(SEED),1)

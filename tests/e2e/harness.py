@@ -99,6 +99,8 @@ class Server:
     process: subprocess.Popen[bytes] | None = None
     port: int = 0
     started_s: float = 0.0
+    further: tuple[str, ...] = ()  # of "stream" and "rtsp": servers beside HTTP, at `ports`
+    ports: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         (self.folder / "video").mkdir(parents=True, exist_ok=True)
@@ -121,6 +123,7 @@ class Server:
     def write_config(self) -> Path:
         path = self.folder / "recorderd.toml"
         head = f'[server]\nname = "e2e"\ndata_dir = "{self.folder}/data"\n[http]\nlisten = "127.0.0.1:{self.port}"\n'
+        head += "".join(f'[{name}]\nlisten = "127.0.0.1:{port}"\n' for name, port in self.ports.items())
         head += f'[[storage]]\nname = "main"\npath = "{self.volume}"\n'
         path.write_text(head + "\n\n".join(self.hardware) + "\n")
         return path
@@ -130,6 +133,7 @@ class Server:
             from recorderd.cli.demo import free_port
 
             self.port = free_port(0)
+            self.ports = {name: free_port(0) for name in self.further}
         config = self.write_config()
         self.started_s = time.time()
         self.process = _start(["recorderd", "run", "--config", str(config)], self.folder / "server.log", env)
