@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+import ssl
 import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -138,9 +139,9 @@ def md5(text: str) -> str:
 
 
 @asynccontextmanager
-async def running(camera: Camera) -> AsyncIterator[Camera]:
+async def running(camera: Camera, tls: ssl.SSLContext | None = None) -> AsyncIterator[Camera]:
     """The camera, listening on `camera.port`."""
-    server = await asyncio.start_server(camera.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(camera.serve, "127.0.0.1", 0, ssl=tls)
     camera.port = server.sockets[0].getsockname()[1]
     try:
         yield camera
