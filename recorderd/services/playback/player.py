@@ -83,6 +83,7 @@ class Player:
         self._heard_us: int | None = None  # up to where the other tracks were given
         self._ended = False
         self._told_live = False
+        self._arrivals_made = 0
         self._master.join(self, self._changed.set)
 
     # -- commands -------------------------------------------------------------------------------------------------
@@ -112,7 +113,8 @@ class Player:
 
     async def step(self, frames: int) -> list[Item]:
         """`frames` pictures on (or back), exact and paused afterwards: holes passed on the way, preroll, and last the
-        picture to show. At the edge of footage the picture there; already there: one End."""
+        picture to show (the only frame that is no preroll; a Hole when it cannot be read). At the edge of footage the
+        picture there; already there: one End. Play goes on from the group's key, as after a seek to the picture."""
         if not frames or abs(frames) > MAX_STEP:
             raise UsageError(f"a step is 1 to {MAX_STEP} frames, either way", frames=frames)
         self.set_speed(0)
@@ -124,7 +126,11 @@ class Player:
             await self._arrive(arrival)
             if self._own:
                 self._master.jump(arrival.picture.time_us)
-            return [*arrival.holes, *await self._shown()]
+            shown = await self._shown()
+            self._motion = (
+                Motion.PAUSED
+            )  # play begins anew from here: what was decoded ahead of the picture is shown then
+            return [*arrival.holes, *(_hidden(item) for item in shown[:-1]), *shown[-1:]]
 
     async def next(self) -> list[Item]:
         """Wait until something is due; 1 or more items in order. After an End: once more when there is something."""
@@ -158,6 +164,11 @@ class Player:
         self._queue.clear()
         self._footage.forget()
 
+    @property
+    def arrivals(self) -> int:
+        """Counts seeks and steps: what `next` gave before belongs to another place."""
+        return self._arrivals_made
+
     # -- going somewhere ------------------------------------------------------------------------------------------
 
     async def _arrive(self, arrival: Arrival) -> None:
@@ -165,6 +176,7 @@ class Player:
         cursor = Cursor(self._track, arrival.gop.key.run, seq, index)
         self._position = await self._read(self._arrivals.position, arrival, cursor)
         self._set_out(arrival, Motion.ALL)
+        self._arrivals_made += 1
         self._told_live, self._picture_due = False, True
         self._changed.set()
 
@@ -368,6 +380,10 @@ class _Nothing:
 
     def more(self, budget_bytes: int) -> list[Entry]:
         return []
+
+
+def _hidden(item: Item) -> Item:
+    return replace(item, preroll=True) if isinstance(item, Frame) else item
 
 
 def _arrived(frame: Frame) -> int:

@@ -153,9 +153,9 @@ class Motion(enum.Enum):
 
 
 def motion_of(speed: float) -> Motion:
-    """The motion of a speed. Raises UsageError for one outside -16 … 16 that is not infinity."""
-    if speed == math.inf:
-        return Motion.ALL
+    """The motion of a speed. Raises UsageError for one outside -16 … 16 that is not infinite."""
+    if math.isinf(speed):
+        return Motion.ALL if speed > 0 else Motion.REVERSE
     if not -MAX_SPEED <= speed <= MAX_SPEED:  # NaN too
         raise UsageError(f"a speed lies from -{MAX_SPEED:g} to {MAX_SPEED:g}, or is infinite", speed=str(speed))
     if speed == 0:
