@@ -33,6 +33,9 @@ class _Head:
     tables: tuple[bytes, ...]  # () when the packet brings none
 
 
+_UNTOLD = _Head(1, 0, 0, 0, 0, ())  # a packet that brings an extension alone
+
+
 class JpegDepacketiser:
     """`size`: the picture size of the description, (0, 0) when it gives none. RTP counts in blocks of 8 pixels and up
     to 2,040: the description's size is believed where the two agree, or where RTP says 0."""
@@ -73,6 +76,8 @@ class JpegDepacketiser:
         if first or (offset == 0 and (self._head is None or self._scan_bytes)):
             self._begin(buffer[pos:end], offset, content if first else None)
             content = b"" if first else content
+        elif self._head is _UNTOLD and offset >= 0:
+            self._read(buffer[pos:end], offset)
         if self._head is None:
             return  # the rest of an image whose begin is lost
         if content:
@@ -99,9 +104,12 @@ class JpegDepacketiser:
         if self._head is not None:
             self._damaged = self._damaged or not self._ended()  # no marker, no other timestamp, yet a new image
             self._give()
+        self._extra = extra
+        self._read(payload, offset)
+
+    def _read(self, payload: memoryview, offset: int) -> None:
         try:
             self._head = _read_head(bytes(payload[: _HEADER_BYTES + 8 + _MAX_TABLES_BYTES]), offset)
-            self._extra = extra
         except BitstreamError:
             self._bad()
 
@@ -237,7 +245,7 @@ def _read_head(data: bytes, offset: int) -> _Head:
     """Main header, restart header and tables of an image's first packet, which with an extension may have none of
     them. Raises BitstreamError."""
     if offset < 0:
-        return _Head(1, 0, 0, 0, 0, ())
+        return _UNTOLD
     kind, q = data[4], data[5]
     interval, at = 0, _HEADER_BYTES
     if kind & 0xC0 == 0x40:
