@@ -70,9 +70,9 @@ class Marks:
 class Line:
     """A track laid on the clock of a movie that begins at `start_us`; times are decode times in ticks of `scale`.
 
-    `piece_*`: rows at which a continuous
-    piece of one coding begins, its decode time, what the camera called that time, its sample entry. A leading line has
-    `marks` at least `target` ticks apart (where keyframes allow), another one has the time of each row in `times`.
+    `piece_*`: rows at which a continuous piece of one coding begins, its decode time, what the camera called that time,
+    its sample entry. A leading line has `marks` at least `target` ticks apart (where keyframes allow), another one has
+    the time of each row in `times`. `seqs` and `recv_us` are those of the rows.
     """
 
     track: uuid.UUID
@@ -92,6 +92,8 @@ class Line:
     marks: Marks = field(default_factory=Marks)
     times: array[int] = field(default_factory=lambda: array("q"))
     end: int = 0
+    seqs: array[int] = field(default_factory=lambda: array("Q"))
+    recv_us: array[int] = field(default_factory=lambda: array("q"))
     first_row: int = 0  # earlier ones lie before the movie
     trim_samples: int = 0  # samples of the first row that do
     trim_ticks: int = 0  # how long they last
@@ -114,7 +116,9 @@ class Line:
         first_row = self.rows
         self._weigh(rows)
         self.rows += high - low
-        self.stretches.append(Stretch(part.name, part.segment, part.first_us, low, high - low, first_row))
+        self.stretches.append(Stretch(part.name, part.segment, part.run, part.first_us, low, high - low, first_row))
+        self.seqs.extend(media.seq[low:high])
+        self.recv_us.extend(media.recv_us[low:high])
         cuts = [0, *_inner_breaks(dts, lasts, media.flags[low:high], self.scale, self._bounds(config)), high - low]
         for a, b in pairwise(cuts):
             new = a > 0 or self._breaks(part.run, part.lane, dts[0], media.flags[low], config)
@@ -166,6 +170,7 @@ class Line:
         """The layout is made: the columns that only that needed go."""
         self._bytes, self._counts = array("Q"), array("Q")
         self.times, self.marks = array("q"), Marks()
+        self.seqs, self.recv_us = array("Q"), array("q")
 
     def _bounds(self, config: TrackConfig) -> tuple[int, int]:
         """How far (ticks) a row may lie from the end of the one before and still continue it. Not before the start of

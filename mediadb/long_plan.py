@@ -183,8 +183,10 @@ def _beside(lead: Line, other: Line, times: array[int]) -> array[int]:
     rows, row = array("I"), other.first_row
     own, count = other.times, len(other.times)
     a, b = other.scale, lead.scale
+    # what is heard shortly before pictures come back belongs to them
+    early = {one.time: max(one.end, one.time - b) for one in lead.breaks}
     for time in times[:-1]:
-        rows.append(row := bisect_left(own, -(-time * a // b), row, count))
+        rows.append(row := bisect_left(own, -(-early.get(time, time) * a // b), row, count))
     rows[0] = other.first_row
     rows.append(count)
     return rows

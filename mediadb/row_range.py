@@ -52,6 +52,7 @@ class Stretch:
 
     name: str
     segment: uuid.UUID
+    run: int
     first_us: int
     low: int
     count: int

@@ -8,21 +8,20 @@ with 412, never with other bytes. Source of the range rules: RFC 9110 §13, §14
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from aiohttp import web
 
-from mediadb.errors import ChunkCorrupt, MediaDbError
+from mediadb.errors import ChunkCorrupt
 from mediadb.types import State
 from recorderd.core.rights import Right
 from recorderd.core.timerange import TimeRange
 from recorderd.server.footage import main_track, store_of, stream_tracks
 from recorderd.server.http.answers import json_answer
-from recorderd.server.http.byte_range import NotModified, Part, PreconditionFailed, Unsatisfiable, decide
+from recorderd.server.http.byte_answer import Bytes, send_bytes
 from recorderd.server.http.coverage_routes import END, START
-from recorderd.server.http.movie import ServedMovie, damage_of, plan_movie, read_pieces
+from recorderd.server.http.movie import ServedMovie, damage_of, plan_movie
 from recorderd.server.http.routing import API, Answer, Call, Param, Route
 from recorderd.server.problems import Refusal
 from recorderd.server.shapes import interval_json
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from mediadb.aio import AsyncStore
     from recorderd.engine.views import CameraView
 
-PIECE_BYTES = 512 * 1024
 PLANS_BYTES = 64 * 2**20
 REMEMBERED_ETAGS = 4_096
 
@@ -72,6 +70,11 @@ class MovieShelf:
         self._etags.move_to_end(key)
         while len(self._etags) > REMEMBERED_ETAGS:
             self._etags.popitem(last=False)
+
+    def doubt(self, error: Exception) -> None:
+        """Remember where damage was met."""
+        if isinstance(error, ChunkCorrupt):
+            self.doubted.add(str(error.params.get("file")))
 
     def drop(self, key: Key) -> None:
         """Forget the plan, keep the ETag."""
@@ -165,10 +168,15 @@ async def _plan(store: AsyncStore, view: CameraView, role: str, span: TimeRange,
         plan_movie, store.reader, stream_tracks(view, role), span, frozenset(doubted)
     )
     if movie is None:
-        found = await store.read(store.reader.coverage, [main_track(view)], span.start_us, span.end_us)
-        causes = [interval_json(one) for one in found[main_track(view)][:20]]
-        raise Refusal("no-footage", f"{view.name} has nothing recorded in this range", causes=causes)
+        raise await no_footage(store, view, span)
     return movie
+
+
+async def no_footage(store: AsyncStore, view: CameraView, span: TimeRange) -> Refusal:
+    """Why there is nothing: the causes that coverage knows, the first 20."""
+    found = await store.read(store.reader.coverage, [main_track(view)], span.start_us, span.end_us)
+    causes = [interval_json(one) for one in found[main_track(view)][:20]]
+    return Refusal("no-footage", f"{view.name} has nothing recorded in this range", causes=causes)
 
 
 async def _durable_end(store: AsyncStore, view: CameraView, role: str, span: TimeRange) -> int:
@@ -186,73 +194,19 @@ def _elsewhere(call: Call, span: TimeRange) -> web.HTTPTemporaryRedirect:
 
 async def _send(call: Call, store: AsyncStore, movie: ServedMovie, key: Key) -> web.StreamResponse:
     """Answer with the part that the headers ask for."""
-    request, length = call.request, movie.movie.total_bytes
-    decision = decide(request.headers, movie.etag, length)
-    headers = _headers(movie)
-    if isinstance(decision, PreconditionFailed):
-        raise Refusal("precondition-failed", "If-Match does not name the file as it is now", etag=movie.etag)
-    if isinstance(decision, NotModified):
-        return web.Response(status=304, headers=headers)
-    if isinstance(decision, Unsatisfiable):
-        raise Refusal("range-not-satisfiable", f"the file has {length} bytes", length=length,
-                          headers={"Content-Range": f"bytes */{length}"})  # fmt: skip
-    start, end = (decision.start, decision.end) if isinstance(decision, Part) else (0, length)
-    response = web.StreamResponse(status=206 if isinstance(decision, Part) else 200, headers=headers)
-    if isinstance(decision, Part):
-        response.headers["Content-Range"] = f"bytes {start}-{end - 1}/{length}"
-    response.content_length = end - start
-    if request.method == "HEAD":
-        await response.prepare(request)
-        return response
-    # the first piece before any header, so that reclaimed footage can still be answered with 412
-    pieces = await _pieces(call, store, movie, key, start, end)
-    await response.prepare(request)
-    while start < end:
-        start = min(end, start + PIECE_BYTES)
-        # read while this piece is sent: a disk that has to be waited for costs no throughput
-        ahead = store.read_ahead(read_pieces, store.reader, movie, start, min(end, start + PIECE_BYTES))
-        for piece in pieces:
-            await response.write(piece)
-        try:
-            pieces = await _met(call, key, ahead)
-        except MediaDbError as error:
-            # broken off: a problem document would be taken for bytes of the file
-            if request.transport is not None:
-                request.transport.close()
-            raise ConnectionError(f"the file ends before its time: {error.message}") from error
-    await response.write_eof()
-    return response
-
-
-async def _pieces(
-    call: Call, store: AsyncStore, movie: ServedMovie, key: Key, start: int, end: int
-) -> list[bytes | memoryview]:
-    return await _met(call, key, store.read(read_pieces, store.reader, movie, start, min(end, start + PIECE_BYTES)))
-
-
-async def _met(call: Call, key: Key, reading: Awaitable[list[bytes | memoryview]]) -> list[bytes | memoryview]:
-    """What was read; what could not be read is remembered."""
     shelf = call.request.app[SHELF]
-    try:
-        return await reading
-    except ChunkCorrupt as error:
-        shelf.drop(key)
-        shelf.doubted.add(str(error.params.get("file")))
-        raise
-    except Exception:
-        shelf.drop(key)
-        raise
 
+    def failed(error: Exception) -> None:
+        shelf.drop(key)
+        shelf.doubt(error)
 
-def _headers(movie: ServedMovie) -> dict[str, str]:
-    return {
+    headers = {
         "Content-Type": "video/mp4",
-        "Accept-Ranges": "bytes",
-        "ETag": movie.etag,
         "Cache-Control": "no-cache",
         "X-Start-Time": show_time(movie.movie.start_us) or "",
         "X-End-Time": show_time(movie.span.end_us) or "",
     }
+    return await send_bytes(call.request, store, Bytes(movie.movie, movie.etag, headers, failed))
 
 
 _PROBLEMS = (

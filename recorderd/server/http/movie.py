@@ -68,8 +68,3 @@ def damage_of(served: ServedMovie) -> list[Interval]:
         for one in served.movie.skipped
         if one.damaged and one.start_us < served.span.end_us and one.end_us > served.span.start_us
     ]
-
-
-def read_pieces(reader: Reader, served: ServedMovie, start: int, end: int) -> list[bytes | memoryview]:
-    """Bytes [start, end) of the file as they lie in memory. Raises ChunkGone, ChunkCorrupt: never other bytes."""
-    return list(served.movie.read(reader, start, end))
