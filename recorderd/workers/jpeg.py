@@ -19,7 +19,7 @@ from recorderd.media.nal import split_units
 
 MAX_SAMPLES = 1_000
 MAX_PIXELS = 8192 * 8192
-_DECODERS = {Codec.H264: "h264", Codec.H265: "hevc"}
+_DECODERS = {Codec.H264: "h264", Codec.H265: "hevc", Codec.JPEG: "mjpeg"}
 _START_CODE = b"\x00\x00\x00\x01"
 _ACCURATE_DOWN_SCALE = "AREA"
 
@@ -32,7 +32,7 @@ class DecodeError(RecorderdError):
 
 @dataclass(frozen=True, slots=True)
 class DecodeRequest:
-    """`samples`: access units with 4-byte lengths in decode order, beginning with a keyframe; the picture wanted is
+    """`samples`: access units in their stored form, in decode order, beginning with a keyframe; the picture wanted is
     sample `target`. `max_width` 0: as it is. `quality`: 1 (smallest) to 100."""
 
     codec: Codec
@@ -63,6 +63,10 @@ def make_jpeg(request: DecodeRequest) -> Jpeg:
         raise DecodeError("quality is 1 to 100, max_width 0 to 16384", reason="bad-request")
     try:
         frame = _decode(request)
+        if request.codec is Codec.JPEG and not 0 < request.max_width < frame.width:
+            # The camera's own picture, which decodes: coded again it could only be worse.
+            shown = frame.pts or 0
+            return Jpeg(request.samples[shown], frame.width, frame.height, shown)
         return _encode(frame, request)
     except MemoryError:
         raise DecodeError("the picture is too large for this process", reason="no-memory") from None
@@ -80,7 +84,9 @@ def _decode(request: DecodeRequest) -> av.VideoFrame:
     best: av.VideoFrame | None = None
     wanted = _through_target(request.samples, request.target)
     for index, sample in enumerate([*wanted, b""]):
-        data = b"".join(_START_CODE + nal for nal in split_units(sample) if nal)
+        data = (
+            sample if request.codec is Codec.JPEG else b"".join(_START_CODE + nal for nal in split_units(sample) if nal)
+        )
         packet = None
         if sample:
             packet = av.Packet((head if index == 0 else b"") + data)

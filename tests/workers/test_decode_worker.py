@@ -7,8 +7,10 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
+from fractions import Fraction
 
 import av
+import numpy as np
 import pytest
 
 from recorderd.media.access_unit import Codec
@@ -205,3 +207,26 @@ def test_the_worker_ends_when_its_input_is_cut_off_in_a_message() -> None:
     assert worker.process.stdin is not None
     worker.process.stdin.write(encode_pipe_message({"id": 1}, b"x" * 100)[:-50])
     assert worker.end() == 0
+
+
+def test_a_jpeg_track_gives_the_cameras_own_picture_and_smaller_ones() -> None:
+    pictures = [_jpeg(shade) for shade in (40, 200)]
+    request = DecodeRequest(Codec.JPEG, (), tuple(pictures), 1)
+    shown = make_jpeg(request)
+    assert (shown.data, shown.width, shown.height, shown.index) == (pictures[1], 320, 184, 1)
+    small = make_jpeg(DecodeRequest(Codec.JPEG, (), tuple(pictures), 1, max_width=160))
+    assert (small.width, small.height) == (160, 92)
+    broken = make_jpeg(DecodeRequest(Codec.JPEG, (), (pictures[0], b"\xff\xd8junk"), 1))
+    assert (broken.data, broken.index) == (pictures[0], 0)
+    with pytest.raises(DecodeError):
+        make_jpeg(DecodeRequest(Codec.JPEG, (), (b"no picture",), 0))
+
+
+def _jpeg(shade: int) -> bytes:
+    context = av.CodecContext.create("mjpeg", "w")
+    assert isinstance(context, av.VideoCodecContext)
+    context.width, context.height, context.pix_fmt = 320, 184, "yuvj420p"
+    context.time_base = Fraction(1, 25)
+    frame = av.VideoFrame.from_ndarray(np.full((276, 320), shade, np.uint8), format="yuvj420p")
+    frame.pts = 0
+    return b"".join(bytes(packet) for packet in [*context.encode(frame), *context.encode(None)])
