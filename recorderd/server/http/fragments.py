@@ -162,7 +162,7 @@ class Fragmenter:
                           config.timebase_hz, config.sample_entry)
             for kind, config in stored.items()
         ]  # fmt: skip
-        return Init(init_segment(tracks), _mime(list(stored.values())))
+        return Init(init_segment(tracks), mime_type(list(stored.values())))
 
     def _fragment(self, kind: MediaKind, unit: AccessUnit) -> list[Init | Fragment]:
         line = self._lines[kind]
@@ -199,7 +199,7 @@ def _same_coding(one: CodecConfig, other: CodecConfig) -> bool:
     )
 
 
-def _mime(configs: list[TrackConfig]) -> str:
+def mime_type(configs: list[TrackConfig]) -> str:
     """E.g. 'video/mp4; codecs="avc1.4d0028,mp4a.40.2"'."""
     codecs = ",".join(config.codec_string or config.codec for config in configs)
     return f'video/mp4; codecs="{codecs}"'
