@@ -37,10 +37,10 @@ class RtspOut:
 
     def __init__(self, deps: ServerDeps, limits: RtspLimits | None = None) -> None:
         limits = limits or RtspLimits()
-        self._tree = deps.supervisor.child("rtsp", together=True)
+        self.tree = deps.supervisor.child("rtsp", together=True)
         self._address: tuple[str, int] | None = None
         context = SessionContext(
-            mounts=OutMounts(deps, self._tree),
+            mounts=OutMounts(deps, self.tree),
             gate=DigestGate(REALM, {}, secrets.token_bytes(16), (SHA_256, MD5)),
             name="recorderd",
             timeout_s=limits.timeout_s,
@@ -62,7 +62,7 @@ class RtspOut:
     async def stop(self) -> None:
         """End every viewer, then the tasks."""
         await self.server.stop()
-        await self._tree.stop()
+        await self.tree.stop()
 
     def figures(self) -> Mapping[str, float]:
         """For /metrics: connections and sessions now, refusals by status, ends by cause."""

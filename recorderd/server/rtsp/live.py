@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from recorderd.aio.supervisor import Supervisor
@@ -79,11 +79,13 @@ class LiveMount:
     def visit(self, outlet: ViewerOutlet) -> LiveVisit:
         return LiveVisit(self, outlet)
 
-    def subscribe(self) -> LiveSubscription:
+    def subscribe(self, notify: Callable[[], None] | None = None) -> LiveSubscription:
         """Raises Refused (404) when the stream is gone by now."""
         request = self.request
         try:
-            return self._hub.subscribe(request.view.id, request.role, audio=request.audio, limit_bytes=LIMIT_BYTES)
+            return self._hub.subscribe(
+                request.view.id, request.role, audio=request.audio, limit_bytes=LIMIT_BYTES, notify=notify
+            )
         except NotFoundError:
             raise Refused(404) from None
 
@@ -154,7 +156,7 @@ class LiveVisit:
         self._leave()
         if wish.range is not None and wish.range.unit == "clock":
             raise Refused(457)
-        subscription = self._mount.subscribe()
+        subscription = self._mount.subscribe(self._told)
         ready = subscription.take_ready()
         first = []
         self._origin_us = None
@@ -188,6 +190,11 @@ class LiveVisit:
     def closed(self, cause: str) -> None:
         self._leave()
 
+    def _told(self) -> None:
+        """The hub gave up on this viewer: it may be waiting for the socket, which will take nothing more."""
+        if self._playing is not None and self._playing.reason == "too-slow":
+            self._outlet.drop("too-slow")
+
     def _leave(self) -> None:
         if self._playing is not None:
             self._playing.close()
@@ -213,9 +220,7 @@ class LiveVisit:
             return
         finally:
             subscription.close()
-        if subscription.reason == "too-slow":
-            self._outlet.drop("too-slow")
-        elif subscription.reason != "unsubscribed":
+        if subscription.reason not in ("unsubscribed", "too-slow"):
             self._say_goodbye()
 
     async def _deliver(self, items: Sequence[Item]) -> None:

@@ -9,17 +9,24 @@ from __future__ import annotations
 import re
 from urllib.parse import parse_qsl
 
+from mediadb.types import TrackKind
 from recorderd.aio.supervisor import Supervisor
-from recorderd.core.errors import NotFoundError
+from recorderd.core.errors import NotFoundError, RecorderdError
+from recorderd.engine.stream import track_id
 from recorderd.engine.views import CameraView
 from recorderd.rtspserver.mount import Mount
 from recorderd.rtspserver.statuses import Refused
 from recorderd.server.deps import ServerDeps
 from recorderd.server.rtsp.live import LiveFormats, LiveMount, LiveRequest
+from recorderd.server.rtsp.recorded import RecordedMount
+from recorderd.server.rtsp.recorded_request import RecordedRequest
+from recorderd.server.timespan import read_time
+from recorderd.services.playback.types import Gaps
 
 _PATH = re.compile(r"/(live|recorded)/([^/]{1,200})")
 _LIVE_QUERY = frozenset({"stream", "audio"})
 _RECORDED_QUERY = frozenset({"stream", "audio", "start", "end", "gaps"})
+_GAPS: dict[str, Gaps] = {"skip": "skip", "keep": "keep"}
 _SWITCH = {"0": False, "1": True}
 
 
@@ -45,7 +52,31 @@ class OutMounts:
             if role is None:
                 return None
             return LiveMount(LiveRequest(view, role, _audio(values)), self._deps.engine.live, self._tree, self._formats)
-        return None
+        return self._recorded(view, _read_query(query, _RECORDED_QUERY))
+
+    def _recorded(self, view: CameraView, values: dict[str, str]) -> Mount | None:
+        role = _role(view, values)
+        if role is None:
+            return None
+        store = self._deps.stores.get(view.storage)
+        if store is None:
+            raise Refused(503)
+        now_us = self._deps.clock.utc_us()
+        try:
+            start_us, end_us = (
+                read_time(values[name], now_us, name) if name in values else None for name in ("start", "end")
+            )
+        except RecorderdError:
+            raise Refused(400) from None
+        if start_us is not None and end_us is not None and start_us >= end_us:
+            raise Refused(400)
+        gaps = _GAPS.get(values.get("gaps", "skip"))
+        if gaps is None:
+            raise Refused(400)
+        kinds = (TrackKind.VIDEO, TrackKind.AUDIO) if _audio(values) else (TrackKind.VIDEO,)
+        tracks = tuple((track_id(view.id, role, kind), kind) for kind in kinds)
+        request = RecordedRequest(view, store, tracks, start_us, end_us, gaps)
+        return RecordedMount(request, self._tree, self._deps.clock)
 
 
 def _read_query(query: str, known: frozenset[str]) -> dict[str, str]:

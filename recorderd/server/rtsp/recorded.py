@@ -1,0 +1,285 @@
+"""Recorded footage over RTSP: one camera's stream from the database to one viewer.
+
+Law: the shell around a Player and a Line: commands in, packets out, the only waiting of recorded viewers. What is held
+for a viewer is bounded (one batch of the player, what the outlet has not sent); a viewer that reads slowly slows only
+itself. A pause keeps every frame in its place, so that the next PLAY goes on frame-exact. Called by the mount table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import secrets
+import uuid
+from collections.abc import Coroutine
+from typing import Any
+
+from mediadb.errors import MediaDbError
+from recorderd.aio.supervisor import Supervisor
+from recorderd.core.clock import Clock
+from recorderd.core.errors import RecorderdError
+from recorderd.core.rights import LOCAL, Right
+from recorderd.rtspserver.later import Later
+from recorderd.rtspserver.mount import FirstPacket, PlayStart, Presentation, Track, ViewerOutlet
+from recorderd.rtspserver.statuses import Refused
+from recorderd.rtspserver.wishes import PlayWish, clock_text
+from recorderd.server.rtsp.formats import sdp_tracks
+from recorderd.server.rtsp.line import Line, LinePlan
+from recorderd.server.rtsp.recorded_request import Footage, RecordedRequest, is_recorded, look_up
+from recorderd.server.rtsp.sender import TrackSender
+from recorderd.services.playback.pacing import MasterClock
+from recorderd.services.playback.player import Player
+from recorderd.services.playback.types import NoFootage, PlayerOptions, SeekMode
+
+BATCH_BYTES = 2 * 2**20
+SEND_BYTES = 256 * 1024
+
+
+class FullSpeed(MasterClock):
+    """No rate control: everything is due at once, in either direction."""
+
+    def wait_us(self, media_us: int) -> int | None:
+        return 0
+
+
+class RecordedMount:
+    """Implements `rtspserver.mount.Mount`; one per connection and address."""
+
+    def __init__(self, request: RecordedRequest, tree: Supervisor, clock: Clock) -> None:
+        self.request = request
+        self.tree = tree
+        self.clock = clock
+        self.tracks: tuple[tuple[uuid.UUID, Track], ...] = ()
+        self.footage: Footage | None = None
+
+    def admits(self, user: str) -> bool:
+        LOCAL.require(Right.VIEW_RECORDED, self.request.view.id)
+        return True
+
+    def visit(self, outlet: ViewerOutlet) -> RecordedVisit:
+        return RecordedVisit(self, outlet)
+
+    def presentation(self) -> Later[Presentation]:
+        """404 when nothing is recorded in the window."""
+        answer: Later[Presentation] = Later()
+        self.tree.start("rtsp describe", self._look(answer))
+        return answer
+
+    async def _look(self, answer: Later[Presentation]) -> None:
+        store = self.request.store
+        try:
+            found = await store.read(look_up, store.reader, self.request)
+        except NoFootage:
+            answer.refuse(Refused(404))
+            return
+        except MediaDbError:
+            answer.refuse(Refused(503))
+            return
+        self.footage = found
+        sdp = sdp_tracks(found.configs.values(), (f"x-onvif-track:{self.request.view.id}",))
+        self.tracks = tuple(zip(found.configs, sdp, strict=True))
+        end_us = self.request.end_us
+        length = "" if end_us is None else f"{max(0, end_us - found.begin_us) / 1e6:.6f}"
+        range_text = f"npt=0-{length}" if length else f"clock={clock_text(found.begin_us)}-"
+        answer.resolve(Presentation(sdp, range_text))
+
+
+class RecordedVisit:
+    """Implements `rtspserver.mount.Visit`."""
+
+    def __init__(self, mount: RecordedMount, outlet: ViewerOutlet) -> None:
+        self._mount = mount
+        self._outlet = outlet
+        self._senders: dict[uuid.UUID, TrackSender] = {}
+        self._bases: dict[uuid.UUID, int] = {}
+        self._player: Player | None = None
+        self._line: Line | None = None
+        self._speed = 1.0
+        self._go = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def play(self, wish: PlayWish) -> PlayStart | Later[PlayStart]:
+        if self._player is not None and self._line is not None and not wish.changes and not self._line.over:
+            return self._resume(wish)
+        answer: Later[PlayStart] = Later()
+        self._leave()
+        self._start("rtsp play", self._begin(wish, answer))
+        return answer
+
+    def pause(self) -> int | None:
+        self._go.clear()
+        if self._player is not None:
+            self._player.set_speed(0)
+        return self._line.position_us if self._line is not None else None
+
+    def stop(self) -> None:
+        self._leave()
+        self._senders.clear()
+
+    def auth_failed(self) -> None:
+        """Counted by the server as a 401."""
+
+    def receiver_report(self, track: int, data: bytes) -> None:
+        """Kept the session alive, which is all it is good for here."""
+
+    def closed(self, cause: str) -> None:
+        self._leave()
+
+    # -- commands ----------------------------------------------------------------------------------------------------
+
+    def _resume(self, wish: PlayWish) -> PlayStart:
+        assert self._player is not None
+        assert self._line is not None
+        self._player.set_speed(self._speed)
+        self._line.resume(self._mount.clock.utc_us())
+        self._go.set()
+        return PlayStart(self._line.position_us, self._first(wish))
+
+    async def _begin(self, wish: PlayWish, answer: Later[PlayStart]) -> None:
+        """Seek, answer, then send to the end."""
+        try:
+            start, player = await self._arrive(wish)
+        except Refused as refusal:
+            answer.refuse(refusal)
+            return
+        except NoFootage:
+            answer.refuse(Refused(457))
+            return
+        except (MediaDbError, RecorderdError):
+            answer.refuse(Refused(503))
+            return
+        self._player = player
+        self._go.set()
+        answer.resolve(start)
+        assert self._line is not None
+        await self._pump(player, self._line)
+
+    async def _arrive(self, wish: PlayWish) -> tuple[PlayStart, Player]:
+        mount, request, footage = self._mount, self._mount.request, self._mount.footage
+        assert footage is not None
+        scale = wish.scale or 1.0
+        start_us, end_us = self._limits(wish, footage, scale)
+        paced = wish.rate_control or not wish.reliable
+        player = self._make_player(wish, paced, end_us if scale > 0 else None, scale)
+        leading = request.tracks[0][0]
+        inside = await request.store.read(is_recorded, request.store.reader, leading, start_us)
+        mode = SeekMode.KEY if inside or scale < 0 else SeekMode.NEXT_KEY
+        arrived = await player.seek(start_us, mode)
+        if (
+            end_us is not None
+            and ((arrived.time_us >= end_us) if scale > 0 else (arrived.time_us < end_us))
+            and not (inside)
+        ):
+            raise NoFootage("the range lies in a hole", camera=request.view.name)
+        self._speed = scale if paced else (math.inf if scale > 0 else -1.0)
+        player.set_speed(self._speed)
+        self._set_up(wish)
+        plan = LinePlan(
+            start_us=arrived.time_us,
+            scale=scale if paced else math.copysign(1.0, scale),
+            stop_us=end_us if scale < 0 else None,
+            wall_us=mount.clock.utc_us() if paced else None,
+            compress=paced and request.gaps == "skip",
+            frames=wish.frames,
+            frames_every_us=wish.frames_every_us,
+            replay=wish.replay,
+            cseq=wish.cseq,
+        )
+        self._line = Line(plan, self._senders, self._bases)
+        said = (wish.scale is not None, not wish.rate_control or wish.replay)
+        start = PlayStart(
+            arrived.time_us, self._first(wish), end_us, scale if said[0] else None, paced if said[1] else None
+        )
+        return start, player
+
+    def _limits(self, wish: PlayWish, footage: Footage, scale: float) -> tuple[int, int | None]:
+        """Where to begin and to end, in recorder UTC. Raises Refused (457)."""
+        window = self._mount.request
+        asked = wish.range
+        if asked is None:
+            return (footage.begin_us, window.end_us) if scale > 0 else (footage.end_us, window.start_us)
+        base_us = footage.begin_us if asked.unit == "npt" else 0
+        start_us = footage.end_us if asked.start_us is None else base_us + asked.start_us
+        end_us = None if asked.end_us is None else base_us + asked.end_us
+        if end_us is not None and (end_us > start_us) != (scale > 0):
+            if scale > 0 or end_us == start_us:
+                raise Refused(457)
+            start_us, end_us = end_us, start_us  # written forwards, played backwards
+        if scale < 0:
+            return min(start_us, window.end_us or start_us), end_us if end_us is not None else window.start_us
+        start_us = max(start_us, window.start_us or start_us)
+        if window.end_us is not None:
+            end_us = min(end_us if end_us is not None else window.end_us, window.end_us)
+        if end_us is not None and start_us >= end_us:
+            raise Refused(457)
+        return start_us, end_us
+
+    def _make_player(self, wish: PlayWish, paced: bool, end_us: int | None, scale: float) -> Player:
+        request = self._mount.request
+        follow = wish.replay and end_us is None and scale > 0
+        options = PlayerOptions(gaps=request.gaps, follow=follow, end_us=end_us, batch_bytes=BATCH_BYTES)
+        sent = {track for number, (track, _) in enumerate(self._mount.tracks) if number in wish.tracks}
+        leading = request.tracks[0][0]
+        tracks = [leading, *(track for track in sent if track != leading)]
+        master = None if paced else FullSpeed(self._mount.clock)
+        return Player(request.store, tracks, self._mount.clock, options, master=master)
+
+    def _set_up(self, wish: PlayWish) -> None:
+        """Senders live as long as the session: sequence numbers run on over every PLAY."""
+        for number, (track, sdp) in enumerate(self._mount.tracks):
+            if number in wish.tracks:
+                if track not in self._senders:
+                    self._senders[track] = TrackSender(number, sdp, f"recorderd-{self._mount.request.view.id}")
+                self._senders[track].report_anew()
+                self._bases[track] = secrets.randbits(32)
+
+    def _first(self, wish: PlayWish) -> tuple[FirstPacket, ...]:
+        assert self._line is not None
+        found = []
+        for number, (track, sdp) in enumerate(self._mount.tracks):
+            if number in wish.tracks:
+                rtp = self._line.next_rtp(sdp.config.timebase_hz, self._bases[track])
+                found.append(FirstPacket(number, self._senders[track].seq & 0xFFFF, rtp & 0xFFFFFFFF))
+        return tuple(found)
+
+    # -- media -------------------------------------------------------------------------------------------------------
+
+    async def _pump(self, player: Player, line: Line) -> None:
+        try:
+            while not line.over:
+                items = await player.next()
+                parts: list[bytes] = []
+                size = 0
+                for item in items:
+                    if not self._go.is_set():
+                        self._flush(parts)
+                        await self._go.wait()
+                    parts.append(line.feed(item))
+                    size += len(parts[-1])
+                    if size >= SEND_BYTES:
+                        self._flush(parts)
+                        size = 0
+                        await self._outlet.drain()
+                self._flush(parts)
+                await self._outlet.drain()
+        finally:
+            await player.close()
+        self._outlet.send([line.goodbye()])
+        if line.foreign:
+            self._outlet.close()
+
+    def _flush(self, parts: list[bytes]) -> None:
+        data = b"".join(parts)
+        parts.clear()
+        if data:
+            self._outlet.send([data])
+
+    def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        self._task = self._mount.tree.start(name, work)
+
+    def _leave(self) -> None:
+        self._go.clear()
+        self._player = None
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
