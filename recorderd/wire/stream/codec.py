@@ -22,8 +22,8 @@ _MAX_HEAD: Final = 0xFFFF
 
 
 def pack(value: object) -> bytes:
-    """msgpack of a head or of a long answer."""
-    packed: bytes = msgpack.packb(value, use_bin_type=True)
+    """msgpack of a head or of a long answer; what msgpack does not know (a UUID) becomes text."""
+    packed: bytes = msgpack.packb(value, use_bin_type=True, default=str)
     return packed
 
 

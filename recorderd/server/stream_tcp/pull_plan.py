@@ -1,0 +1,130 @@
+"""Which chunks a `pull` sends, in which order: every one once, wherever it is cut and taken up again.
+
+Law: blocking, runs on the volume's read pool, one call at a time; asks the reader for a stretch of time
+after the other and holds the references of one stretch only. Nothing is read of the media here. Called by `pull_feed`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from mediadb.reader import ChunkRef, Reader
+from recorderd.services.playback.types import BadCursor, Cursor
+
+FIRST_US = 10 * 60_000_000  # of the first stretch asked for; the next is longer when that held little
+LONGEST_US = 24 * 3600 * 1_000_000
+LITTLE = 200  # chunks: after a stretch with fewer the next one is longer
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A chunk to send; from sample `skip` on, as units, when it was sent in part before."""
+
+    ref: ChunkRef
+    skip: int = 0
+
+
+class TrackPlan:
+    """One track's chunks from `start_us` (or a cursor) on, stretch by stretch."""
+
+    def __init__(self, reader: Reader, track: uuid.UUID, start_us: int, cursor: Cursor | None) -> None:
+        self.track = track
+        self.low_us = start_us
+        self._reader = reader
+        self._whole = True  # the first stretch has what a decoder needs before it
+        self._given: set[tuple[int, int]] = set()  # (run, seq) of chunks from `low_us` on that were given
+        self._part = 0  # samples of the first chunk that were sent before
+        if cursor is not None:
+            self._take_up(cursor)
+
+    def _take_up(self, cursor: Cursor) -> None:
+        """Go on behind `cursor`. Raises BadCursor when nothing of its run from there on is here."""
+        if cursor.track != self.track:
+            raise BadCursor("the cursor is of another track", track=str(self.track))
+        found = self._reader.find(cursor.track, cursor.run, cursor.seq)
+        if found is None:
+            raise BadCursor("nothing of the cursor's run from there on is here", cursor=str(cursor))
+        self._whole = False
+        self.low_us = found.recv_us
+        if found.seq == cursor.seq:
+            if cursor.index + 1 < found.frame_count:
+                self._part = cursor.index + 1
+            else:
+                self._given.add((found.run, found.seq))
+
+    def stretch(self, high_us: int) -> list[Piece]:
+        """The chunks that begin before `high_us`, are durable, and were not given yet."""
+        low_us = self.low_us
+        if high_us <= low_us:
+            return []
+        durable_us = self._reader.durable_us(self.track)
+        if durable_us is None:
+            return []
+        refs = [
+            ref
+            for ref in self._reader.chunks(self.track, low_us, high_us)
+            if self._whole or (ref.recv_us >= low_us and (ref.run, ref.seq) not in self._given)
+        ]
+        # What begins before `durable_us` is here now or never; what begins later may still come.
+        self.low_us = max(low_us, min(high_us, durable_us))
+        self._given = {key for key in self._given if self.low_us == low_us}
+        self._given |= {(ref.run, ref.seq) for ref in refs if ref.recv_us >= self.low_us}
+        self._whole = False
+        pieces = [Piece(ref, 0 if at else self._part) for at, ref in enumerate(refs)]
+        self._part = 0 if pieces else self._part
+        return pieces
+
+
+class PullPlan:
+    """The chunks of several tracks in [start_us, end_us), interleaved by time."""
+
+    def __init__(self, reader: Reader, tracks: Sequence[TrackPlan], end_us: int | None) -> None:
+        self._reader, self._tracks, self._end_us = reader, tracks, end_us
+        self._at_us: int | None = None
+        self._length_us = FIRST_US
+
+    def next(self) -> list[Piece] | None:
+        """The next chunks, perhaps none; None when everything that is durable now was given."""
+        if self._at_us is None:
+            self._at_us = self._begin()
+        ends = [self._reader.durable_us(plan.track) for plan in self._tracks]
+        last_us = max((end for end in ends if end is not None), default=0)
+        if self._end_us is not None:
+            last_us = min(last_us, self._end_us)
+        if self._at_us is None or self._at_us >= last_us:
+            return None
+        high_us = min(self._at_us + self._length_us, last_us)
+        found = [plan.stretch(high_us) for plan in self._tracks]
+        self._length_us = min(self._length_us * 2, LONGEST_US) if sum(map(len, found)) < LITTLE else FIRST_US
+        self._at_us = high_us
+        return list(_interleaved(found))
+
+    @property
+    def complete(self) -> bool:
+        """Whether the end that was asked for was reached."""
+        return self._end_us is not None and self._at_us is not None and self._at_us >= self._end_us
+
+    def _begin(self) -> int | None:
+        """Where the first stretch begins: not before there is anything. None while there is nothing."""
+        tracks = {plan.track: plan for plan in self._tracks}
+        begins = [
+            max(info.first_us, tracks[info.spec.track].low_us)
+            for info in self._reader.tracks()
+            if info.spec.track in tracks
+        ]
+        return min(begins, default=None)
+
+
+def _interleaved(found: Sequence[Sequence[Piece]]) -> Iterator[Piece]:
+    """By time of arrival; the order of each track is kept even where its clock stepped back."""
+    keyed = []
+    for number, pieces in enumerate(found):
+        high_us = 0
+        for place, piece in enumerate(pieces):
+            high_us = max(high_us, piece.ref.recv_us)
+            keyed.append((high_us, number, place, piece))
+    keyed.sort(key=lambda one: one[:3])
+    for *_, piece in keyed:
+        yield piece
