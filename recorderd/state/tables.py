@@ -72,4 +72,7 @@ jobs = sa.Table(
     sa.Column("created_us", sa.BigInteger, nullable=False, index=True),
     sa.Column("started_us", sa.BigInteger),
     sa.Column("finished_us", sa.BigInteger),
+    sa.Column("detail", sa.JSON),
+    sa.Column("key", sa.String(200)),
+    sa.Index("ix_jobs_kind_key", "kind", "key", unique=True),
 )

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from recorderd.core.clock import FakeClock
 from recorderd.core.errors import NotFoundError
@@ -112,7 +113,7 @@ async def test_a_job_goes_its_way_and_a_finished_one_does_not_change(db: StateDb
 async def test_jobs_left_open_by_a_crash_are_failed_at_the_next_start(db: StateDb) -> None:
     clock = FakeClock(100)
     jobs = Jobs(db, clock)
-    queued, running, done = [await jobs.create("export", {}) for _ in range(3)]
+    queued, running, done = [await jobs.create("check", {}) for _ in range(3)]
     await jobs.start(running.id)
     await jobs.finish(done.id, {})
     assert await jobs.interrupt_open() == 2
@@ -126,3 +127,35 @@ async def test_jobs_left_open_by_a_crash_are_failed_at_the_next_start(db: StateD
     young = await jobs.create("export", {})
     assert await jobs.purge(before_us=500) == 3
     assert [job.id for job in await jobs.list()] == [young.id]
+
+
+async def test_a_kind_that_can_go_on_is_queued_again_and_what_failed_goes_on_when_told(db: StateDb) -> None:
+    jobs = Jobs(db, FakeClock(100))
+    first, second = await jobs.create("export", {}), await jobs.create("export", {})
+    await jobs.start(first.id)
+    assert await jobs.interrupt_open() == 2
+    assert [job.id for job in await jobs.queued("export")] == sorted([first.id, second.id], key=str)
+    assert not await jobs.resume(first.id)
+    await jobs.fail(first.id, {"code": "disk-full"})
+    assert await jobs.resume(first.id)
+    found = await jobs.get(first.id)
+    assert (found.state, found.error, found.finished_us) == (JobState.QUEUED, None, None)
+
+
+async def test_a_key_names_one_job_of_a_kind(db: StateDb) -> None:
+    jobs = Jobs(db, FakeClock(100))
+    made = await jobs.create("export", {"a": 1}, "mine")
+    assert await jobs.find("export", "mine") == made
+    assert await jobs.find("check", "mine") is None
+    await jobs.create("check", {}, "mine")
+    await jobs.create("export", {})
+    await jobs.create("export", {})
+    with pytest.raises(sa.exc.IntegrityError):
+        await jobs.create("export", {}, "mine")
+    await jobs.progress(made.id, 0.5, {"left_s": 3})
+    assert (await jobs.get(made.id)).detail == {"left_s": 3}
+    await jobs.remove(made.id)
+    assert await jobs.find("export", "mine") == await jobs.get(made.id)
+    await jobs.cancel(made.id)
+    await jobs.remove(made.id)
+    assert await jobs.find("export", "mine") is None
