@@ -22,6 +22,8 @@ RETRY_US = 60_000_000  # a certificate does not change every second
 _EXPIRED, _SELF_SIGNED, _NAME, _ADDRESS = 10, 18, 62, 64  # X509_V_ERR_*: OpenSSL's verification results
 _DIGEST = re.compile(r"sha256:((?:[0-9a-f]{2}:?){32})", re.I)
 
+_NO_HANDSHAKE = (ssl.SSLError, ConnectionResetError)  # a reset comes after the connection was there
+
 Opened = tuple[asyncio.Transport, asyncio.BaseProtocol]
 Open = Callable[[ssl.SSLContext, str], Awaitable[Opened]]
 
@@ -64,14 +66,14 @@ async def open_checked(host: str, check: TlsCheck, dial: Open) -> Opened:
         return await dial(context, host)
     except ssl.SSLCertVerificationError as error:
         raise _untrusted(host, error, await _look(host, dial)) from error
-    except ssl.SSLError as error:
+    except _NO_HANDSHAKE as error:
         raise _no_handshake(host, error) from error
 
 
 async def _pinned(host: str, check: TlsCheck, dial: Open) -> Opened:
     try:
         transport, protocol = await dial(_unchecked(), host)
-    except ssl.SSLError as error:
+    except _NO_HANDSHAKE as error:
         raise _no_handshake(host, error) from error
     seen = _certificate(transport)
     if seen == check.fingerprint:
@@ -112,8 +114,10 @@ def _untrusted(host: str, error: ssl.SSLCertVerificationError, seen: str) -> Dev
     )  # fmt: skip
 
 
-def _no_handshake(host: str, error: ssl.SSLError) -> DeviceUnavailable:
-    what = (error.reason or str(error)).replace("_", " ").lower()
+def _no_handshake(host: str, error: OSError) -> DeviceUnavailable:
+    what = "it hangs up"
+    if isinstance(error, ssl.SSLError):
+        what = (error.reason or str(error)).replace("_", " ").lower()
     message = f"{host} does not speak TLS that can be used here ({what}): rtsps:// and the port may be wrong"
     return DeviceUnavailable(message, "tls-handshake", host=host)
 

@@ -59,8 +59,6 @@ class PinnedDialer:
         for address in addresses:
             try:
                 return await self._open(address, port, factory, tls)
-            except ssl.SSLError:
-                raise
             except OSError as error:  # TimeoutError is one
                 failure = error
         raise _unavailable(self._host, port, failure)

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from recorderd.wire.errors import ProtocolError
 from recorderd.wire.rtsp_message import Headers, InterleavedFrame, MessageDecoder, RtspRequest, RtspResponse
 
 SPS = bytes.fromhex("6764000cacd941419f9f011000000300100000030320f1429960")
@@ -114,8 +115,8 @@ class Camera:
                         nonce = f"{self.connections}-{count // 2 if self.nonce_per_request else 0}"
                         if not await self._reply(message, self.answer(message, nonce), writer):
                             return
-        except ConnectionError:
-            pass
+        except (ConnectionError, ProtocolError):
+            pass  # the client left, or speaks something else
         finally:
             writer.close()
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 
 import av
 import pytest
-from rtsp_rig import RigSink, address, playing
+import trustme
+from rtsp_rig import RigHost, RigSink, address, playing
 
-from recorderd.driverapi.errors import DeviceAuthFailed, StreamLost
+from drivers.rtsp.info import RtspSettings, Transport
+from recorderd.driverapi.errors import DeviceAuthFailed, DeviceUnavailable, StreamLost
+from recorderd.driverapi.tls import fingerprint
 from recorderd.media.access_unit import AccessUnit, Codec, MediaKind, UnitType
 from recorderd.media.nal import split_annex_b, split_units
 from tests.peers.gstreamer import make_clip, start
@@ -63,11 +67,13 @@ def assert_pictures_equal(units: list[AccessUnit], path: Path, codec: Codec) -> 
     assert (units[0].config.width, units[0].config.height) == (320, 180)
 
 
-async def receive_all(path: Path, mount: dict[str, str]) -> RigSink:
+async def receive_all(
+    path: Path, mount: dict[str, str], settings: RtspSettings | None = None, host: RigHost | None = None
+) -> RigSink:
     """Play a mount to its end: GStreamer says goodbye and closes nothing."""
     sink = RigSink()
     with start({"/cam": {"file": str(path), **mount}}) as port:
-        async with playing(address(port), sink) as (_, stream):
+        async with playing(address(port), sink, host, settings=settings) as (_, stream):
             with pytest.raises(StreamLost) as ended:
                 await stream.wait()
             assert ended.value.reason in ("closed", "stall")
@@ -89,6 +95,37 @@ async def test_h264_with_aac_equals_the_clip(tmp_path: Path) -> None:
     keys = [any(kind_of(nal, Codec.H264) == 5 for nal in split_units(unit.data)) for unit in sink.video]
     assert keys.count(True) > 1
     assert [unit.type for unit in sink.video] == [UnitType.IDR if key else UnitType.DELTA for key in keys]
+
+
+@pytest.mark.parametrize(("word", "gather_us"), [("auto", 0), ("udp", 20_000)])
+async def test_over_udp_it_equals_the_clip(word: str, gather_us: int, tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "clip.mp4", "libx264", "aac", seconds=2.0)
+    mount = {"video": "h264", "audio": "aac", "transport": "udp"}
+    sink = await receive_all(path, mount, RtspSettings(transport=Transport(word)), RigHost(gather_us))
+    assert_pictures_equal(sink.video, path, Codec.H264)
+    sounds = [unit.data for unit in sink.units[MediaKind.AUDIO]]
+    first = clip_sounds(path).index(sounds[0])
+    assert sounds == clip_sounds(path)[first : first + len(sounds)]
+    assert len(sounds) > 80
+
+
+async def test_tunnel_with_digest_login_over_tls(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "clip.mp4", "libx264", None, seconds=1.0)
+    certificate = trustme.CA().issue_cert("camera.example")
+    certificate.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "both.pem"))
+    pin = fingerprint(ssl.PEM_cert_to_DER_cert(certificate.cert_chain_pems[0].bytes().decode()))
+    mounts, login = {"/cam": {"file": str(path), "video": "h264"}}, ("viewer", "pass:w@rd")
+    with start(mounts, login=login, tls=tmp_path / "both.pem") as port:
+        where = address(port, login=login, scheme="rtsps")
+        for transport in (Transport.TCP, Transport.HTTP):
+            sink = RigSink()
+            settings = RtspSettings(transport=transport, tls_fingerprint=pin)
+            async with playing(where, sink, settings=settings):
+                await sink.until_video(20)
+        with pytest.raises(DeviceUnavailable) as refused:
+            async with playing(where, RigSink()):
+                pass
+        assert refused.value.reason == "tls-untrusted"
 
 
 async def test_h265_equals_the_clip(tmp_path: Path) -> None:
