@@ -27,19 +27,11 @@ from recorderd.server.rtsp.formats import sdp_tracks
 from recorderd.server.rtsp.line import Line, LinePlan
 from recorderd.server.rtsp.recorded_request import Footage, RecordedRequest, is_recorded, look_up
 from recorderd.server.rtsp.sender import TrackSender
-from recorderd.services.playback.pacing import MasterClock
 from recorderd.services.playback.player import Player
-from recorderd.services.playback.types import NoFootage, PlayerOptions, SeekMode
+from recorderd.services.playback.types import NoFootage, PlayerOptions, Position, SeekMode
 
 BATCH_BYTES = 2 * 2**20
 SEND_BYTES = 256 * 1024
-
-
-class FullSpeed(MasterClock):
-    """No rate control: everything is due at once, in either direction."""
-
-    def wait_us(self, media_us: int) -> int | None:
-        return 0
 
 
 class RecordedMount:
@@ -160,18 +152,20 @@ class RecordedVisit:
         scale = wish.scale or 1.0
         start_us, end_us = self._limits(wish, footage, scale)
         paced = wish.rate_control or not wish.reliable
-        player = self._make_player(wish, paced, end_us if scale > 0 else None, scale)
+        player = self._make_player(wish, end_us if scale > 0 else None, scale)
         leading = request.tracks[0][0]
         inside = await request.store.read(is_recorded, request.store.reader, leading, start_us)
-        mode = SeekMode.KEY if inside or scale < 0 else SeekMode.NEXT_KEY
-        arrived = await player.seek(start_us, mode)
+        if scale > 0:
+            arrived = await player.seek(start_us, SeekMode.KEY if inside else SeekMode.NEXT_KEY)
+        else:
+            arrived = await self._arrive_backwards(player, start_us)
         if (
             end_us is not None
             and ((arrived.time_us >= end_us) if scale > 0 else (arrived.time_us < end_us))
             and not (inside)
         ):
             raise NoFootage("the range lies in a hole", camera=request.view.name)
-        self._speed = scale if paced else (math.inf if scale > 0 else -1.0)
+        self._speed = scale if paced else math.copysign(math.inf, scale)
         player.set_speed(self._speed)
         self._set_up(wish)
         plan = LinePlan(
@@ -191,6 +185,13 @@ class RecordedVisit:
             arrived.time_us, self._first(wish), end_us, scale if said[0] else None, paced if said[1] else None
         )
         return start, player
+
+    async def _arrive_backwards(self, player: Player, start_us: int) -> Position:
+        """Stand still on the picture shown at `start_us`: its group comes whole, then those before it."""
+        player.set_speed(0)
+        arrived = await player.seek(start_us, SeekMode.EXACT)
+        await player.next()  # the way to the picture, which comes again with its group
+        return arrived
 
     def _limits(self, wish: PlayWish, footage: Footage, scale: float) -> tuple[int, int | None]:
         """Where to begin and to end, in recorder UTC. Raises Refused (457)."""
@@ -214,15 +215,14 @@ class RecordedVisit:
             raise Refused(457)
         return start_us, end_us
 
-    def _make_player(self, wish: PlayWish, paced: bool, end_us: int | None, scale: float) -> Player:
+    def _make_player(self, wish: PlayWish, end_us: int | None, scale: float) -> Player:
         request = self._mount.request
         follow = wish.replay and end_us is None and scale > 0
         options = PlayerOptions(gaps=request.gaps, follow=follow, end_us=end_us, batch_bytes=BATCH_BYTES)
         sent = {track for number, (track, _) in enumerate(self._mount.tracks) if number in wish.tracks}
         leading = request.tracks[0][0]
         tracks = [leading, *(track for track in sent if track != leading)]
-        master = None if paced else FullSpeed(self._mount.clock)
-        return Player(request.store, tracks, self._mount.clock, options, master=master)
+        return Player(request.store, tracks, self._mount.clock, options)
 
     def _set_up(self, wish: PlayWish) -> None:
         """Senders live as long as the session: sequence numbers run on over every PLAY."""
