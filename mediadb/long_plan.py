@@ -16,6 +16,7 @@ from itertools import accumulate, pairwise
 from typing import Final
 
 from mediadb.errors import MediaDbError
+from mediadb.left_out import fits_movie
 from mediadb.long_line import Break, Coded, Line, Marks
 from mediadb.mp4.group import SAMPLE_BYTES, head_bytes
 from mediadb.mp4.timeline import LONGEST_SAMPLE_S
@@ -65,14 +66,15 @@ def plan_groups(
     doubt: DoubtName,
     skipped: list[Skipped],
 ) -> LongPlan | None:
-    """The groups of one video track, one sound track or both; None when nothing is there. Begins with the keyframe at
+    """The groups of one video track, one sound track or both (video first); None when nothing is there. Begins with the keyframe at
     or before `start_us`, ends with the chunk that holds `end_us`. `skipped` is filled as by `select_rows`."""
     video: tuple[uuid.UUID, list[Coded]] | None = None
     audio: tuple[uuid.UUID, list[Coded]] | None = None
     for track in tracks:
         coded: list[Coded] = []
         kind = TrackKind.METADATA
-        for rows in select_rows(reader, track, start_us, end_us, doubt, skipped):
+        low_us = start_us if video is None else min(start_us, _shown_us(video[1]))  # sound begins where pictures do
+        for rows in select_rows(reader, track, low_us, end_us, doubt, skipped):
             kind = _coded(reader, rows, coded) or kind
         if coded and kind is TrackKind.VIDEO:
             video = (track, coded)
@@ -105,7 +107,7 @@ def _coded(reader: Reader, rows: PartRows, out: list[Coded]) -> TrackKind | None
             spec, config = reader.index.config(part.name, part.configs[number])
         except (MediaDbError, IndexError):
             config = None
-        if config is not None and config.timebase_hz:
+        if config is not None and config.timebase_hz and fits_movie(spec.kind, config):
             kind = spec.kind
             out.append(Coded(PartRows(part, low, high), config))
         low = high
