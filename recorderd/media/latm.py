@@ -14,6 +14,7 @@ MAX_ELEMENT_BYTES = 1 << 16
 _GA_TYPES = frozenset({1, 2, 3, 4, 6, 7, 17, 19, 20, 21, 22, 23})  # coded by GASpecificConfig
 _ERROR_RESILIENT = frozenset({17, 19, 20, 21, 22, 23})
 _SBR, _PS = 5, 29
+_SYNC_EXTENSION, _SYNC_PS = 0x2B7, 0x548
 _EXPLICIT_RATE = 15
 _MAX_LENGTH_BYTES = 64  # of 255 each that announce one frame
 
@@ -45,6 +46,15 @@ class _Bits:
             raise BitstreamError("an audio element ends too early")
         return self._value >> (self._total - self.at) & ((1 << bits) - 1)
 
+    @property
+    def left(self) -> int:
+        """Bits not read yet; negative behind the end."""
+        return self._total - self.at
+
+    def peek(self, bits: int) -> int:
+        """The next bits, -1 when there are not so many."""
+        return self._value >> (self.left - bits) & ((1 << bits) - 1) if self.left >= bits else -1
+
     def take(self, count: int) -> bytes:
         """The next `count` bytes, aligned or not."""
         return self.u(count * 8).to_bytes(count, "big")
@@ -58,8 +68,16 @@ class _Bits:
 
 
 def read_config(data: bytes) -> MuxConfig:
-    """A StreamMuxConfig as the session description gives it. Raises BitstreamError."""
-    return _mux_config(_Bits(data))
+    """A StreamMuxConfig as the session description gives it, or one that ends behind the AudioSpecificConfig, as
+    GStreamer writes it. Raises BitstreamError."""
+    bits = _Bits(data)
+    frames, version, asc = _sound(bits)
+    try:
+        return _framing(bits, frames, version, asc)
+    except BitstreamError:
+        if bits.left >= 0:
+            raise
+        return MuxConfig(asc, frames)
 
 
 def read_element(data: bytes, config: MuxConfig | None, in_band: bool) -> tuple[MuxConfig, list[bytes], bool]:
@@ -67,7 +85,7 @@ def read_element(data: bytes, config: MuxConfig | None, in_band: bool) -> tuple[
     (muxConfigPresent). `whole`: the frames fill the data. Raises BitstreamError, also when no config is known yet."""
     bits = _Bits(data)
     if in_band and not bits.u(1):
-        config = _mux_config(bits)
+        config = _framing(bits, *_sound(bits))
     if config is None:
         raise BitstreamError("an audio element before its configuration")
     frames = [bits.take(config.fixed_bytes or _length(bits)) for _ in range(config.frames)]
@@ -85,7 +103,8 @@ def _length(bits: _Bits) -> int:
     raise BitstreamError("an audio frame of impossible length")
 
 
-def _mux_config(bits: _Bits) -> MuxConfig:
+def _sound(bits: _Bits) -> tuple[int, int, bytes]:
+    """(frames of an element, version, AudioSpecificConfig): the first part of a StreamMuxConfig."""
     version = bits.u(1)
     if version and bits.u(1):
         raise BitstreamError("audioMuxVersionA is not known")
@@ -103,6 +122,11 @@ def _mux_config(bits: _Bits) -> MuxConfig:
         start = bits.at
         _audio_specific_config(bits)
         asc = bits.since(start)
+    return sub_frames + 1, version, asc
+
+
+def _framing(bits: _Bits, frames: int, version: int, asc: bytes) -> MuxConfig:
+    """The second part: how long frames are and what else is in an element."""
     kind = bits.u(3)
     if kind == 0:
         bits.u(8)  # latmBufferFullness
@@ -114,7 +138,7 @@ def _mux_config(bits: _Bits) -> MuxConfig:
     other_bits = _other_data(bits, version)
     if bits.u(1):
         bits.u(8)  # crcCheckSum
-    return MuxConfig(asc, sub_frames + 1, fixed, other_bits)
+    return MuxConfig(asc, frames, fixed, other_bits)
 
 
 def _other_data(bits: _Bits, version: int) -> int:
@@ -177,6 +201,13 @@ def _audio_specific_config(bits: _Bits) -> None:
         bits.u(1)
     if kind in _ERROR_RESILIENT and bits.u(2) >= 2:
         raise BitstreamError("AAC with its own error protection")
+    # No framing of AAC begins with these bits, so they can only be the extension that a decoder may look for.
+    if bits.peek(11) == _SYNC_EXTENSION:
+        bits.u(11)
+        if _object_type(bits) == _SBR and bits.u(1):
+            _rate(bits)
+            if bits.peek(11) == _SYNC_PS:
+                bits.u(12)
 
 
 def _program_config(bits: _Bits, origin: int) -> None:

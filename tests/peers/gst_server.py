@@ -2,7 +2,8 @@
 
 Usage: /usr/bin/python3 gst_server.py '{"mounts": {"/a": {"file": "a.mp4", "video": "h264", "audio": "aac"}},
 "login": ["user", "password"], "tls": "both.pem"}'. First line on stdout: {"port": N}. Ends when stdin closes. `login`
-is optional (digest); `video` is h264 or h265, `audio` aac, pcmu or absent; `loop` is not offered: a clip plays once.
+is optional (digest); `video` is h264, h265 or jpeg, `audio` aac, latm, opus, l16, pcmu or absent; `g726`: a file of raw
+G.726 at 32 kbit/s, first sample in the highest bits, sent as sound in RFC 3551's order; `loop` is not offered: a clip plays once.
 `transport` of a mount is tcp (also inside HTTP), udp or multicast (on the loopback interface); `tls`: a file with
 certificate and key, then the server speaks nothing but TLS.
 """
@@ -20,11 +21,20 @@ from gi.repository import Gio, GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402
 VIDEO = {
     "h264": "h264parse ! rtph264pay config-interval=-1 name=pay{n} pt=96",
     "h265": "h265parse ! rtph265pay config-interval=-1 name=pay{n} pt=96",
+    "jpeg": "rtpjpegpay name=pay{n} pt=26",
 }
 AUDIO = {
     "aac": "aacparse ! rtpmp4gpay name=pay{n} pt=97",
+    "latm": "aacparse ! rtpmp4apay name=pay{n} pt=98",
+    "opus": "opusparse ! rtpopuspay name=pay{n} pt=99",
+    "l16": "audioconvert ! rtpL16pay name=pay{n} pt=100",
     "pcmu": "rtppcmupay name=pay{n} pt=0",
 }
+G726 = (
+    "filesrc location={file} blocksize=80 ! identity datarate=4000 single-segment=true "
+    "! capsfilter caps=audio/x-adpcm,layout=g726,channels=1,rate=8000,bitrate=32000 "
+    "! rtpg726pay force-aal2=false name=pay{n} pt=101"
+)
 PROTOCOLS = {
     "tcp": GstRtsp.RTSPLowerTrans.TCP,
     "udp": GstRtsp.RTSPLowerTrans.UDP,
@@ -39,6 +49,8 @@ def launch(mount):
         if codec:
             parts.append(f"demux.{pad} ! queue ! {table[codec].format(n=number)}")
             number += 1
+    if mount.get("g726"):
+        parts.append(G726.format(file=json.dumps(mount["g726"]), n=number))
     return "( {} )".format(" ".join(parts))
 
 

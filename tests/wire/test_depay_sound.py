@@ -171,6 +171,14 @@ def test_latm_configs_that_cannot_be_read_leave_the_track_out(config: str) -> No
     assert len(plan_media(parse_sdp(text), audio=True)) == 1
 
 
+def test_a_latm_config_that_ends_behind_the_sound_config() -> None:
+    """As GStreamer writes it: an AudioSpecificConfig with its extension, no framing behind it."""
+    mux = latm_media.read_config(bytes.fromhex("40002420adca00"))
+    assert mux.asc == bytes.fromhex("121056e500")[:4] + b"\x00"
+    assert (mux.frames, mux.fixed_bytes, mux.other_bits) == (1, 0, 0)
+    assert aac.codec_config(mux.asc, 44_100).channels == 2
+
+
 def test_opus_packets_that_lie_are_kept_and_marked() -> None:
     got = Received(OPUS).feed(
         [rtp(b"\x03", 1, 0, pt=97), rtp(b"\x03\x00x", 2, 960, pt=97), rtp(b"\x08xy", 3, 1920, pt=97)]
