@@ -75,6 +75,11 @@ class LiveSubscription:
                 self._waiting = None
         return self._take()
 
+    @property
+    def idle(self) -> bool:
+        """Nothing waits and nothing is left out: the next unit may as well be handed over past the queue."""
+        return not self._queue and not self._skipping and self.reason is None
+
     def pop(self) -> Item | None:
         """The next unit if one waits."""
         return self._take() if self._queue else None
@@ -224,10 +229,18 @@ class LiveHub:
     ) -> LiveSubscription:
         """Look at a stream from its newest key on. Raises NotFoundError. Close the subscription when done. A reader of
         several streams gives the same Budget for each."""
+        source = self._source(camera, role)
+        return source.channel.subscribe(source.newest_gop(), audio, limit_bytes, metadata, notify)
+
+    def newest_gop(self, camera: uuid.UUID, role: str) -> list[Item]:
+        """What a subscription made now would begin with. Raises NotFoundError."""
+        return self._source(camera, role).newest_gop()
+
+    def _source(self, camera: uuid.UUID, role: str) -> LiveSource:
         source = self._sources.get((camera, role))
         if source is None:
             raise NotFoundError(f"camera {camera} has no stream {role!r}", camera=str(camera), stream=role)
-        return source.channel.subscribe(source.newest_gop(), audio, limit_bytes, metadata, notify)
+        return source
 
     def viewers(self, camera: uuid.UUID) -> int:
         """How many look at any stream of this camera."""

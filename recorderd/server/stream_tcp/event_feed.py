@@ -58,4 +58,4 @@ class EventFeed(TaskSubscription):
         packed, payload = pack({**head, "params": params}), b""
         if len(packed) > _HEAD_BYTES:
             packed, payload = pack(head), pack(params)
-        self._outlet.send(frame(Type.EVENT, self.number, packed, len(payload)), packed, payload)
+        self.outlet.send(frame(Type.EVENT, self.number, packed, len(payload)), packed, payload)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from mediadb.format.constants import NO_SEQ, NO_TIME
 from mediadb.reader import StoredChunk
 from mediadb.types import ChunkFlag, KeyType, Kind, TrackConfig, TrackKind
 from recorderd.engine.sample_entry import UnusableConfig, track_config
+from recorderd.engine.stream import track_id
 from recorderd.media.access_unit import AccessUnit, CodecConfig, MediaKind, UnitType
 from recorderd.server.stream_tcp.limits import MAX_CAUSES
 from recorderd.services.playback.types import Cursor, Frame, Hole
@@ -63,37 +64,40 @@ class Codings:
 
 
 class LiveHead:
-    """The head of one live unit; `front` is what goes out before its payload."""
+    """The head of one live unit; `front` is what goes out before its payload, `size` what it takes of the credit."""
 
-    __slots__ = ("_front", "_number", "_packed", "coding", "flags", "size")
+    __slots__ = ("_fronts", "_packed", "coding", "flags", "size")
 
     def __init__(self, packed: bytes, coding: Coding, flags: int, payload_bytes: int) -> None:
         self._packed, self.coding, self.flags = packed, coding, flags
         self.size = len(packed) + payload_bytes
-        self._number, self._front = 0, b""
+        self._fronts: dict[int, bytes] = {}  # by subscription: most viewers use the same number
 
-    def front(self, number: int, skipped: bool) -> bytes:
-        """The 16 bytes and the head, for the viewer whose subscription is `number`: most viewers use the same."""
-        if skipped:
-            flags = self.flags | UnitFlag.SKIPPED
-            return frame(Type.UNIT, number, self._packed, self.size - len(self._packed), flags) + self._packed
-        if number != self._number:
-            self._number = number
-            self._front = (
-                frame(Type.UNIT, number, self._packed, self.size - len(self._packed), self.flags) + self._packed
-            )
-        return self._front
+    def front(self, number: int) -> bytes:
+        """The 16 bytes and the head, for the viewer whose subscription is `number`."""
+        made = self._fronts.get(number)
+        if made is None:
+            made = self._fronts[number] = self._make(number, self.flags)
+        return made
+
+    def front_after_skip(self, number: int) -> bytes:
+        """The same for a viewer that missed what came before."""
+        return self._make(number, self.flags | UnitFlag.SKIPPED)
+
+    def _make(self, number: int, flags: int) -> bytes:
+        packed = self._packed
+        return frame(Type.UNIT, number, packed, self.size - len(packed), flags) + packed
 
 
-class LiveStream:
+class LiveHeads:
     """Heads of the units of one stream, shared by its viewers."""
 
-    def __init__(self, codings: Codings, track_of: Callable[[TrackKind], uuid.UUID], role: str) -> None:
-        self._codings, self._track_of, self._role = codings, track_of, role
+    def __init__(self, codings: Codings, camera: uuid.UUID, role: str) -> None:
+        self._codings, self._camera, self._role = codings, camera, role
         self._heads: OrderedDict[int, tuple[AccessUnit, LiveHead | None]] = OrderedDict()
         self._newest: dict[MediaKind, tuple[CodecConfig, Coding | None]] = {}
 
-    def head(self, kind: MediaKind, unit: AccessUnit) -> LiveHead | None:
+    def of(self, kind: MediaKind, unit: AccessUnit) -> LiveHead | None:
         """None for a unit that nobody can decode: its parameter sets are broken."""
         held = self._heads.get(id(unit))
         if held is not None:
@@ -128,8 +132,8 @@ class LiveStream:
             stored = track_config(config)
         except UnusableConfig:
             return None
-        track_kind = _KINDS[kind]
-        return self._codings.of(self._track_of(track_kind), track_kind, self._role, stored)
+        track = _KINDS[kind]
+        return self._codings.of(track_id(self._camera, self._role, track), track, self._role, stored)
 
 
 def unit_head(played: Frame, cfg: int) -> tuple[bytes, int]:

@@ -27,8 +27,8 @@ class Outlet:
         self._ready, self._lost = ready, lost
         self._waiting: deque[Piece] = deque()
         self._closed = False
-        self.clear = True
-        self.sent_bytes = 0
+        self._sendmsg = sock.sendmsg
+        self.clear = True  # nothing waits
 
     def send(self, *pieces: Piece) -> None:
         """One message, head first. After the peer has gone it is dropped."""
@@ -38,18 +38,32 @@ class Outlet:
             self._waiting.extend(pieces)
             return
         try:
-            sent = self._sock.sendmsg(pieces)
+            sent = self._sendmsg(pieces)
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError:
             self._fail()
             return
-        self.sent_bytes += sent
         if sent != sum(map(len, pieces)):
-            self._waiting.extend(pieces)
-            self._drop_sent(sent)
-            self.clear = False
-            self._loop.add_writer(self._sock, self._write)
+            self._keep(pieces, sent)
+
+    def send_pair(self, front: bytes, payload: bytes, size: int) -> None:
+        """The same for a live unit, while `clear`: `size` is the length of both."""
+        try:
+            sent = self._sendmsg((front, payload))
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:
+            self._fail()
+            return
+        if sent != size:
+            self._keep((front, payload), sent)
+
+    def _keep(self, pieces: tuple[Piece, ...], sent: int) -> None:
+        self._waiting.extend(pieces)
+        self._drop_sent(sent)
+        self.clear = False
+        self._loop.add_writer(self._sock, self._write)
 
     def close(self) -> None:
         """Forget what waits; idempotent."""
@@ -60,13 +74,12 @@ class Outlet:
 
     def _write(self) -> None:
         try:
-            sent = self._sock.sendmsg(list(itertools.islice(self._waiting, _PIECES)))
+            sent = self._sendmsg(list(itertools.islice(self._waiting, _PIECES)))
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
             self._fail()
             return
-        self.sent_bytes += sent
         self._drop_sent(sent)
         if not self._waiting:
             self.clear = True

@@ -31,12 +31,12 @@ class Subscription(ABC):
         self.session = session
         self.number = request.subscription
         self.credit = fields.optional(request.head, "credit", 0, 2**31 - 1)
-        self._outlet = session.link.outlet
-        self._codings: set[int] = set()  # those whose `config` was sent
+        self.outlet = session.link.outlet
+        self.codings: set[int] = set()  # those whose `config` was sent
 
     @property
     def can_send(self) -> bool:
-        return self._outlet.clear and (self.credit is None or self.credit > 0)
+        return self.outlet.clear and (self.credit is None or self.credit > 0)
 
     def send_media(self, kind: Type, head: tuple[bytes, int], payload: Piece) -> None:
         """One `unit` or `chunk`: packed head and flags, payload."""
@@ -44,14 +44,14 @@ class Subscription(ABC):
         front = frame(kind, self.number, packed, len(payload), flags)
         if self.credit is not None:
             self.credit -= len(packed) + len(payload)
-        self._outlet.send(front, packed, payload)
+        self.outlet.send(front, packed, payload)
 
     def send_coding(self, coding: Coding) -> None:
         """Its `config`, before the first unit that needs it."""
-        if coding.number not in self._codings:
-            self._codings.add(coding.number)
+        if coding.number not in self.codings:
+            self.codings.add(coding.number)
             front = frame(Type.CONFIG, self.number, coding.head, len(coding.sample_entry))
-            self._outlet.send(front, coding.head, coding.sample_entry)
+            self.outlet.send(front, coding.head, coding.sample_entry)
 
     def tell(self, kind: Type, head: dict[str, Any]) -> None:
         """What needs no credit."""
