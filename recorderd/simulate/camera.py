@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from recorderd.simulate.faults import Faults
 from recorderd.simulate.packed import PackedAudio, PackedVideo
+from recorderd.simulate.told import PackedTold
 
 _GOLDEN = 0.6180339887498949  # its multiples spread evenly over an interval, however many there are
 
@@ -23,6 +24,7 @@ class CameraStream:
     video: PackedVideo
     variant: PackedVideo | None
     audio: PackedAudio | None
+    told: PackedTold | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from recorderd.simulate.clip import AudioClip, Picture, VideoClip, VideoSpec, vi
 _ENCODERS = {Codec.H264: "libx264", Codec.H265: "libx265"}
 _AUDIO_SECONDS = 4
 _TONE_HZ = 400
+_G726_BITS = 4  # 32 kbit/s
 _QUANTISER = 28
 _SEARCH_STEPS = 9
 _SEARCH_PICTURES = 8
@@ -134,10 +135,13 @@ def _picture(annex_b: bytes, codec: Codec) -> Picture:
 
 
 def encode_audio(codec: Codec) -> AudioClip:
-    """A tone as AAC (48 kHz, mono, 1,024 samples a frame) or G.711 mu-law (8 kHz, 20 ms a frame)."""
+    """A tone as AAC (48 kHz, mono, 1,024 samples a frame) or as one of the others, 20 ms a frame."""
     rate, name, layout, sample_format = {
         Codec.AAC: (48_000, "aac", "mono", "fltp"),
         Codec.PCMU: (8_000, "pcm_mulaw", "mono", "s16"),
+        Codec.OPUS: (48_000, "libopus", "mono", "s16"),
+        Codec.L16: (16_000, "pcm_s16be", "mono", "s16"),
+        Codec.G726: (8_000, "g726le", "mono", "s16"),
     }[codec]
     frame_samples = 1024 if codec is Codec.AAC else rate // 50
     context = av.CodecContext.create(name, "w")
@@ -146,6 +150,8 @@ def encode_audio(codec: Codec) -> AudioClip:
     context.time_base = Fraction(1, rate)
     if codec is Codec.AAC:
         context.bit_rate = 64_000
+    elif codec is Codec.G726:
+        context.options = {"code_size": str(_G726_BITS)}
     packets = []
     for start in range(0, rate * _AUDIO_SECONDS // frame_samples * frame_samples, frame_samples):
         wave = np.sin(2 * np.pi * _TONE_HZ * np.arange(start, start + frame_samples) / rate) * 0.3
@@ -154,7 +160,6 @@ def encode_audio(codec: Codec) -> AudioClip:
         frame.sample_rate, frame.pts = rate, start
         packets += context.encode(frame)
     packets += context.encode(None)
-    config = CodecConfig(
-        codec, MediaKind.AUDIO, rate, sample_rate=rate, channels=1, extra=bytes(context.extradata or b"")
-    )
+    extra = {Codec.AAC: bytes(context.extradata or b""), Codec.G726: bytes((_G726_BITS, False))}.get(codec, b"")
+    config = CodecConfig(codec, MediaKind.AUDIO, rate, sample_rate=rate, channels=1, extra=extra)
     return AudioClip(config, frame_samples, tuple(bytes(packet) for packet in packets))

@@ -11,6 +11,7 @@ import secrets
 from typing import TextIO
 
 from recorderd.core.clock import Clock
+from recorderd.media.access_unit import Codec
 from recorderd.rtspserver.gate import DigestGate
 from recorderd.rtspserver.server import RtspServer
 from recorderd.rtspserver.session import SessionContext
@@ -24,10 +25,12 @@ from recorderd.simulate.options import FarmOptions, sub_spec, variant_spec
 from recorderd.simulate.packed import PackedAudio, PackedVideo
 from recorderd.simulate.scheduler import Scheduler
 from recorderd.simulate.tally import write_record
+from recorderd.simulate.told import PackedTold
 from recorderd.wire.rtp_send import RtpTrack
 
 _TICK_US = {1: 4_000, 4: 1_000}
-_VIDEO_PAYLOAD_TYPE, _AAC_PAYLOAD_TYPE, _PCMU_PAYLOAD_TYPE = 96, 97, 0
+_VIDEO_PAYLOAD_TYPE, _SOUND_PAYLOAD_TYPE, _PCMU_PAYLOAD_TYPE = 96, 97, 0
+_METADATA_PAYLOAD_TYPE = 107
 _REALM = "recorderd-simulate"
 
 
@@ -77,11 +80,15 @@ def make_streams(options: FarmOptions) -> dict[str, CameraStream]:
     audio = None
     if options.audio is not None:
         clip = cache.audio(options.audio, encode_audio)
-        payload_type = _PCMU_PAYLOAD_TYPE if clip.config.extra == b"" else _AAC_PAYLOAD_TYPE
+        payload_type = _PCMU_PAYLOAD_TYPE if options.audio is Codec.PCMU else _SOUND_PAYLOAD_TYPE
         audio = PackedAudio(clip, RtpTrack(2, payload_type, dice.getrandbits(32)))
+    told = None
+    if options.metadata:
+        channel = 2 if audio is None else 4
+        told = PackedTold(RtpTrack(channel, _METADATA_PAYLOAD_TYPE, dice.getrandbits(32)))
     streams = {}
     for name, spec in ((MAIN, options.main), (SUB, sub_spec(options.main))):
         ssrc = dice.getrandbits(32)
         variant = packed(variant_spec(spec), ssrc) if needs_variant else None
-        streams[name] = CameraStream(name, packed(spec, ssrc), variant, audio)
+        streams[name] = CameraStream(name, packed(spec, ssrc), variant, audio, told)
     return streams

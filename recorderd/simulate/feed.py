@@ -14,11 +14,13 @@ from recorderd.rtspserver.mount import FirstPacket, Outlet, PlayStart
 from recorderd.simulate.camera import Camera, CameraStream
 from recorderd.simulate.packed import BuiltFrame, PackedVideo
 from recorderd.simulate.tally import Tally
+from recorderd.simulate.told import PackedTold, make_document
 from recorderd.wire.rtp_send import SenderCounts, interleaved, interleaved_packet, sender_report
 
 MAX_BACKLOG_BYTES = 8 * 1024 * 1024
 SENDER_REPORT_US = 2_000_000
 PIECE_GAP_US = 1_000
+DOCUMENT_US = 1_000_000
 VIDEO_TRACK, AUDIO_TRACK = 0, 1
 
 
@@ -32,6 +34,8 @@ class Feed:
         self._outlet = outlet
         self._with_video = VIDEO_TRACK in tracks
         self._audio = stream.audio if AUDIO_TRACK in tracks else None
+        self._told = stream.told if stream.told is not None and stream.told.track.channel // 2 in tracks else None
+        self._told_sequence = self._told_index = 0
         self._private = camera.faults.touches_media
         self._rest: list[tuple[bytes, ...]] = []
         self._wait_for_key = False
@@ -69,6 +73,7 @@ class Feed:
             seq = self._audio_sequence if self._private else self._audio_index
             timestamp = self._audio_timestamp(self._audio_index)
             first.append(FirstPacket(AUDIO_TRACK, seq & 0xFFFF, timestamp & 0xFFFFFFFF))
+        self._told_index = stream_us // DOCUMENT_US
         return PlayStart(camera.claimed_utc_us(stream_us, self.due_us), tuple(first))
 
     def fire(self) -> int | None:
@@ -109,6 +114,8 @@ class Feed:
         """Send the end of a frame and the sound captured until now."""
         if self._audio is not None:
             self._add_audio(parts)
+        if self._told is not None:
+            self._add_told(self._told, parts)
         if parts:
             self._outlet.send(parts)
         if self._with_video:
@@ -212,6 +219,18 @@ class Feed:
             counts[0] += 1
             counts[1] += len(payload)
             self.tally.count_audio(sequence)
+
+    def _add_told(self, told: PackedTold, parts: list[bytes]) -> None:
+        """A document for each second that is over."""
+        stream_us = self._number * 1_000_000 // self._video.fps
+        while (self._told_index + 1) * DOCUMENT_US <= stream_us:
+            self._told_index += 1
+            utc_us = self._camera.claimed_utc_us(self._told_index * DOCUMENT_US, self.due_us)
+            document = make_document(self._camera.id, self._told_index, utc_us)
+            packets = told.packets(document, self._told_sequence, stream_us * 9 // 100)
+            self._told_sequence += len(packets)
+            parts += packets
+            self.tally.metadata_sent += 1
 
     def _sender_reports(self) -> list[bytes]:
         """Both tracks at the instant of the picture that is due: the camera's UTC beside the RTP timestamps."""

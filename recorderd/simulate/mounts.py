@@ -82,6 +82,9 @@ class CameraMount:
         if self.stream.audio is not None:
             rtp = self.stream.audio.track
             tracks.append(Track(self.stream.audio.clip.config, rtp.payload_type, rtp.ssrc))
+        told = self.stream.told
+        if told is not None:
+            tracks.append(Track(told.config, told.track.payload_type, told.track.ssrc))
         return Presentation(tuple(tracks))
 
     def admits(self, user: str) -> bool:

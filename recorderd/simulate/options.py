@@ -38,6 +38,7 @@ class FarmOptions:
     log: Path | None
     clip_cache: Path
     stdin_eof: bool
+    metadata: bool = False
 
 
 def parse_options(argv: Sequence[str]) -> FarmOptions:
@@ -69,6 +70,7 @@ def parse_options(argv: Sequence[str]) -> FarmOptions:
         log=args.log,
         clip_cache=args.clip_cache or default_cache_folder(dict(os.environ)),
         stdin_eof=args.stdin_eof,
+        metadata=args.metadata,
     )
 
 
@@ -103,7 +105,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--fps", type=int, default=25)
     parser.add_argument("--bitrate", default="4M", help="bits a second, like 800k or 4M")
     parser.add_argument("--gop", type=int, default=50, help="pictures from keyframe to keyframe")
-    parser.add_argument("--audio", choices=("none", "aac", "pcmu"), default="none")
+    parser.add_argument("--audio", choices=("none", "aac", "pcmu", "opus", "l16", "g726"), default="none")
+    parser.add_argument("--metadata", action="store_true", help="also an ONVIF metadata document every second")
     parser.add_argument("--pacing", type=int, choices=(1, 4), default=1, help="pieces per picture, 1 ms apart")
     parser.add_argument("--fault", action="append", default=[], metavar="cam/N=KIND[:ARG][+START],...")
     parser.add_argument("--seed", type=int, default=1)

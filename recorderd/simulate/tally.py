@@ -26,6 +26,7 @@ class Tally:
     audio_first_seq: int | None = None
     audio_last_seq: int | None = None
     audio_sent: int = 0
+    metadata_sent: int = 0
     receiver_reports: int = 0
 
     def count(self, number: int) -> None:
