@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 LIMIT_BYTES = 4 * 2**20
 STATE_EVERY_S = 1.0
 EVENT_PAGE = 500
-_KEY, _DISCONTINUITY, _SKIPPED = (int(flag) for flag in MediaFlag)  # plain numbers: packed for each frame and viewer
+_KEY, _DISCONTINUITY, _SKIPPED = (
+    int(MediaFlag(1 << bit)) for bit in range(3)
+)  # plain numbers: packed for each frame and viewer
 _VIDEO, _AUDIO = int(MediaType.VIDEO), int(MediaType.AUDIO)
 MAX_INTERVALS = 2_000  # of one camera in one message; the oldest are left out and `from` says so
 

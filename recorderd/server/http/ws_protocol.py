@@ -39,6 +39,7 @@ class MediaFlag(enum.IntFlag):
     KEY = 1  # a decoder may start here
     DISCONTINUITY = 2  # media time broke off before this one; movie time goes on
     SKIPPED = 4  # fragments before this one were left out because the reader was slow
+    PREROLL = 8  # recorded: needed to decode what follows, not to be shown
 
 
 class Encoding(enum.Enum):
@@ -105,6 +106,20 @@ def count_param(params: Mapping[str, Any], name: str, default: int | None, low: 
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise UsageError(f"`{name}` must be a whole number from {low} to {high}")
     return value
+
+
+def speed_param(params: Mapping[str, Any], default: float | None = None) -> float:
+    value = params.get("speed", default)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not -16 <= value <= 16:
+        raise UsageError("`speed` must be a number from -16 to 16; 0 pauses")
+    return float(value)
+
+
+def choice_param(params: Mapping[str, Any], name: str, default: str, known: tuple[str, ...]) -> str:
+    value = params.get(name, default)
+    if value not in known:
+        raise UsageError(f"`{name}` must be one of: {', '.join(known)}")
+    return str(value)
 
 
 def names_param(params: Mapping[str, Any], name: str, highest: int) -> list[str]:

@@ -21,10 +21,12 @@ from recorderd.core.errors import NotFoundError, RecorderdError, UsageError
 from recorderd.core.rights import Principal, Right
 from recorderd.engine.views import CameraView
 from recorderd.server.deps import ServerDeps
+from recorderd.server.http import ws_play_commands as playback
 from recorderd.server.http.live_share import LiveShares
 from recorderd.server.http.routing import RouteTableError
 from recorderd.server.http.ws_channel import Channel
 from recorderd.server.http.ws_feeds import CoverageFeed, EventFeed, Feed, LiveFeed, StateFeed
+from recorderd.server.http.ws_playback import PlayGroup, error_json
 from recorderd.server.http.ws_protocol import (
     MAX_COMMAND_BYTES,
     PROTOCOL_VERSION,
@@ -37,7 +39,6 @@ from recorderd.server.http.ws_protocol import (
     names_param,
     text_param,
 )
-from recorderd.server.problems import problem_of
 from recorderd.server.timespan import show_time
 
 MAX_FEEDS = 256
@@ -73,6 +74,8 @@ class Session:
         self._encoding = Encoding.JSON
         self._feeds: dict[int, tuple[Feed, asyncio.Task[None]]] = {}
         self._next_feed = 1
+        self.groups: dict[int, PlayGroup] = {}
+        self._next_group = 1
 
     async def run(self) -> None:
         """Serve until the client goes."""
@@ -121,6 +124,20 @@ class Session:
         held[1].cancel()
         await asyncio.wait([held[1]])
 
+    def new_group(self) -> PlayGroup:
+        """A clock of recorded playback, known by its number."""
+        number, self._next_group = self._next_group, self._next_group + 1
+        group = self.groups[number] = PlayGroup(self.deps.clock, number)
+        return group
+
+    async def abandon(self, feed: Feed) -> None:
+        """A feed whose command failed after all: it ends without a word."""
+        number = next((number for number, (one, _) in self._feeds.items() if one is feed), None)
+        if number is None:
+            feed.close()
+        else:
+            await self.drop(number)
+
     async def _answer(self, data: str | bytes) -> dict[str, Any]:
         number: int | None = None
         try:
@@ -133,7 +150,7 @@ class Session:
             self.right = spec.right
             return {"type": "reply", "id": number, "ok": True, **await spec.handler(self, command)}
         except (RecorderdError, MediaDbError) as error:
-            return {"type": "reply", "id": number, "ok": False, "error": _error_json(error)}
+            return {"type": "reply", "id": number, "ok": False, "error": error_json(error)}
 
     async def _drive(self, number: int, feed: Feed) -> None:
         """Run one feed and say how it ended, unless the client itself ended it or has gone."""
@@ -141,7 +158,7 @@ class Session:
         try:
             ended["reason"] = await feed.run(self, number)
         except (RecorderdError, MediaDbError) as error:
-            ended |= {"reason": "error", "error": _error_json(error)}
+            ended |= {"reason": "error", "error": error_json(error)}
         except ConnectionError:
             return  # the client has gone; the session ends with it
         finally:
@@ -152,11 +169,6 @@ class Session:
                 await self.send(ended)
             except ConnectionError:
                 pass  # nobody left to tell
-
-
-def _error_json(error: RecorderdError | MediaDbError) -> dict[str, Any]:
-    problem = problem_of(error)
-    return {"code": problem.kind.code, "message": problem.detail, "params": dict(problem.params)}
 
 
 async def _hello(session: Session, command: Command) -> dict[str, Any]:
@@ -204,6 +216,12 @@ async def _stop(session: Session, command: Command) -> dict[str, Any]:
 COMMANDS: dict[str, CommandSpec] = {
     "hello": CommandSpec(Right.PUBLIC, _hello, "who the server is, its time and limits"),
     "live": CommandSpec(Right.VIEW_LIVE, _live, "one-frame fMP4 fragments of a camera's stream from its newest key"),
+    "play": CommandSpec(Right.VIEW_RECORDED, playback.play, "recorded footage of cameras on one clock"),
+    "seek": CommandSpec(Right.VIEW_RECORDED, playback.seek, "to a time, a key, a sequence, the begin or the end"),
+    "speed": CommandSpec(Right.VIEW_RECORDED, playback.speed, "speed and direction of a clock"),
+    "pause": CommandSpec(Right.VIEW_RECORDED, playback.pause, "a clock stands"),
+    "resume": CommandSpec(Right.VIEW_RECORDED, playback.resume, "a clock goes on at the speed it had"),
+    "step": CommandSpec(Right.VIEW_RECORDED, playback.step, "single pictures, on or back"),
     "events": CommandSpec(Right.READ_STATUS, _events, "events after an id (or the newest few), then each new one"),
     "state": CommandSpec(Right.READ_STATUS, _state, "all cameras now, then each one that changes"),
     "coverage": CommandSpec(Right.VIEW_RECORDED, _coverage, "coverage of a sliding window, renewed as it grows"),

@@ -84,6 +84,7 @@ class Player:
         self._ended = False
         self._told_live = False
         self._arrivals_made = 0
+        self._parked = False
         self._master.join(self, self._changed.set)
 
     # -- commands -------------------------------------------------------------------------------------------------
@@ -136,6 +137,10 @@ class Player:
         """Wait until something is due; 1 or more items in order. After an End: once more when there is something."""
         while True:
             self._changed.clear()
+            if self._parked:
+                self._master.rest(self, None)
+                await self._pause(None)
+                continue
             if self._arrival is None and self._last is None:
                 raise UsageError("seek first: the player stands nowhere")
             await self._turn()
@@ -150,7 +155,16 @@ class Player:
                 if end is not None:
                     return [end]
                 continue
+            if self._ended and not self._queue:
+                self._master.rest(self, None)
             await self._pause(None if wait_us is None else wait_us / 1_000_000)
+
+    def park(self) -> None:
+        """Give nothing and hold nobody up until the next seek."""
+        self._queue.clear()
+        self._feed = self._arrival = self._last = self._position = None
+        self._parked = True
+        self._changed.set()
 
     def position(self) -> Position:
         """The picture given last that is shown, with its cursor. Raises UsageError before the first seek."""
@@ -158,8 +172,17 @@ class Player:
             raise UsageError("seek first: the player stands nowhere")
         return self._position
 
+    @property
+    def track(self) -> uuid.UUID:
+        """The track that leads."""
+        return self._track
+
     async def close(self) -> None:
         """Let go of the clock and of what was read."""
+        self.let_go()
+
+    def let_go(self) -> None:
+        """`close` for those who cannot wait."""
         self._master.leave(self)
         self._queue.clear()
         self._footage.forget()
@@ -177,6 +200,7 @@ class Player:
         self._position = await self._read(self._arrivals.position, arrival, cursor)
         self._set_out(arrival, Motion.ALL)
         self._arrivals_made += 1
+        self._parked = False
         self._told_live, self._picture_due = False, True
         self._changed.set()
 
