@@ -23,11 +23,12 @@ from recorderd.aio.supervisor import Supervisor
 from recorderd.aio.worker_pool import DecodePool
 from recorderd.config.diff import ReloadPlan
 from recorderd.config.load import LoadResult, load, look_nowhere
-from recorderd.config.schema import Config, HttpConfig
+from recorderd.config.schema import Config
 from recorderd.core.clock import Clock
 from recorderd.daemon.engine_store import EngineStore
 from recorderd.daemon.rebind import bindings
 from recorderd.daemon.reloading import Reloader
+from recorderd.daemon.serving import Serving
 from recorderd.daemon.state_start import State, hold_data_dir, open_state
 from recorderd.daemon.storages import StorageParts, Storages
 from recorderd.daemon.upkeep import feed_watchdog, purge_forever
@@ -35,14 +36,12 @@ from recorderd.daemon.vitals import Vitals
 from recorderd.engine.engine import Engine, EngineDeps
 from recorderd.engine.registry import Registry
 from recorderd.server.deps import ServerDeps, ServerInfo
-from recorderd.server.http.app import build_app
-from recorderd.server.http.listeners import HttpServer
+from recorderd.services.exports.service import ExportService
 from recorderd.state.events import EventLog
 from recorderd.state.jobs import Jobs
 
 STOP_S = 4.5  # from the signal to the last word
 SERVE_STOP_S = 3.0  # viewers and drivers leave within this, the rest belongs to the disks
-_SOCKET_LIMIT_BYTES = 107
 
 _log = structlog.get_logger("daemon")
 
@@ -61,7 +60,8 @@ class Daemon:
         self._lock_fd: int | None = None
         self._state: State | None = None
         self._events: EventLog | None = None
-        self._http: HttpServer | None = None
+        self._serving: Serving | None = None
+        self._exports: ExportService | None = None
         self._pulse = 0
         self.vitals = Vitals(self.watchdog, self._tree)
 
@@ -81,7 +81,11 @@ class Daemon:
         jobs = Jobs(state.db, self.clock)
         await jobs.interrupt_open()
         await self._start_engine(config, state, events)
-        await self._start_http(config, state, events, jobs)
+        self._exports = ExportService(
+            jobs, self.storages.stores, self.clock, self._tree, config.server.data_dir / "exports"
+        )
+        await self._start_servers(config, state, events, jobs)
+        await self._exports.start()
         self._tree.restarting("purge", lambda: self._purge(events, jobs), _again_after_a_second)
         self._tree.restarting("pulse", self._beat, _again_after_a_second)
         self._tree.start("watchdog", feed_watchdog(self.watchdog, self._tree_moves, self.vitals.status))
@@ -93,12 +97,14 @@ class Daemon:
         deadline_us = self.clock.monotonic_us() + int(STOP_S * 1e6)
         sd_notify.stopping("writing what is held")
         lost: list[str] = []
-        ends = [part.stop() for part in (self._http, getattr(self, "engine", None)) if part is not None]
+        ends = [
+            part.stop() for part in (self._serving, self._exports, getattr(self, "engine", None)) if part is not None
+        ]
         try:
             async with asyncio.timeout(SERVE_STOP_S):
                 await asyncio.gather(*ends)
         except TimeoutError:
-            _log.error("slow-to-leave", parts="http or drivers", waited_s=SERVE_STOP_S)
+            _log.error("slow-to-leave", parts="viewers or drivers", waited_s=SERVE_STOP_S)
         if hasattr(self, "storages"):
             lost = await self.storages.close(max(0.5, (deadline_us - self.clock.monotonic_us()) / 1e6))
         if self._events is not None:
@@ -125,7 +131,7 @@ class Daemon:
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
-        return self._http.addresses if self._http is not None else []
+        return self._serving.addresses if self._serving is not None else []
 
     # -- building -----------------------------------------------------------------------------------------------
 
@@ -164,7 +170,7 @@ class Daemon:
                 await state.identities.camera(binding.hardware, channel, camera)
             _log.warning("identity-from-footage", hardware=str(binding.hardware), cameras=len(binding.cameras))
 
-    async def _start_http(self, config: Config, state: State, events: EventLog, jobs: Jobs) -> None:
+    async def _start_servers(self, config: Config, state: State, events: EventLog, jobs: Jobs) -> None:
         decoder = self.vitals.decoder = DecodePool(self._tree)
         info = ServerInfo(state.server, config.server.name, version("recorderd"), self.clock.utc_us())
         deps = ServerDeps(
@@ -179,10 +185,11 @@ class Daemon:
             reload=self.reload,
             subsystems=self.vitals.subsystems,
             gauges=self.vitals.gauges,
+            exports=self._exports,
+            data_dir=config.server.data_dir,
         )
-        self._http = self.vitals.servers["http"] = HttpServer(build_app(deps))
-        await self._http.start(config.http.listen, socket_path(config.http, config.server.data_dir))
-        _log.info("listening", http=[f"{host}:{port}" for host, port in self.addresses])
+        self._serving = Serving(deps, self.vitals)
+        await self._serving.start(config)
 
     # -- reload and late storages -------------------------------------------------------------------------------
 
@@ -242,15 +249,6 @@ class Daemon:
             _log.error("events-not-written", error=str(error))
             return ["the newest events"]
         return []
-
-
-def socket_path(http: HttpConfig, data_dir: Path) -> Path | None:
-    """The configured socket, or data_dir/api.sock when the kernel takes a path of that length."""
-    path = http.socket or data_dir / "api.sock"
-    if len(os.fsencode(path)) > _SOCKET_LIMIT_BYTES:
-        _log.warning("socket-skipped", path=str(path), reason="the path is too long: set [http] socket")
-        return None
-    return path
 
 
 def _again_after_a_second() -> Iterator[float]:

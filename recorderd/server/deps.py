@@ -8,6 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from mediadb.aio import AsyncStore
@@ -16,6 +17,7 @@ from recorderd.aio.worker_pool import DecodePool
 from recorderd.core.clock import Clock
 from recorderd.engine.engine import Engine
 from recorderd.server.readiness import Subsystem
+from recorderd.services.exports.service import ExportService
 from recorderd.state.events import EventLog
 from recorderd.state.jobs import Jobs
 
@@ -42,7 +44,8 @@ def _no_parts() -> list[Subsystem]:
 class ServerDeps:
     """`reload` re-reads the configuration and tells what changed (JSON-able), or raises a RecorderdError with the
     code `config-rejected`; `subsystems` are the parts of the server and whether they can be relied on; `gauges` gives
-    process-wide figures for /metrics (names of its catalogue)."""
+    process-wide figures for /metrics (names of its catalogue). Without `exports` none are made; in `data_dir` lies the
+    key of signed addresses."""
 
     clock: Clock
     supervisor: Supervisor
@@ -55,6 +58,8 @@ class ServerDeps:
     reload: Callable[[], Awaitable[Mapping[str, Any]]]
     subsystems: Callable[[], list[Subsystem]] = field(default=_no_parts)
     gauges: Callable[[], Mapping[str, float]] = field(default=_no_gauges)
+    exports: ExportService | None = None
+    data_dir: Path | None = None
 
     def not_ready(self) -> list[str]:
         """What is missing until recording can be relied on, in words; empty: nothing."""

@@ -20,8 +20,8 @@ from recorderd.aio.supervisor import Supervisor
 from recorderd.config.schema import CameraConfig, Config, HardwareConfig, HttpConfig
 from recorderd.core.secret import Secret
 from recorderd.daemon import logs
-from recorderd.daemon.compose import socket_path
 from recorderd.daemon.rebind import bindings
+from recorderd.daemon.serving import socket_path
 from recorderd.daemon.storages import Storages
 
 CANARY = "canary-7Xq2-secret"

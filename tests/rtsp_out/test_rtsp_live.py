@@ -131,6 +131,6 @@ async def test_a_viewer_that_does_not_read_is_dropped_and_hurts_nobody(out: Rtsp
     await reading
     await until(lambda: out.server.server.tally.ended["too-slow"])
     assert len(out.source().channel.viewers) == 1
-    assert out.server.figures()['rtsp_ended_total{cause="too-slow"}'] == 1
+    assert out.server.gauges()["rtsp_dropped_viewers_total"] == 1
     await stuck.close()
     await well.close()

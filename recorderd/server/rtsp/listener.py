@@ -64,13 +64,12 @@ class RtspOut:
         await self.server.stop()
         await self.tree.stop()
 
-    def figures(self) -> Mapping[str, float]:
-        """For /metrics: connections and sessions now, refusals by status, ends by cause."""
+    def gauges(self) -> Mapping[str, float]:
+        """Figures for /metrics."""
         tally = self.server.tally
-        figures: dict[str, float] = {"rtsp_connections": self.server.connections, "rtsp_sessions": tally.sessions}
-        for status, count in tally.answers.items():
-            if status >= 400:
-                figures[f'rtsp_refused_total{{status="{status}"}}'] = count
-        for cause, count in tally.ended.items():
-            figures[f'rtsp_ended_total{{cause="{cause}"}}'] = count
-        return figures
+        return {
+            "rtsp_connections": self.server.connections,
+            "rtsp_sessions": tally.sessions,
+            "rtsp_dropped_viewers_total": tally.ended.get("too-slow", 0),
+            "rtsp_refused_total": sum(count for status, count in tally.answers.items() if status >= 400),
+        }
