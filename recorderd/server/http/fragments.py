@@ -15,7 +15,7 @@ from mediadb.mp4.fragment import FragmentTrack, fragment_head, init_segment
 from mediadb.mp4.plan import to_ticks
 from mediadb.types import TrackConfig
 from recorderd.engine.sample_entry import track_config
-from recorderd.media.access_unit import AccessUnit, CodecConfig, MediaKind
+from recorderd.media.access_unit import AccessUnit, Codec, CodecConfig, MediaKind
 from recorderd.media.marker import is_vcl
 
 JUMP_S = 2  # media time and time of arrival part by more: media time broke off
@@ -116,6 +116,8 @@ class Fragmenter:
         """Everything this unit lets out: nothing before the first key, an Init whenever the coding changes.
 
         Raises UnusableConfig when a configuration cannot be written into a movie."""
+        if kind is MediaKind.AUDIO and unit.config.codec is Codec.G726:
+            self._audio = False  # no movie can carry it: the picture is shown without sound, and without waiting for it
         if kind is MediaKind.METADATA or (kind is MediaKind.AUDIO and not self._audio):
             return []
         if unit.damaged and kind is MediaKind.VIDEO and not _has_picture(unit):
