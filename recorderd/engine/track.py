@@ -17,7 +17,7 @@ from recorderd.engine.alarm import LossReport, RecordingAlarm, silence_limit_us
 from recorderd.engine.coverage import CONNECTING, NEVER, RECORDED, TrackCoverage, offline
 from recorderd.engine.ports import Emit, MediaStore, TrackCommit
 from recorderd.engine.sample_entry import UnusableConfig, track_config
-from recorderd.media.access_unit import AccessUnit, CodecConfig, UnitType
+from recorderd.media.access_unit import AccessUnit, CodecConfig, MediaKind, UnitType
 
 CLOCK_STEP_US = 500_000  # the recorder's UTC moved against its monotonic clock by more: a step
 PAUSE_US = 1_000_000  # the camera itself sent nothing for so long (and 2.5 intervals): said in the ledger
@@ -232,7 +232,9 @@ class TrackRecorder:
             self._last = None
         self._config = config
         self._interval_ticks = config.frame_ticks
-        self._hole_ticks = config.frame_ticks * 3 // 2 or _UNKNOWN
+        # Documents come when there is something to tell: each is looked at, none teaches an interval.
+        regular = config.kind is not MediaKind.METADATA
+        self._hole_ticks = (config.frame_ticks * 3 // 2 or _UNKNOWN) if regular else _UNKNOWN
         try:
             self.stored = track_config(config)
         except UnusableConfig as error:
@@ -270,6 +272,9 @@ class TrackRecorder:
         if unit.discontinuity:
             self._seam(unit, packets)
             return packets
+        if unit.config.kind is MediaKind.METADATA:
+            self._pause(last, unit, packets)
+            return packets
         if self._hole_ticks == _UNKNOWN:
             if not packets and ticks > 0:
                 self._interval_ticks, self._hole_ticks = ticks, ticks * 3 // 2
@@ -289,6 +294,15 @@ class TrackRecorder:
         self._interval_ticks += (ticks - nominal) >> 3
         self._hole_ticks = self._interval_ticks * 3 // 2
         return packets
+
+    def _pause(self, last: AccessUnit, unit: AccessUnit, packets: int) -> None:
+        """More than a second without a document beyond the second that the last one stands for."""
+        start_us = last.recv_us + self.interval_us
+        if unit.recv_us - start_us > PAUSE_US:
+            cause = offline("no-documents")
+            if packets:
+                cause = Cause(State.NETWORK_LOSS, "packets-lost", {"packets": packets})
+            self._coverage.hole(start_us, unit.recv_us, cause)
 
     def _seam(self, unit: AccessUnit, packets: int) -> None:
         """Media time jumps at `unit`: say why, when it is known or when time is missing."""
