@@ -156,6 +156,8 @@ class UdpPath:
         self._closed = True
         for leg in self._legs:
             self._unwatch(leg)
+            if leg.track is not None:
+                self._read_media(leg)  # what came before the goodbye
             leg.order.flush()
             leg.pair.close()
             if leg.timer is not None:
@@ -218,7 +220,7 @@ class UdpPath:
     def _take(self, leg: _Leg, end: int, now_us: int) -> None:
         self._bytes += end
         leg.order.batch(self._view, 0, end, now_us)
-        if leg.timer is None:
+        if leg.timer is None and not self._closed:
             self._arm(leg, now_us)
 
     def _arm(self, leg: _Leg, now_us: int) -> None:
