@@ -371,8 +371,7 @@ class Player:
 
     async def _with_others(self, entries: list[Entry]) -> list[Entry]:
         """The tracks that follow, merged in by time of arrival."""
-        if not self._others or self._motion is not Motion.ALL or self._speed not in (1.0, math.inf):
-            self._heard_us = None
+        if not self._others or self._motion is not Motion.ALL:
             return entries
         timed = [entry for entry in entries if entry.due_us is not None and isinstance(entry.item, Frame)]
         if not timed:
