@@ -6,9 +6,10 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from drivers.rtsp.info import RtspSettings
+from drivers.rtsp.info import RtspSettings, Transport
 from drivers.synthetic.info import SyntheticSettings
 from recorderd.aio.system_clock import SystemClock
 from recorderd.core.secret import Secret
@@ -20,6 +21,7 @@ from recorderd.simulate.clip import VideoSpec
 from recorderd.simulate.farm import Farm
 from recorderd.simulate.options import FarmOptions
 
+Case = Callable[[DriverInfo, Path], AbstractAsyncContextManager[DriverCase]]
 GOOD, BAD = Secret("right-horse"), Secret("wrong-horse")
 
 
@@ -44,9 +46,13 @@ async def _by_itself() -> None:
     """The synthetic stream ends after `fail_after_s` without being asked."""
 
 
-@asynccontextmanager
-async def rtsp_case(info: DriverInfo, folder: Path) -> AsyncIterator[DriverCase]:
+def rtsp_case(transport: Transport) -> Case:
     """One camera of the simulated farm, with a login, in this very process."""
+    return partial(_rtsp_case, transport)
+
+
+@asynccontextmanager
+async def _rtsp_case(transport: Transport, info: DriverInfo, folder: Path) -> AsyncIterator[DriverCase]:
     options = FarmOptions(
         cameras=1,
         host="127.0.0.1",
@@ -69,7 +75,7 @@ async def rtsp_case(info: DriverInfo, folder: Path) -> AsyncIterator[DriverCase]
         yield DriverCase(
             info=info,
             address=Address(url, "user", GOOD),
-            settings=RtspSettings(),
+            settings=RtspSettings(transport=transport),
             unreachable=Address(f"rtsp://127.0.0.1:{closed.getsockname()[1]}/cam/0"),
             refused=Address(url, "user", BAD),
             missing=StreamRequest(path="/cam/99"),
@@ -78,5 +84,7 @@ async def rtsp_case(info: DriverInfo, folder: Path) -> AsyncIterator[DriverCase]
     await farm.stop()
 
 
-Case = Callable[[DriverInfo, Path], AbstractAsyncContextManager[DriverCase]]
-CASES: dict[str, Case] = {"rtsp": rtsp_case, "synthetic": synthetic_case}
+CASES: dict[str, tuple[Case, ...]] = {
+    "rtsp": (rtsp_case(Transport.TCP), rtsp_case(Transport.UDP)),
+    "synthetic": (synthetic_case,),
+}

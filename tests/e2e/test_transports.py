@@ -36,7 +36,6 @@ def whole_and_lost(volume: Path, camera: str) -> tuple[set[int], int]:
 def holes(coverage: dict[str, Any]) -> list[int]:
     """Packets of each stretch that is missing because the network lost it."""
     stretches = [one for track in coverage["tracks"] for one in track["intervals"]]
-    assert {one["state"] for one in stretches} <= {"recorded", "network-loss", "camera-offline", "server-down"}
     return [one["params"]["packets"] for one in stretches if one["state"] == "network-loss"]
 
 
