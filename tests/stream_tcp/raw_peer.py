@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import msgpack
@@ -30,6 +31,13 @@ class Got(NamedTuple):
 def message(kind: int, sub: int = 0, payload: bytes = b"", **head: Any) -> bytes:
     packed = msgpack.packb(head) if head else b""
     return struct.pack(">IBBHII", len(packed) + len(payload), kind, 0, len(packed), sub, 0) + packed + payload
+
+
+async def becomes(true: Callable[[], bool]) -> None:
+    """Wait until it is so; 30 s of patience."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not true():  # noqa: ASYNC110 - what is looked at belongs to the product and sets no event
+            await asyncio.sleep(0.001)
 
 
 class Peer:

@@ -85,7 +85,7 @@ async def stream_scene(folder: Path, limits: StreamLimits | None = None, **chang
             return {}
 
         deps = ServerDeps(
-            clock=changes.get("clock", clock), supervisor=tree, engine=engine, stores={"main": store}, events=events, jobs=Jobs(db, clock),
+            clock=clock, supervisor=tree, engine=engine, stores={"main": store}, events=events, jobs=Jobs(db, clock),
             decoder=FakeDecoder(), info=ServerInfo(SERVER, "hq", "0.1.0", T0), reload=reload,
         )  # fmt: skip
         server = StreamServer(deps, limits)
