@@ -124,6 +124,7 @@ def job_json(job: Job) -> dict[str, Any]:
         "kind": job.kind,
         "state": str(job.state),
         "progress": job.progress,
+        "detail": dict(job.detail) if job.detail is not None else None,
         "params": dict(job.params),
         "result": dict(job.result) if job.result is not None else None,
         "error": dict(job.error) if job.error is not None else None,

@@ -31,6 +31,7 @@ from recorderd.media.access_unit import AccessUnit, Codec, CodecConfig, MediaKin
 from recorderd.media.pipe import PipeMessage
 from recorderd.server.deps import ServerDeps, ServerInfo
 from recorderd.server.http.app import build_app
+from recorderd.services.exports.service import ExportOptions, ExportService
 from recorderd.state.database import StateDb
 from recorderd.state.events import EventLog
 from recorderd.state.jobs import Jobs
@@ -299,14 +300,21 @@ async def scene(folder: Path, **changes: Any) -> AsyncIterator[Scene]:
         reloads.append(clock.utc_us())
         return {"added": [], "removed": []}
 
-    async with Supervisor("test") as tree:
+    jobs = Jobs(db, clock)
+    async with Supervisor("test") as tree, Supervisor("jobs") as working:
+        exports = ExportService(
+            jobs, {"main": store}, clock, working, folder / "exports", ExportOptions(reserve_bytes=0)
+        )  # fmt: skip
+        await exports.start()
         values = dict(
-            clock=clock, supervisor=tree, engine=engine, stores={"main": store}, events=events, jobs=Jobs(db, clock),
+            clock=clock, supervisor=tree, engine=engine, stores={"main": store}, events=events, jobs=jobs,
+            exports=exports, data_dir=folder,
             decoder=decoder, info=ServerInfo(SERVER, "hq", "0.1.0", T0), reload=reload,
         )  # fmt: skip
         deps = ServerDeps(**(values | changes))
         async with TestClient(TestServer(build_app(deps))) as client:
             yield Scene(client, deps, engine, store, clock, decoder, events, listener, reloads)
+        await exports.stop()
     await store.close()
     await db.close()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from aiohttp import web
 
@@ -15,6 +16,7 @@ from recorderd.core.rights import Right
 from recorderd.server.deps import ServerDeps
 from recorderd.server.http import (
     coverage_routes,
+    export_routes,
     frame_routes,
     health_routes,
     hls_recorded,
@@ -22,6 +24,7 @@ from recorderd.server.http import (
     live_routes,
     media_routes,
     page_routes,
+    url_routes,
     ws_routes,
 )
 from recorderd.server.http.answers import json_answer
@@ -30,6 +33,7 @@ from recorderd.server.http.live_share import SHARES, LiveShares
 from recorderd.server.http.media_routes import SHELF, MovieShelf
 from recorderd.server.http.openapi import api_document
 from recorderd.server.http.routing import API, Answer, Call, Route, check_query, check_table
+from recorderd.server.http.signing import SIGNER, UrlSigner, signed_principal
 
 
 async def openapi_json(call: Call) -> web.StreamResponse:
@@ -44,6 +48,8 @@ ROUTES: tuple[Route, ...] = (
     *hls_recorded.ROUTES,
     *frame_routes.ROUTES,
     *live_routes.ROUTES,
+    *url_routes.ROUTES,
+    *export_routes.ROUTES,
     *ws_routes.ROUTES,
     Route(method="GET", path=f"{API}/openapi.json", operation="getApiDocument", handler=openapi_json,
           right=Right.PUBLIC, doc=openapi_json.__doc__ or "", answer=Answer(schema="Document")),
@@ -54,13 +60,15 @@ ROUTES: tuple[Route, ...] = (
 
 def build_app(deps: ServerDeps, routes: Sequence[Route] = ROUTES) -> web.Application:
     """The application over these dependencies. Raises RouteTableError when a route declares no right."""
+    table = check_table(routes)
     app = web.Application(middlewares=[guard], client_max_size=MAX_BODY_BYTES)
     app[SHELF] = MovieShelf()
+    app[SIGNER] = UrlSigner(deps.data_dir, deps.clock)
     app[SHARES] = LiveShares(deps.engine.live, deps.supervisor)
     app[ws_routes.SOCKETS] = weakref.WeakSet()
     app.on_shutdown.append(ws_routes.close_sockets)
     app.on_response_prepare.append(add_headers)
-    for route in check_table(routes):
+    for route in table:
         endpoint = _endpoint(route, deps)
         app.router.add_route(route.method, route.path, endpoint)
         if route.method == "GET" and route.answer.status != 101:
@@ -70,8 +78,10 @@ def build_app(deps: ServerDeps, routes: Sequence[Route] = ROUTES) -> web.Applica
 
 def _endpoint(route: Route, deps: ServerDeps) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def endpoint(request: web.Request) -> web.StreamResponse:
-        principal = request[PRINCIPAL]
-        principal.require(route.right)
-        return await route.handler(Call(request, deps, principal, route, check_query(route, request)))
+        call = Call(request, deps, request[PRINCIPAL], route, {})
+        if "sig" in request.query:
+            call = replace(call, principal=signed_principal(call))
+        call.principal.require(route.right)
+        return await route.handler(replace(call, query=check_query(route, request)))
 
     return endpoint

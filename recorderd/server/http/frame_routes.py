@@ -87,7 +87,8 @@ def _request(group: Group, call: Call) -> tuple[dict[str, object], bytes]:
 
 ROUTES = (
     Route(method="GET", path=f"{API}/cameras/{{camera}}/frames/{{time}}.jpg", operation="getFrame", handler=frame_jpg,
-          right=Right.VIEW_RECORDED, doc=frame_jpg.__doc__ or "", tag="recorded", query=(STREAM, QUALITY, WIDTH),
+          right=Right.VIEW_RECORDED, doc=frame_jpg.__doc__ or "", tag="recorded",
+          query=(STREAM, QUALITY, WIDTH), signed=True,
           answer=Answer("image/jpeg", headers=("X-Frame-Time",)),
           problems=("not-found", "no-footage", "storage-unavailable", "footage-damaged", "footage-reclaimed", "busy",
                     "decode-failed")),

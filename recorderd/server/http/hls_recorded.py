@@ -28,6 +28,7 @@ from recorderd.server.http.byte_answer import Bytes, send_bytes
 from recorderd.server.http.coverage_routes import END, START
 from recorderd.server.http.media_routes import SHELF, STREAM, no_footage
 from recorderd.server.http.routing import API, Answer, Call, Param, Route
+from recorderd.server.http.signing import sign_links
 from recorderd.server.problems import Refusal
 from recorderd.server.timespan import read_range, show_time
 
@@ -55,6 +56,7 @@ async def recorded_m3u8(call: Call) -> web.StreamResponse:
     text: str | None = await store.read(_playlist, store.reader, stream_tracks(view, role), role, span, doubted)
     if text is None:
         raise await no_footage(store, view, span)
+    text = await store.read(sign_links, call, text)
     return web.Response(text=text, content_type=PLAYLIST_TYPE, headers={"Cache-Control": "no-cache"})
 
 
@@ -166,6 +168,7 @@ def _route(name: str, operation: str, handler: Any, answer: Answer, more: tuple[
         method="GET", path=f"{API}/cameras/{{camera}}/hls/{name}", operation=operation, handler=handler,
         right=Right.VIEW_RECORDED, doc=handler.__doc__, answer=answer, query=query,
         problems=("not-found", "storage-unavailable", "footage-damaged", *problems), tag="recorded",
+        signed=True,
     )  # fmt: skip
 
 

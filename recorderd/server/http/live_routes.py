@@ -58,6 +58,7 @@ async def _send(response: web.StreamResponse, viewer: FragmentViewer) -> None:
 
 ROUTES = (
     Route(method="GET", path=f"{API}/cameras/{{camera}}/live.mp4", operation="getLive", handler=live_mp4,
-          right=Right.VIEW_LIVE, doc=live_mp4.__doc__ or "", answer=Answer("video/mp4"), query=(STREAM, AUDIO),
+          right=Right.VIEW_LIVE, doc=live_mp4.__doc__ or "", answer=Answer("video/mp4"),
+          query=(STREAM, AUDIO), signed=True,
           tag="live", problems=("not-found", "not-live")),
 )  # fmt: skip

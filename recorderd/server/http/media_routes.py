@@ -9,20 +9,20 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
 
 from aiohttp import web
 
 from mediadb.errors import ChunkCorrupt
 from mediadb.types import State
 from recorderd.core.rights import Right
-from recorderd.core.timerange import TimeRange
+from recorderd.core.timerange import TimeRange, format_time
 from recorderd.server.footage import main_track, store_of, stream_tracks
 from recorderd.server.http.answers import json_answer
 from recorderd.server.http.byte_answer import Bytes, send_bytes
 from recorderd.server.http.coverage_routes import END, START
 from recorderd.server.http.movie import ServedMovie, damage_of, plan_movie
 from recorderd.server.http.routing import API, Answer, Call, Param, Route
+from recorderd.server.http.signing import link
 from recorderd.server.problems import Refusal
 from recorderd.server.shapes import interval_json
 from recorderd.server.timespan import MAX_MEDIA_US, is_absolute, read_range, show_time
@@ -188,8 +188,8 @@ async def _durable_end(store: AsyncStore, view: CameraView, role: str, span: Tim
 
 def _elsewhere(call: Call, span: TimeRange) -> web.HTTPTemporaryRedirect:
     """The same footage under a URL that names one file for ever."""
-    times = {"start": show_time(span.start_us), "end": show_time(span.end_us), "stream": call.text("stream")}
-    return web.HTTPTemporaryRedirect(f"{call.request.rel_url.raw_path}?{urlencode(times)}")
+    times = {"start": format_time(span.start_us), "end": format_time(span.end_us), "stream": call.text("stream")}
+    return web.HTTPTemporaryRedirect(link(call, call.request.path, list(times.items())))
 
 
 async def _send(call: Call, store: AsyncStore, movie: ServedMovie, key: Key) -> web.StreamResponse:
@@ -219,7 +219,7 @@ def _route(name: str, operation: str, handler: Any, answer: Answer, problems: tu
     return Route(
         method="GET", path=f"{API}/cameras/{{camera}}/{name}", operation=operation, handler=handler,
         right=Right.VIEW_RECORDED, doc=handler.__doc__, answer=answer, query=(START, END, STREAM),
-        problems=problems, tag="recorded",
+        problems=problems, tag="recorded", signed=name == "media.mp4",
     )  # fmt: skip
 
 

@@ -42,6 +42,11 @@ def _operation(route: Route) -> dict[str, Any]:
         "parameters": [_in_path(name) for name in path_params(route.path)] + [_in_query(one) for one in route.query],
         "responses": {str(route.answer.status): _success(route)} | _refusals(route),
     }
+    if route.body is not None:
+        schema = {"$ref": f"#/components/schemas/{route.body}"}
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+    if route.signed:
+        operation["x-signed"] = True
     return operation
 
 
@@ -51,6 +56,8 @@ def _success(route: Route) -> dict[str, Any]:
     if answer.schema is not None:
         schema = {"$ref": f"#/components/schemas/{answer.schema}"}
     shown: dict[str, Any] = {"description": "as asked", "content": {answer.content_type: {"schema": schema}}}
+    if answer.status == 204:
+        return {"description": "done"}
     if answer.status == 101:
         shown = {"description": "the WebSocket protocol of docs/api/websocket.md follows"}
     if answer.headers:
@@ -61,7 +68,8 @@ def _success(route: Route) -> dict[str, Any]:
 def _refusals(route: Route) -> dict[str, Any]:
     """One response per status; its codes are listed in `x-codes`."""
     by_status: dict[int, list[str]] = {}
-    for code in dict.fromkeys((*EVERYWHERE, *route.problems)):
+    signed = ("signature-wrong", "signature-expired")
+    for code in dict.fromkeys((*EVERYWHERE, *signed, *route.problems)):
         by_status.setdefault(PROBLEMS[code].status, []).append(code)
     return {
         str(status): {

@@ -57,6 +57,7 @@ def _array(item: Schema) -> Schema:
 ID: Schema = {"type": "string", "format": "uuid"}
 TIME: Schema = {"type": "string", "format": "date-time", "description": "RFC 3339 UTC, six digits"}
 MAYBE_TIME = _or_null(TIME)
+WORD: Schema = {"type": "string", "minLength": 1, "maxLength": 256}
 FREE: Schema = {"type": "object", "description": "parameters of the code, for the client's own words"}
 _DAMAGE = _object("loss inside recorded footage", packets=_whole(), frames=_whole())
 _STRETCH = {"start": TIME, "end": TIME, "state": _text("one of the coverage states"), "reason": _text(),
@@ -119,9 +120,29 @@ COMPONENTS: dict[str, Schema] = {
     "Job": _object(
         "long work as a resource",
         id=ID, kind=_text(), state=_text("queued, running, done, failed or cancelled"), progress=_number("0 to 1"),
+        detail=_or_null(FREE),
         params=FREE, result=_or_null(FREE), error=_or_null(FREE), created=TIME, started=MAYBE_TIME,
         finished=MAYBE_TIME,
     ),
+    "ExportOrder": _object(
+        "what to export",
+        cameras={"type": "array", "items": WORD, "minItems": 1, "maxItems": 100, "description": "ids or names"},
+        start=_text("first moment: RFC 3339, 'now' or relative as '-10m'"), end=_text("first moment after it"),
+        streams={"type": "array", "items": {"enum": ["main", "sub"]}, "minItems": 1, "maxItems": 2,
+                 "x-optional": True, "description": "roles; main without it"},
+        audio={**_flag("with sound; true without it"), "x-optional": True},
+    ),
+    "LiveUrlOrder": _object(
+        "which live media, and for how long", form={"enum": ["mp4", "hls"]}, stream={**WORD, "x-optional": True},
+        lifetime={**_text("duration up to 24h, e.g. '1h', which is the default"), "x-optional": True},
+    ),
+    "RecordedUrlOrder": _object(
+        "which recorded media, and for how long", form={"enum": ["mp4", "hls", "jpg"]},
+        start={**_text("first moment; of jpg the moment"), "x-optional": True},
+        end={**_text("first moment after it"), "x-optional": True}, stream={**WORD, "x-optional": True},
+        lifetime={**_text("duration up to 24h, e.g. '1h', which is the default"), "x-optional": True},
+    ),
+    "SignedUrl": _object("an address that needs no headers", url=_text("path and query of this server"), expires=TIME),
     "JobList": _list_of(_ref("Job"), "jobs, newest first"),
     "Readiness": _object(
         "every part of the server", ready=_flag("recording can be relied on"),
