@@ -66,6 +66,8 @@ def _media(track: Track) -> list[str]:
         lines.append(f"a=fmtp:{number} {parameters}")
     if config.frame_ticks and config.kind is MediaKind.VIDEO:
         lines.append(f"a=framerate:{config.timebase_hz / config.frame_ticks:g}")
+    if config.codec is Codec.JPEG and config.width:
+        lines.append(f"a=framesize:{number} {config.width}-{config.height}")
     return lines + [f"a={attribute}" for attribute in track.attributes]
 
 

@@ -4,7 +4,8 @@ Law: pure; the counterpart of the depacketisers. A payload carries its distance 
 is 0 except for uncompressed sound cut in pieces. The RTP header is put on by `rtp_send`. Called by servers that send.
 
 H.264: RFC 6184 packetization-mode 1 (single NAL unit, STAP-A, FU-A); H.265: RFC 7798 (single, AP, FU; no DONL);
-AAC: RFC 3640 mode AAC-hbr; G.711, G.726, L16: RFC 3551; Opus: RFC 7587; metadata: ONVIF Streaming §5.1.2.1.1.
+JPEG: RFC 2435; AAC: RFC 3640 mode AAC-hbr; G.711, G.726, L16: RFC 3551; Opus: RFC 7587; metadata: ONVIF Streaming
+§5.1.2.1.1.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterable
 from recorderd.media import h264, h265, pcm
 from recorderd.media.access_unit import Codec, CodecConfig
 from recorderd.media.nal import split_units
+from recorderd.wire.pay_jpeg import jpeg_payloads
 from recorderd.wire.rtp_send import DEFAULT_MAX_PAYLOAD_BYTES, aac_payloads, h264_payloads, h265_payloads
 
 Payload = tuple[bytes, int]  # bytes, ticks behind the unit's time
@@ -117,6 +119,10 @@ def _whole(config: CodecConfig, data: bytes, limit: int) -> list[Payload]:
     return [(data, 0)]
 
 
+def _jpeg(config: CodecConfig, data: bytes, limit: int) -> list[Payload]:
+    return [(payload, 0) for payload in jpeg_payloads(data, limit)]
+
+
 def _document(config: CodecConfig, data: bytes, limit: int) -> list[Payload]:
     return [(data[at : at + limit], 0) for at in range(0, len(data), limit)]
 
@@ -124,6 +130,7 @@ def _document(config: CodecConfig, data: bytes, limit: int) -> list[Payload]:
 _FORMATS: dict[Codec, Callable[[CodecConfig, bytes, int], list[Payload]]] = {
     Codec.H264: _h264,
     Codec.H265: _h265,
+    Codec.JPEG: _jpeg,
     Codec.AAC: _aac,
     Codec.PCMU: _g711,
     Codec.PCMA: _g711,
