@@ -29,6 +29,7 @@ from recorderd.client import (
 )
 
 DONE, WRONG, USAGE, UNREACHABLE = 0, 1, 2, 3
+_AGO = re.compile(r"-(\d+)([smhd])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -41,6 +42,17 @@ def parser(text: str | None) -> argparse.ArgumentParser:
     return made
 
 
+def arguments(made: argparse.ArgumentParser) -> argparse.Namespace:
+    """Of the command line; `--start -10m` is a time, not an option."""
+    words: list[str] = []
+    for word in sys.argv[1:]:
+        if _AGO.fullmatch(word) and words and words[-1] in ("--start", "--end"):
+            words[-1] += f"={word}"
+        else:
+            words.append(word)
+    return made.parse_args(words)
+
+
 def server(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon:
@@ -50,7 +62,7 @@ def server(text: str) -> tuple[str, int]:
 
 def moment(text: str) -> int:
     """`now`, `-10m`, or RFC 3339, in microseconds."""
-    ago = re.fullmatch(r"-(\d+)([smhd])", text)
+    ago = _AGO.fullmatch(text)
     if ago or text == "now":
         return time.time_ns() // 1000 - (int(ago[1]) * _UNITS[ago[2]] * 1_000_000 if ago else 0)
     at = datetime.fromisoformat(text)

@@ -213,4 +213,4 @@ if __name__ == "__main__":
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--stream", default="main", help="main or sub")
     parser.add_argument("--audio", action="store_true")
-    sys.exit(command_line.run(main(parser.parse_args())))
+    sys.exit(command_line.run(main(command_line.arguments(parser))))

@@ -59,4 +59,4 @@ if __name__ == "__main__":
     parser.add_argument("--state", type=Path, help="file that keeps the last id; wins over --after once it is there")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--count", type=int, help="end after so many")
-    sys.exit(command_line.run(main(parser.parse_args())))
+    sys.exit(command_line.run(main(command_line.arguments(parser))))

@@ -23,6 +23,7 @@ from mediadb.mp4.fragment import FragmentTrack, fragment_head, init_segment
 from recorderd.client import Chunk, Client, Config, LiveOptions, PullOptions, Unit
 from recorderd.media.access_unit import MediaKind
 
+PATIENCE_S = 3.0
 JUMP_S = 1.0  # media time may leave wall time by so much, then it is set anew
 
 
@@ -39,10 +40,11 @@ class Sample:
 
 
 class Movie:
-    """Writes samples to a file. The tracks are those seen before the second keyframe, so the first GOP waits."""
+    """Writes samples to a file, from a keyframe on. The file's head names its tracks, so the first samples wait until
+    one of every kind in `wanted` has come, or PATIENCE_S have passed without."""
 
-    def __init__(self, out: BinaryIO) -> None:
-        self._out = out
+    def __init__(self, out: BinaryIO, wanted: set[MediaKind]) -> None:
+        self._out, self._wanted = out, wanted
         self._waiting: list[Sample] = []
         self._tracks: dict[MediaKind, int] = {}
         self._shift: dict[MediaKind, int] = {}  # ticks from media time to the file's time
@@ -53,12 +55,13 @@ class Movie:
     def add(self, sample: Sample) -> None:
         kind = sample.config.kind
         if not self._tracks:
-            if not self._waiting and not sample.key:
+            if not self._waiting and not (sample.key and kind is MediaKind.VIDEO):
                 return  # begin with a picture that needs no other
-            if not (self._waiting and sample.key):
-                self._waiting.append(sample)
-                return
-            self._begin()
+            self._waiting.append(sample)
+            waited_us = sample.recv_us - self._waiting[0].recv_us
+            if self._wanted <= {one.config.kind for one in self._waiting} or waited_us >= PATIENCE_S * 1e6:
+                self._begin()
+            return
         if kind not in self._tracks:
             return  # came into being later: the file's head is written
         if sample.config.entry != self._entries[kind]:
@@ -142,7 +145,7 @@ async def recorded(client: Client, args: argparse.Namespace) -> AsyncIterator[Sa
 async def main(args: argparse.Namespace) -> int:
     source = recorded if args.start is not None else live
     with args.output.open("wb") as out:
-        movie = Movie(out)
+        movie = Movie(out, {MediaKind.VIDEO, MediaKind.AUDIO} if args.audio else {MediaKind.VIDEO})
         try:
             async with command_line.client(args) as client:
                 async for sample in source(client, args):
@@ -165,7 +168,7 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=float, help="live: end after so long")
     parser.add_argument("--start", type=command_line.moment, help="recorded: 2026-11-21T22:00:00Z, -2h, now")
     parser.add_argument("--end", type=command_line.moment)
-    args = parser.parse_args()
+    args = command_line.arguments(parser)
     if (args.start is None) != (args.end is None):
         parser.error("--start and --end go together")
     sys.exit(command_line.run(main(args)))
