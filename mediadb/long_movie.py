@@ -45,7 +45,7 @@ class LongMovie:
         self._groups: RecentCache[int, Group] = RecentCache(KEPT_GROUPS)
         tracks = movie_tracks(plan)
         duration = plan.time[-1]
-        self.head = movie_head(tracks, duration) + segment_index(tracks[0], _references(plan))
+        self.head = movie_head(tracks, duration) + _index(tracks, plan)
         self.total_bytes = len(self.head) + plan.at[-1]
         self.duration_us = to_us(duration, plan.lead.scale)
         self.facts = tuple(_facts(line, plan) for line in plan.lines)
@@ -157,13 +157,22 @@ def _time_of(reader: Reader, line: Line, row: int, ref: ChunkRef) -> int:
     return line.time_of(row, ref.row.base_dts, reader.config(ref).timebase_hz)
 
 
-def _references(plan: LongPlan) -> Iterator[Reference]:
-    count = len(plan)
+def _index(tracks: Sequence[MovieTrack], plan: LongPlan) -> bytes:
+    """A sidx for each track, of the same groups."""
+    out = b""
+    for track, line in reversed(list(zip(tracks, plan.lines, strict=True))):
+        out = segment_index(track, _references(plan, line), len(out)) + out
+    return out
+
+
+def _references(plan: LongPlan, line: Line) -> Iterator[Reference]:
+    count, scale, own = len(plan), plan.lead.scale, line.scale
     together = -(-count // MAX_REFERENCES)
     for low in range(0, count, together):
         high = min(low + together, count)
-        duration = min(plan.time[high] - plan.time[low], LONGEST_SUBSEGMENT)
-        yield Reference(plan.at[high] - plan.at[low], duration, bool(plan.sync[low]))
+        duration = plan.time[high] * own // scale - plan.time[low] * own // scale
+        sync = bool(plan.sync[low]) or not line.is_video
+        yield Reference(plan.at[high] - plan.at[low], min(duration, LONGEST_SUBSEGMENT), sync)
 
 
 def _facts(line: Line, plan: LongPlan) -> TrackFacts:

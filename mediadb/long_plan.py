@@ -66,8 +66,10 @@ def plan_groups(
     doubt: DoubtName,
     skipped: list[Skipped],
 ) -> LongPlan | None:
-    """The groups of one video track, one sound track or both (video first); None when nothing is there. Begins with the keyframe at
-    or before `start_us`, ends with the chunk that holds `end_us`. `skipped` is filled as by `select_rows`."""
+    """The groups of one video track, one sound track or both, video first; None when nothing is there.
+
+    Begins with the keyframe at or before `start_us`, ends with the chunk that holds `end_us`. `skipped` is filled as by
+    `select_rows`."""
     video: tuple[uuid.UUID, list[Coded]] | None = None
     audio: tuple[uuid.UUID, list[Coded]] | None = None
     for track in tracks:

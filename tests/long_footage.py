@@ -6,7 +6,11 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+
+import av
+import numpy
 
 from mediadb.commits import StoreOptions
 from mediadb.fs import RealFs
@@ -17,13 +21,29 @@ from mediadb.store import ConfigItem, CoverItem, Item, LogWriter, Now, TrackItem
 from mediadb.types import Cause, KeyType, Names, Sample, State, TrackConfig, TrackKind, TrackSpec
 
 S = 1_000_000
-SETS = bytes.fromhex("6742c01e"), bytes.fromhex("68ce3c80")
 SERVER, CAMERA = uuid.UUID(int=7), uuid.UUID(int=0xC0)
 SOUND_HZ, SOUNDS = 8_000, 2  # sound samples a second
 
 
+@cache
+def nal_units() -> dict[int, bytes]:
+    """One H.264 IDR picture and one that refers to it, 64x64, by NAL unit type: 7, 8, 5, 1."""
+    coder = av.CodecContext.create("libx264", "w")
+    coder.width, coder.height, coder.pix_fmt, coder.framerate = 64, 64, "yuv420p", 4
+    coder.options = {"preset": "ultrafast", "tune": "zerolatency", "x264-params": "scenecut=0:keyint=100"}
+    found = {}
+    for number in range(2):
+        frame = av.VideoFrame.from_ndarray(numpy.zeros((64, 64, 3), numpy.uint8), format="rgb24")
+        frame.pts = number
+        for packet in coder.encode(frame):
+            for unit in bytes(packet).replace(b"\0\0\0\1", b"\0\0\1").split(b"\0\0\1")[1:]:
+                found[unit[0] & 31] = unit.rstrip(b"\0")
+    return found
+
+
 def coding(width: int, fps: int) -> TrackConfig:
-    return TrackConfig("h264", 90_000, avc1_entry(width, 360, [SETS[0]], [SETS[1]]), width, 360,
+    units = nal_units()
+    return TrackConfig("h264", 90_000, avc1_entry(width, 360, [units[7]], [units[8]]), width, 360,
                        frame_ticks=90_000 // fps)  # fmt: skip
 
 
@@ -31,8 +51,26 @@ SOUND = TrackConfig("pcma", SOUND_HZ, g711_entry("alaw"), sample_rate=SOUND_HZ, 
                     frame_ticks=SOUND_HZ // SOUNDS)  # fmt: skip
 
 
-def numbered(number: int, size: int) -> bytes:
-    return number.to_bytes(8, "big") * (size // 8)
+def picture(number: int, key: bool, padding: int = 0) -> bytes:
+    """A sample with its number in front (user data) and `padding` bytes behind (filler data)."""
+    told = b"\x06\x05\x20" + bytes(range(1, 17)) + b"%016x" % number + b"\x80"
+    units = [told, nal_units()[5 if key else 1], *([b"\x0c" + b"\xff" * padding + b"\x80"] if padding else [])]
+    return b"".join(len(unit).to_bytes(4, "big") + unit for unit in units)
+
+
+def sound(number: int) -> bytes:
+    return number.to_bytes(8, "big") * 2
+
+
+def number_of(data: bytes) -> int:
+    """Which sample this is; every byte of it is compared."""
+    if len(data) == 16:
+        number = int.from_bytes(data[:8], "big")
+        assert data == sound(number)
+        return number
+    number = int(data[23:39], 16)
+    assert data in (picture(number, True), picture(number, False))
+    return number
 
 
 class _QuickFs(RealFs):
@@ -66,9 +104,10 @@ class Film:
     server: uuid.UUID = SERVER
     fps: int = 4
     gop: int = 8
-    size: int = 64
+    padding: int = 0
     run: int = 1
     segment_s: int = 60
+    commit_s: int = 1
     reorder: bool = False
     drift: float = 0.0  # the camera's clock gains so much
     second: int = 0
@@ -120,7 +159,8 @@ class Film:
                 self._broken[1] = True
             self._put(items)
             self.second += 1
-            self._writer.commit(self._now)
+            if self.second % self.commit_s == 0:
+                self._writer.commit(self._now)
 
     def _picture(self, place: int) -> Sample:
         number = self.second * self.fps + place
@@ -134,7 +174,9 @@ class Film:
         kind = KeyType.DELTA if in_gop else KeyType.IDR
         self.pictures.append(number)
         at = self.start_us + number * S // self.fps
-        return Sample(numbered(number, self.size), dts + shown * step, dts, int(kind), at, discontinuity=broken)
+        return Sample(
+            picture(number, not in_gop, self.padding), dts + shown * step, dts, int(kind), at, discontinuity=broken
+        )
 
     def _sound(self, place: int) -> Sample:
         number = self.second * SOUNDS + place
@@ -142,7 +184,7 @@ class Film:
         dts = number * SOUND_HZ // SOUNDS
         self.sounds.append(number)
         at = self.start_us + number * S // SOUNDS
-        return Sample(numbered(number, 16), dts, dts, int(KeyType.AUDIO), at, discontinuity=broken)
+        return Sample(sound(number), dts, dts, int(KeyType.AUDIO), at, discontinuity=broken)
 
     def stop(self) -> None:
         assert self._writer.close(self._now) == []

@@ -114,18 +114,15 @@ def movie_head(tracks: Sequence[MovieTrack], duration: int = 0) -> bytes:
     return FTYP + moov(tracks[0].timescale, 0, boxes, box(b"mvex", *extends))
 
 
-def segment_index_bytes(references: int) -> int:
-    """Length of `segment_index`."""
-    return 40 + 12 * references
+def segment_index(track: MovieTrack, references: Iterable[Reference], first_offset: int = 0) -> bytes:
+    """sidx (§8.16.3): subsegments without a byte between them, `first_offset` bytes behind the box. ValueError above
+    its limits.
 
-
-def segment_index(track: MovieTrack, references: Iterable[Reference]) -> bytes:
-    """sidx (§8.16.3): the subsegments that follow it without a byte between. ValueError above its limits.
-
-    One flat box: ffmpeg reads no hierarchy of them."""
+    One flat box, because ffmpeg reads no hierarchy of them; one per track, because ffmpeg 5 takes the times of one
+    track's index for ticks of another that has none."""
     pack = _REFERENCE.pack
     rows = [pack(r.size_bytes, r.duration, _STARTS_WITH_SAP if r.is_sync else 0) for r in references]
     if len(rows) > MAX_REFERENCES:
         raise ValueError(f"{len(rows)} references, a sidx has room for {MAX_REFERENCES}")
-    fixed = struct.pack(">IIQQHH", track.track_id, track.timescale, 0, 0, 0, len(rows))
+    fixed = struct.pack(">IIQQHH", track.track_id, track.timescale, 0, first_offset, 0, len(rows))
     return full_box(b"sidx", 1, 0, fixed, *rows)

@@ -88,10 +88,14 @@ async def _stream(
         start, stop = stop, min(end, stop + PIECE_BYTES)
         # read while the piece before is sent: a disk that has to be waited for costs no throughput
         ahead = store.read_ahead(_read, what.source, store.reader, start, stop) if start < stop else None
-        for piece in pieces:
-            await response.write(piece)
+        try:
+            for piece in pieces:
+                await response.write(piece)
+            if ahead is None:
+                await response.write_eof()
+        except ConnectionResetError:
+            return response  # a player that seeks breaks off its last request: nothing to tell anybody
         if ahead is None:
-            await response.write_eof()
             return response
         try:
             pieces = await ahead

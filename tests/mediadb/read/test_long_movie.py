@@ -15,7 +15,7 @@ from mediadb.mp4.reader import Movie, Track, pts_of, read_movie
 from mediadb.reader import Reader
 from mediadb.row_range import Skipped
 from mediadb.segments import PieceName, lay_segment, name_segments, segment_header
-from tests.long_footage import SOUND_HZ, SOUNDS, Film, S, numbered, specs
+from tests.long_footage import SOUND_HZ, SOUNDS, Film, S, number_of, picture, specs
 
 pytestmark = pytest.mark.fast
 T0 = 1_790_000_000 * S
@@ -41,12 +41,8 @@ def parsed(raw: bytes) -> Movie:
 
 def numbers(track: Track, raw: bytes) -> list[int]:
     """What each sample says it is; its whole content is checked."""
-    found = []
-    for at, size in zip(track.samples.offsets, track.samples.sizes, strict=True):
-        number = int.from_bytes(raw[at : at + 8], "big")
-        assert raw[at : at + size] == numbered(number, size)
-        found.append(number)
-    return found
+    table = track.samples
+    return [number_of(raw[at : at + size]) for at, size in zip(table.offsets, table.sizes, strict=True)]
 
 
 def shown(track: Track) -> list[int]:
@@ -249,8 +245,8 @@ def test_damage_ends_the_read_and_a_doubted_segment_is_left_out(volume: Path) ->
     movie = planned(reader, 0, 140)
     path = sorted(volume.rglob("*.rseg"))[1]
     raw = bytearray(path.read_bytes())
-    at = raw.index(numbered(280, 64))
-    raw[at] ^= 1
+    at = raw.index(picture(280, True))
+    raw[at + 30] ^= 1
     path.write_bytes(raw)
     reader = offline(volume)
     with pytest.raises(ChunkCorrupt) as met:
