@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal
 
-from recorderd.client.connection import Connection
+from recorderd.client.connection import Connection, refused
 from recorderd.client.decode import chunk_of, event_of, hole_of, position_of, sealed_of, unit_of
 from recorderd.client.errors import ConnectionLost, Damaged
 from recorderd.client.stream import Host, Stream
@@ -112,8 +112,9 @@ class Player(Stream[Unit | Hole | Position]):
         return item
 
     async def seek(self, time_us: int | None = None, mode: Mode = "exact") -> Position:
-        """Go to a time, or relative to where playback stands (next-key, ...); returns the place found. What was on its
-        way is dropped: the next items belong to the new place. Raises Refused ('no-footage')."""
+        """Go to a time, or relative to where playback stands (next-key, ...); returns the place found: the time of the
+        picture shown there. What was on its way is dropped: the next items belong to the new place. Raises Refused
+        ('no-footage')."""
         return await self._move(Type.SEEK, {"mode": mode} if time_us is None else {"time_us": time_us, "mode": mode})
 
     async def set_speed(self, speed: float) -> None:
@@ -135,6 +136,9 @@ class Player(Stream[Unit | Hole | Position]):
             if not self._moving[1].done():
                 self._moving[1].set_result(position_of(message))
             return
+        if message.type == Type.ERROR and self._moving and not self._moving[1].done():
+            self._moving[1].set_exception(refused(message.head))  # said after its `ok`: there is no footage, ...
+            return
         super().on_message(message)
 
     async def _move(self, kind: Type, head: Mapping[str, Any]) -> Position:
@@ -149,14 +153,13 @@ class Player(Stream[Unit | Hole | Position]):
             self._moving = None
 
     async def _shown(self, place: Position) -> list[Unit]:
-        """Units up to the first that is not PREROLL."""
+        """Units up to the one shown at `place`. With B-frames a picture that is shown later may be decoded before it
+        and is no PREROLL, so the time decides."""
         units: list[Unit] = []
-        if place.end is not None:
-            return units
         async for item in self:
             if isinstance(item, Unit):
                 units.append(item)
-                if not item.preroll:
+                if not item.preroll and item.time_us == place.time_us and item.kind is MediaKind.VIDEO:
                     return units
             elif isinstance(item, Position) and item.end is not None:
                 return []

@@ -278,7 +278,8 @@ async def play_script(side: Side) -> None:
             continue
         side.unit(number, 90, run=7, seq=9, i=0)  # stale
         if message.head.get("frames", 0) > 100:
-            side.send(Type.POSITION, number, {"id": message.head["id"], "time_us": 1000, "end": "end"})
+            side.send(Type.POSITION, number, {"id": message.head["id"], "time_us": 1000})
+            side.send(Type.POSITION, number, {"time_us": 1000, "end": "end"})
             continue
         side.send(Type.POSITION, number, {"id": message.head["id"], "time_us": 1042, "cursor": "c"})
         side.unit(number, 40, 0x09, run=7, seq=4, i=0)
@@ -336,11 +337,15 @@ async def test_a_seek_without_footage_is_refused_and_playback_goes_on() -> None:
         number = (await side.grant(Type.PLAY)).subscription
         side.config(number)
         message = await side.expect(Type.SEEK)
-        error = {"id": message.head["id"], "code": "no-footage", "message": "nothing", "params": {}}
+        error = {"id": message.head["id"], "code": "bad-request", "message": "nothing", "params": {}}
         side.send(Type.ERROR, number, error)
+        message = await side.grant(Type.SEEK)
+        side.send(Type.ERROR, number, {"code": "no-footage", "message": "nothing", "params": {}})  # found out later
         side.unit(number, 5, 1)
 
     async with scripted(script) as (port, _), connect("127.0.0.1", port) as client, client.play("gate", 1) as player:
+        with pytest.raises(Refused, match="bad-request"):
+            await player.seek(3)
         with pytest.raises(Refused, match="no-footage"):
             await player.seek(3)
         assert (await anext(player)).pts == 5 * 3600  # type: ignore[union-attr]
