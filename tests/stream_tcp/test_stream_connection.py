@@ -63,27 +63,27 @@ async def test_hello_tells_who_and_what_is_allowed(scene: StreamScene) -> None:
     await peer.close()
 
 
-@pytest.mark.parametrize(
-    ("raw", "reason"),
-    [
-        (message(PING), "protocol-error"),
-        (message(LIVE, 1, camera="gate"), "protocol-error"),
-        (message(HELLO, version=2, client="x"), "unsupported-version"),
-        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "protocol-error"),
-        (struct.pack(">IBBHII", 2**32 - 1, 1, 0, 4, 0, 0), "protocol-error"),
-        (struct.pack(">IBBHII", 65537, 1, 0, 4, 0, 0), "protocol-error"),
-        (struct.pack(">IBBHII", 4, 1, 0, 5, 0, 0) + b"abcd", "protocol-error"),
-        (message(HELLO, payload=b"x", version=1, client="x"), "protocol-error"),
-        (message(HELLO, version=1, client="x") + b"\xff" * 64, "protocol-error"),
-        (message(HELLO, version=1, client="x") + message(PING, payload=b"z" * 60_000), "protocol-error"),
-    ],
-)
-async def test_what_is_no_message_is_answered_and_closed(scene: StreamScene, raw: bytes, reason: str) -> None:
-    peer = await Peer.connect(scene.server.addresses[0], hello=False)
-    peer.writer.write(raw)
-    before = await peer.goodbye(reason)
-    assert [got.type for got in before] in ([], [S_HELLO])
-    await peer.close()
+NO_MESSAGE = [
+    (message(PING), "protocol-error"),
+    (message(LIVE, 1, camera="gate"), "protocol-error"),
+    (message(HELLO, version=2, client="x"), "unsupported-version"),
+    (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "protocol-error"),
+    (struct.pack(">IBBHII", 2**32 - 1, 1, 0, 4, 0, 0), "protocol-error"),
+    (struct.pack(">IBBHII", 65537, 1, 0, 4, 0, 0), "protocol-error"),
+    (struct.pack(">IBBHII", 4, 1, 0, 5, 0, 0) + b"abcd", "protocol-error"),
+    (message(HELLO, payload=b"x", version=1, client="x"), "protocol-error"),
+    (message(HELLO, version=1, client="x") + b"\xff" * 64, "protocol-error"),
+    (message(HELLO, version=1, client="x") + message(PING, payload=b"z" * 60_000), "protocol-error"),
+]
+
+
+async def test_what_is_no_message_is_answered_and_closed(scene: StreamScene) -> None:
+    for raw, reason in NO_MESSAGE:
+        peer = await Peer.connect(scene.server.addresses[0], hello=False)
+        peer.writer.write(raw)
+        before = await peer.goodbye(reason)
+        assert [got.type for got in before] in ([], [S_HELLO]), raw
+        await peer.close()
 
 
 async def test_an_unusable_hello_may_be_said_again(scene: StreamScene) -> None:
@@ -195,40 +195,40 @@ async def test_the_number_of_subscriptions_is_limited(scene: StreamScene) -> Non
     await peer.expect(OK, 65)
 
 
-@pytest.mark.parametrize(
-    ("kind", "sub", "head", "code"),
-    [
-        (LIVE, 0, {"camera": "gate"}, "bad-request"),
-        (LIVE, 1, {}, "bad-request"),
-        (LIVE, 1, {"camera": "nobody"}, "not-found"),
-        (LIVE, 1, {"camera": 5}, "bad-request"),
-        (LIVE, 1, {"camera": "gate", "stream": "third"}, "not-found"),
-        (LIVE, 1, {"camera": "gate", "audio": 1}, "bad-request"),
-        (LIVE, 1, {"camera": "gate", "credit": -1}, "bad-request"),
-        (LIVE, 1, {"camera": "gate", "credit": 2**31}, "bad-request"),
-        (LIVE, 1, {"camera": "gate", "after_us": -1}, "bad-request"),
-        (LIVE, 1, {"camera": "gate", "after_us": 2.5}, "bad-request"),
-        (CREDIT, 1, {"bytes": 5}, "not-found"),
-        (STOP, 1, {}, "not-found"),
-        (SEEK, 1, {"mode": "begin"}, "not-found"),
-        (TIMELINE, 0, {"camera": "gate", "start_us": 5, "end_us": 5}, "bad-request"),
-        (TIMELINE, 0, {"camera": "gate", "start_us": 6, "end_us": 5}, "bad-request"),
-        (TIMELINE, 0, {"camera": "gate", "start_us": 0, "end_us": 2**62}, "bad-request"),
-        (TIMELINE, 0, {"camera": "gate", "start_us": 0, "end_us": 401 * 86400 * S}, "range-too-long"),
-        (TIMELINE, 0, {"camera": "gate", "start_us": "now", "end_us": 5}, "bad-request"),
-        (TIMELINE, 0, {"camera": "gate", "start_us": 1, "end_us": 5, "resolution_us": -1}, "bad-request"),
-        (COVERAGE, 0, {"cameras": "gate", "start_us": 1, "end_us": 5}, "bad-request"),
-        (COVERAGE, 0, {"cameras": ["x"] * 101, "start_us": 1, "end_us": 5}, "bad-request"),
-        (COVERAGE, 0, {"cameras": ["nobody"], "start_us": 1, "end_us": 5}, "not-found"),
-        (EVENTS, 1, {"after": -1}, "bad-request"),
-        (EVENTS, 1, {"newest": 1001}, "bad-request"),
-    ],
-)
-async def test_bad_requests(scene: StreamScene, kind: int, sub: int, head: dict[str, Any], code: str) -> None:
+BAD: list[tuple[int, int, dict[str, Any], str]] = [
+    (LIVE, 0, {"camera": "gate"}, "bad-request"),
+    (LIVE, 1, {}, "bad-request"),
+    (LIVE, 1, {"camera": "nobody"}, "not-found"),
+    (LIVE, 1, {"camera": 5}, "bad-request"),
+    (LIVE, 1, {"camera": "gate", "stream": "third"}, "not-found"),
+    (LIVE, 1, {"camera": "gate", "audio": 1}, "bad-request"),
+    (LIVE, 1, {"camera": "gate", "credit": -1}, "bad-request"),
+    (LIVE, 1, {"camera": "gate", "credit": 2**31}, "bad-request"),
+    (LIVE, 1, {"camera": "gate", "after_us": -1}, "bad-request"),
+    (LIVE, 1, {"camera": "gate", "after_us": 2.5}, "bad-request"),
+    (CREDIT, 1, {"bytes": 5}, "not-found"),
+    (STOP, 1, {}, "not-found"),
+    (SEEK, 1, {"mode": "begin"}, "not-found"),
+    (TIMELINE, 0, {"camera": "gate", "start_us": 5, "end_us": 5}, "bad-request"),
+    (TIMELINE, 0, {"camera": "gate", "start_us": 6, "end_us": 5}, "bad-request"),
+    (TIMELINE, 0, {"camera": "gate", "start_us": 0, "end_us": 2**62}, "bad-request"),
+    (TIMELINE, 0, {"camera": "gate", "start_us": 0, "end_us": 401 * 86400 * S}, "range-too-long"),
+    (TIMELINE, 0, {"camera": "gate", "start_us": "now", "end_us": 5}, "bad-request"),
+    (TIMELINE, 0, {"camera": "gate", "start_us": 1, "end_us": 5, "resolution_us": -1}, "bad-request"),
+    (COVERAGE, 0, {"cameras": "gate", "start_us": 1, "end_us": 5}, "bad-request"),
+    (COVERAGE, 0, {"cameras": ["x"] * 101, "start_us": 1, "end_us": 5}, "bad-request"),
+    (COVERAGE, 0, {"cameras": ["nobody"], "start_us": 1, "end_us": 5}, "not-found"),
+    (EVENTS, 1, {"after": -1}, "bad-request"),
+    (EVENTS, 1, {"newest": 1001}, "bad-request"),
+]
+
+
+async def test_bad_requests(scene: StreamScene) -> None:
     peer = await scene.peer()
-    peer.send(kind, sub, id=9, **head)
-    refused = await peer.refused(code)
-    assert (refused.head["id"], refused.sub) == (9, sub)
+    for kind, sub, head, code in BAD:
+        peer.send(kind, sub, id=9, **head)
+        refused = await peer.refused(code)
+        assert (refused.head["id"], refused.sub) == (9, sub), head
     peer.send(PING)
     assert (await peer.next()).type == PONG
 
@@ -352,23 +352,23 @@ def test_the_document_has_the_same_rights() -> None:
         assert f"| 0x{kind:02X} | `{kind.name.lower()}` | {spec.right} |" in doc
 
 
-@pytest.mark.parametrize("kind", sorted(kind for kind in CLIENT_TYPES if MESSAGES[kind].right is not Right.PUBLIC))
-async def test_nothing_is_done_without_the_right(scene: StreamScene, kind: Type) -> None:
+async def test_nothing_is_done_without_the_right(scene: StreamScene) -> None:
     peer = await scene.peer()
     session = next(iter(scene.server._shared.connections)).session  # type: ignore[union-attr]
-    session.principal = Principal("guest", frozenset(Right) - {MESSAGES[kind].right})
-    peer.send(kind, 1, id=1, camera="gate", start_us=T0, end_us=T0 + S, time_us=T0, frames=1, speed=1, cameras=[])
-    await peer.refused("forbidden")
-    assert not session._subscriptions
     here = scene.engine.camera("yard").id
-    session.principal = Principal("yard only", frozenset(Right), frozenset({here}))
-    if kind in (Type.LIVE, Type.PLAY, Type.PULL, Type.TIMELINE):
-        peer.send(kind, 1, id=1, camera="gate", start_us=T0, end_us=T0 + S, time_us=T0)
+    everything = {"camera": "gate", "start_us": T0, "end_us": T0 + S, "time_us": T0, "frames": 1, "speed": 1}
+    for kind in sorted(kind for kind in CLIENT_TYPES if MESSAGES[kind].right is not Right.PUBLIC):
+        session.principal = Principal("guest", frozenset(Right) - {MESSAGES[kind].right})
+        peer.send(kind, 1, id=1, cameras=["gate"], **everything)
         await peer.refused("forbidden")
-    if kind is Type.CAMERAS:
-        peer.send(kind)
-        shown = msgpack.unpackb((await peer.expect(ANSWER)).payload)["cameras"]
-        assert [camera["name"] for camera in shown] == ["yard"]
+        session.principal = Principal("yard only", frozenset(Right), frozenset({here}))
+        if kind in (Type.LIVE, Type.PLAY, Type.PULL, Type.TIMELINE, Type.COVERAGE):
+            peer.send(kind, 1, id=1, cameras=["gate"], **everything)
+            await peer.refused("forbidden")
+    assert not session._subscriptions
+    peer.send(CAMERAS)
+    shown = msgpack.unpackb((await peer.expect(ANSWER)).payload)["cameras"]
+    assert [camera["name"] for camera in shown] == ["yard"]
 
 
 async def test_a_bug_is_answered_and_takes_nothing_down(scene: StreamScene, monkeypatch: pytest.MonkeyPatch) -> None:
