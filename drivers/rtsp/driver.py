@@ -22,7 +22,7 @@ from recorderd.driverapi.base import (
     StreamInfo,
     StreamRequest,
 )
-from recorderd.driverapi.errors import DeviceAuthFailed, DeviceUnsupported
+from recorderd.driverapi.errors import DeviceAuthFailed, DeviceUnsupported, DriverError
 from recorderd.driverapi.tls import TlsCheck
 from recorderd.driverkit.rtsp_handshake import Approach, OpenSession, describe, greet
 from recorderd.driverkit.rtsp_play import Wanted
@@ -120,8 +120,8 @@ class RtspSession:
             wanted = Wanted(request.audio, lower, self._target.interface, request.metadata)
             try:
                 stream = await start_stream(opened, wanted, sink, self._host)
-            except DeviceUnsupported as error:
-                if last or error.reason != "transport":
+            except DriverError as error:
+                if last or not _blames_transport(error):
                     raise
                 self._host.log.info("transport-refused", asked=lower.value, message=error.message)
                 continue
@@ -154,6 +154,11 @@ class RtspSession:
             greeted.session.retarget(url)
             return greeted
         return await greet(url, self._target.credentials, self._target.approach, self._host)
+
+
+def _blames_transport(error: DriverError) -> bool:
+    """Refused as such, or by a SETUP answered with any other failure: not every camera knows 461."""
+    return error.reason == "transport" or (error.reason == "status" and error.params.get("method") == "SETUP")
 
 
 def _read(address: Address, settings: RtspSettings) -> Target:

@@ -62,4 +62,5 @@ def _status_error(error: StatusError, session_timeout_s: int) -> DriverError:
     if error.status == 404:
         # Also what a camera answers while it starts: worth trying again.
         return DeviceUnavailable(f"{error.message}: check the path", "not-found", status=404)
-    return DeviceUnavailable(error.message, "status", status=error.status)
+    hint = ": perhaps it does not know this transport" if error.method == "SETUP" else ""
+    return DeviceUnavailable(error.message + hint, "status", status=error.status, method=error.method)

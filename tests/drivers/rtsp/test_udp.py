@@ -200,7 +200,7 @@ async def test_quirk_20_media_after_goodbye_go_on_and_silence_ends(monkeypatch: 
 
 
 async def test_auto_takes_udp_where_tcp_is_refused() -> None:
-    for refusal in ("461", ""):
+    for refusal in ("461", "400", ""):
         camera, sink, host = UdpCamera(refuses_tcp=refusal), RigSink(), RigHost()
         async with watching(camera, sink, AUTO, host):
             camera.send(pictures(2))
