@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from mediadb.errors import ChunkCorrupt
+from mediadb.left_out import left_out
 from mediadb.types import State
 from recorderd.core.rights import Right
 from recorderd.core.timerange import TimeRange, format_time
-from recorderd.server.footage import main_track, store_of, stream_tracks
+from recorderd.server.footage import camera_tracks, main_track, store_of, stream_tracks
 from recorderd.server.http.answers import json_answer
 from recorderd.server.http.byte_answer import Bytes, send_bytes
 from recorderd.server.http.coverage_routes import END, START
@@ -121,7 +122,8 @@ async def media_mp4(call: Call) -> web.StreamResponse:
 
 
 async def media_json(call: Call) -> web.StreamResponse:
-    """The exact map between media.mp4 of the same query and wall time: anchors, and gaps with their causes."""
+    """The exact map between media.mp4 of the same query and wall time: anchors, gaps with their causes, and what is
+    recorded in a form that no MP4 carries."""
     view = call.camera()
     store = store_of(call.deps, view)
     role = call.text("stream")
@@ -130,6 +132,8 @@ async def media_json(call: Call) -> web.StreamResponse:
     start_us, end_us = movie.span.start_us, movie.span.end_us
     found = await store.read(store.reader.coverage, [track], start_us, end_us)
     gaps = [one for one in found[track] if one.cause.state != State.RECORDED] + damage_of(movie)
+    known = [one.id for one in camera_tracks(view) if one.stream == role]
+    without = await store.read(left_out, store.reader, known, start_us, end_us)
     return json_answer(
         {
             "id": str(view.id),
@@ -154,6 +158,7 @@ async def media_json(call: Call) -> web.StreamResponse:
                 for identity, facts in zip(movie.movie.tracks, movie.movie.facts, strict=True)
             ],
             "gaps": [interval_json(gap) for gap in sorted(gaps, key=lambda gap: gap.start_us)],
+            "left_out": [one.record() for one in without],
         }
     )
 

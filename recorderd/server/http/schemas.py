@@ -186,6 +186,8 @@ COMPONENTS: dict[str, Schema] = {
                 media_us=_whole(), time=TIME)),
         )),
         gaps=_array(_ref("Stretch")),
+        left_out=_array(_object(
+            "recorded, and not in the file: no MP4 carries it", track=ID, kind=_text(), codec=_text(), what=_text())),
     ),
     "Reload": {"type": "object", "description": "what a reload changed, or why the old configuration stays"},
     "Document": {"type": "object", "description": "this document (OpenAPI 3.1)"},
