@@ -15,6 +15,7 @@ from recorderd.wire.rtsp_message import RtspRequest
 
 REPLAY_TAG = "onvif-replay"
 MAX_SCALE = 16.0
+_REPLAY_HEADERS = ("Rate-Control", "Frames", "Immediate")  # who writes them is a replay client, with or without the tag
 _LONGEST_S = 400 * 86_400
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CLOCK = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)(?:\.(\d{1,9}))?Z", re.ASCII)
@@ -38,7 +39,7 @@ class PlayRange:
 class PlayWish:
     """One PLAY. `range` None: go on where it was paused. `scale` None: not asked for. `rate_control` False: as fast
     as the connection takes it. `frames`: "all", "predicted" or "intra", at most one per `frames_every_us`. `replay`:
-    the feature tag was given, packets carry the replay extension with the low byte of `cseq`. `reliable`: the
+    the feature tag or a header of replay was given, packets carry the replay extension with the low byte of `cseq`. `reliable`: the
     transport loses nothing."""
 
     tracks: frozenset[int]
@@ -70,7 +71,7 @@ def read_wish(request: RtspRequest, tracks: frozenset[int], replay: bool, reliab
         frames=frames,
         frames_every_us=every_us,
         immediate=_flag(headers.get("Immediate"), off="yes"),
-        replay=replay,
+        replay=replay or any(name in headers for name in _REPLAY_HEADERS),
         cseq=request.cseq or 0,
         reliable=reliable,
     )

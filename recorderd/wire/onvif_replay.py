@@ -26,4 +26,6 @@ class ReplayFlag(enum.IntFlag):
 
 def replay_extension(utc_us: int, flags: ReplayFlag, cseq: int) -> bytes:
     """The extension with its header: recorded UTC of the unit, its flags, the low byte of the PLAY's CSeq."""
-    return _EXTENSION.pack(PROFILE, 3, ntp_time(utc_us), flags, cseq & 0xFF, 0)
+    # Rounded up: players floor it to nanoseconds, and a picture a hair before its range is cut off.
+    is_inexact = bool((utc_us % 1_000_000 << 32) % 1_000_000)
+    return _EXTENSION.pack(PROFILE, 3, ntp_time(utc_us) + is_inexact, flags, cseq & 0xFF, 0)

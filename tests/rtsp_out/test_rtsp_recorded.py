@@ -191,7 +191,7 @@ async def test_udp_is_always_paced(out: RtspScene) -> None:
     await record(out.store, "gate")
     peer = await Peer.connect(out.port, "/recorded/gate?audio=0")
     await peer.setup(udp=True, Require="onvif-replay")
-    reply = await peer.ask("PLAY", Range=f"clock={clock(T0 + 9 * S)}-", **REPLAY, Scale="4")
+    reply = await peer.ask("PLAY", Range=f"clock={clock(T0 + 9 * S)}-{clock(T0 + 10 * S)}", **REPLAY, Scale="4")
     assert reply.headers["rate-control"] == "yes"
     await peer.read_to_bye()
     assert pictures(peer.units()) == list(range(90, 100))

@@ -32,6 +32,7 @@ from recorderd.services.playback.types import NoFootage, PlayerOptions, Position
 
 BATCH_BYTES = 2 * 2**20
 SEND_BYTES = 256 * 1024
+UDP_PARTING_S = 0.5
 
 
 class RecordedMount:
@@ -87,6 +88,10 @@ class RecordedVisit:
         self._player: Player | None = None
         self._line: Line | None = None
         self._speed = 1.0
+        self._parting = (
+            True  # say goodbye at the end: whoever replays without an end is told by the terminal flag alone
+        )
+        self._parting_s = 0.0
         self._go = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -165,6 +170,8 @@ class RecordedVisit:
             and not (inside)
         ):
             raise NoFootage("the range lies in a hole", camera=request.view.name)
+        self._parting = not wish.replay or end_us is not None
+        self._parting_s = 0.0 if wish.reliable else UDP_PARTING_S
         self._speed = scale if paced else math.copysign(math.inf, scale)
         player.set_speed(self._speed)
         self._set_up(wish)
@@ -264,6 +271,9 @@ class RecordedVisit:
                 await self._outlet.drain()
         finally:
             await player.close()
+        if not self._parting and not line.foreign:
+            return
+        await asyncio.sleep(self._parting_s)  # by UDP the word may overtake the pictures
         self._outlet.send([line.goodbye()])
         if line.foreign:
             self._outlet.close()
