@@ -41,6 +41,7 @@ def test_documents_are_recorded_and_explained(tmp_path: Path) -> None:
         wait_until(lambda: server.alive() and told(server) >= 5, 40, server.log)
         cameras = server.cameras()
         cover = server.get("/api/v1/cameras/told/coverage?start=-5m&end=now")
+        film = server.get("/api/v1/cameras/told/media.json?start=-5m&end=now")
         assert server.stop() == 0, server.log()
     farm.stop()
     assert {track["kind"] for track in cameras["deaf"]["streams"][0]["tracks"]} == {"video", "audio"}
@@ -54,6 +55,9 @@ def test_documents_are_recorded_and_explained(tmp_path: Path) -> None:
     (track,) = [one for one in cover["tracks"] if one["kind"] == "metadata"]
     assert "unexplained" not in {one["state"] for one in track["intervals"]}
     assert "recorded" in {one["state"] for one in track["intervals"]}
+
+    assert [(one["kind"], one["codec"]) for one in film["left_out"]] == [("metadata", "metadata")]
+    assert [one["kind"] for one in film["tracks"]] == ["video", "audio"]
 
     out = tmp_path / "out"
     done = run_mediadb("export", str(server.volume), "told", "--start", "-10m", "--end", "now", "-o", str(out))
