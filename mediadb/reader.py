@@ -31,6 +31,7 @@ from mediadb.types import Interval, Names, TrackConfig, TrackSpec
 __all__ = ["ChunkData", "ChunkRef", "ChunkTable", "Reader", "Span", "StoredChunk", "TrackInfo"]
 
 
+LONGEST_US: Final = 1_000 * 86_400_000_000
 FAR_PARTS: Final = 32  # segments looked at for a nearer entry before the best so far is taken
 
 
@@ -117,6 +118,9 @@ class Reader:
     def spans(self, track: uuid.UUID, start_us: int, end_us: int, resolution_us: int = 0) -> list[Span]:
         """Merged stretches of media cut to [start_us, end_us); holes shorter than `resolution_us` are closed."""
         tolerance = max(resolution_us, self.index.tolerance_us(track))
+        if end_us - start_us > LONGEST_US:  # days are looked up one by one: only those that can hold something
+            start_us = max(start_us, self.index.first_us(track))
+            end_us = min(end_us, self.durable_us(track) or start_us)
         out: list[Span] = []
         found = self.index.spans(track, start_us, end_us)
         for span in sorted(found, key=lambda s: s.start_us):

@@ -213,6 +213,17 @@ def test_spans_are_worked_out_at_the_seal(recorder: Callable[..., Recorder], vol
     reader.close()
 
 
+@pytest.mark.timeout(60)
+def test_the_stretches_of_all_time_are_those_there_are(finished: Path) -> None:
+    """A range of millions of days must not be walked day by day."""
+    reader, _ = opened(finished)
+    near = reader.spans(CAM.track, T0 - 60 * S, T0 + 3600 * S)
+    assert near
+    assert reader.spans(CAM.track, -(1 << 62), 1 << 62) == near
+    assert reader.spans(uuid.UUID(int=77), -(1 << 62), 1 << 62) == []
+    reader.close()
+
+
 def one_by_one(part: Part, config: TrackConfig) -> list[MediaSpan]:
     """A span for every row, joined by the rule."""
     media = part.media
