@@ -49,8 +49,7 @@ class TrackRecorder:
         self.spec = spec
         self.counters = TrackCounters()
         self.stored: TrackConfig | None = None
-        # Silence is an alarm. Audio: once announced or seen. Metadata: never, a camera may have nothing to tell.
-        self.expected = spec.kind is TrackKind.VIDEO
+        self.expected = spec.kind is TrackKind.VIDEO  # audio: once announced, seen, or known from before
         self.last_committed_us: int | None = None
         self.alarm = RecordingAlarm(emit, clock.monotonic_us())
         self._loss_report = LossReport(emit)
@@ -68,6 +67,7 @@ class TrackRecorder:
         self._hole_ticks = _UNKNOWN
         self._offset_us = clock.utc_us() - clock.monotonic_us()
         self._pending_packets = 0
+        self._dropped_here = 0
         self._seam_next = False
         self._camera_step: tuple[int, object] | None = None  # monotonic time of the driver's word, delta
         self._storage_cause: Cause | None = None
@@ -168,6 +168,12 @@ class TrackRecorder:
         """Lost packets that no unit counts: the next sample carries them."""
         self._pending_packets += packets
 
+    def dropped_here(self, params: dict[str, object]) -> None:
+        """So many packets of the next loss reached this machine and were not read in time."""
+        packets = params.get("packets")
+        if params.get("kind") == self.spec.kind.name.lower() and isinstance(packets, int):
+            self._dropped_here += packets
+
     def camera_clock_step(self, delta_us: object) -> None:
         """The camera's clock jumped: the unit that does not continue is its place, the next or the newest."""
         self._camera_step = (self._clock.monotonic_us(), delta_us)
@@ -212,7 +218,7 @@ class TrackRecorder:
             self.offline("no-media", {})
             self._need_key = self._seam_next = False  # the stream was never closed: what comes next continues it
         if told:
-            return
+            return  # no alarm: a camera may have nothing to tell
         cause = self.cause
         where = {**self._where(), "state": str(cause.state), "reason": cause.reason}
         self.alarm.check(now_mono_us, self.interval_us, where)
@@ -255,7 +261,7 @@ class TrackRecorder:
             self.counters.units_before_key += 1
             return False
         self._live = True
-        self.expected = self.expected or self.spec.kind is TrackKind.AUDIO
+        self.expected = True
         self._coverage.holds(unit.recv_us, self._storage_cause or RECORDED)
         return True
 
@@ -264,6 +270,7 @@ class TrackRecorder:
         counters = self.counters
         packets = unit.lost_packets + self._pending_packets
         self._pending_packets = 0
+        dropped_here, self._dropped_here = min(packets, self._dropped_here), 0
         counters.lost_packets += packets
         counters.damaged_units += unit.damaged
         last = self._last
@@ -287,7 +294,10 @@ class TrackRecorder:
                 frames = max(1, round(ticks / nominal) - 1)
                 counters.lost_frames += frames
                 params: dict[str, object] = {"packets": packets, "frames": frames}
-                self._coverage.hole(start_us, unit.recv_us, Cause(State.NETWORK_LOSS, "packets-lost", params))
+                cause = Cause(State.NETWORK_LOSS, "packets-lost", params)
+                if dropped_here:
+                    cause = Cause(State.OVERLOAD_SHED, "receive-buffer", {**params, "dropped_here": dropped_here})
+                self._coverage.hole(start_us, unit.recv_us, cause)
                 return packets
             if hole_us > PAUSE_US and ticks > 5 * nominal // 2:
                 self._coverage.hole(start_us, unit.recv_us, offline("no-frames"))

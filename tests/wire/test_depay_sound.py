@@ -159,6 +159,17 @@ def test_latm_loss_inside_an_element_costs_that_element_only() -> None:
         assert sum(unit.lost_packets for unit in got.units) + got.track.take_loss() == (0 < lost < 11)
 
 
+def test_the_rest_of_a_broken_latm_element_is_never_taken_for_one() -> None:
+    """Its last packet looks like a whole element by chance."""
+    frame = bytes(399) + bytes((99,)) + bytes(99)
+    data = element(frame)
+    broken = [rtp(data[:200], 1, 0, False, pt=97), rtp(data[-100:], 3, 0, True, pt=97)]
+    fmtp = f"cpresent=0;config={mux_config(48_000)}"
+    got = Received(audio("MP4A-LATM/48000/1", fmtp=fmtp)).feed([*broken, rtp(data, 4, 1024, True, pt=97)])
+    assert got.data == [frame]
+    assert [unit.lost_packets for unit in got.units] == [1]
+
+
 @pytest.mark.parametrize(
     "config",
     ["", "00", "8000", "40", "c0ffff", "7f" * 8, "400026203fc0"[:6], "40802620"],
