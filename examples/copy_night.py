@@ -27,7 +27,6 @@ from mediadb.mp4.plan import Kind
 from recorderd.client import Chunk, Client, Hole, PullOptions, Unit
 from recorderd.media.access_unit import MediaKind
 
-SYNC_BYTES = 64 << 20  # at the most so much is pulled again after a kill
 JUMP_S = 1.0  # media time may leave wall time by so much, then the file's time is set anew
 
 
@@ -55,8 +54,8 @@ class Line:
 class TrackCopy:
     """The files of one track, begun or taken up behind the last line of its log. `start_us` is 0 of the file's time."""
 
-    def __init__(self, folder: Path, name: str, start_us: int) -> None:
-        self._folder, self._name, self._start_us = folder, name, start_us
+    def __init__(self, folder: Path, name: str, start_us: int, sync_bytes: int) -> None:
+        self._folder, self._name, self._start_us, self._sync_bytes = folder, name, start_us, sync_bytes
         self._log = folder / f"{name}.jsonl"
         self._fresh: list[Line] = []  # written, not yet known to be on the disk
         self._out: BinaryIO | None = None
@@ -86,7 +85,7 @@ class TrackCopy:
             chunk.cursor, chunk.run, chunk.seq, chunk.recv_us, chunk.end_us, chunk.count, Path(self._out.name).name,
             end - size, size, end, shift, coding, chunk.salt.hex(), chunk.sha256.hex(),
         ))  # fmt: skip
-        if end - self._fresh[0].at >= SYNC_BYTES:
+        if end - self._fresh[0].at >= self._sync_bytes:
             self.sync()
 
     def sync(self) -> None:
@@ -146,7 +145,7 @@ async def copy_camera(client: Client, camera: str, args: argparse.Namespace) -> 
     """One camera; returns what is wrong, in words."""
     folder = Path(args.output)
     kinds = ("video", "audio") if args.audio else ("video",)
-    copies = {kind: TrackCopy(folder, f"{camera}-{kind}", args.start) for kind in kinds}
+    copies = {kind: TrackCopy(folder, f"{camera}-{kind}", args.start, args.sync_mb * 10**6) for kind in kinds}
     cursors = {}
     for copy in copies.values():
         if copy.lines:
@@ -213,4 +212,7 @@ if __name__ == "__main__":
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--stream", default="main", help="main or sub")
     parser.add_argument("--audio", action="store_true")
+    parser.add_argument(
+        "--sync-mb", type=int, default=64, help="so much is pulled again after a kill, at the most (64)"
+    )
     sys.exit(command_line.run(main(command_line.arguments(parser))))
