@@ -42,6 +42,7 @@ _KINDS = (
     ProblemKind("signature-wrong", 403, "The signature does not fit this method, path and query."),
     ProblemKind("signature-expired", 403, "The signed address has expired; ask for a new one."),
     ProblemKind("not-found", 404, "There is no such path, camera or stream."),
+    ProblemKind("segment-gone", 404, "The segment has slid out of the live window; ask for the playlist again."),
     ProblemKind("no-footage", 404, "Nothing is recorded in that range; `why` and `coverage` tell the cause."),
     ProblemKind("method-not-allowed", 405, "The path exists, but not for this method; see the Allow header."),
     ProblemKind("conflict", 409, "The state of the thing, or an earlier request of the same key, does not allow it."),

@@ -19,6 +19,7 @@ from recorderd.server.http import (
     export_routes,
     frame_routes,
     health_routes,
+    hls_live,
     hls_recorded,
     list_routes,
     live_routes,
@@ -48,6 +49,7 @@ ROUTES: tuple[Route, ...] = (
     *hls_recorded.ROUTES,
     *frame_routes.ROUTES,
     *live_routes.ROUTES,
+    *hls_live.ROUTES,
     *url_routes.ROUTES,
     *export_routes.ROUTES,
     *ws_routes.ROUTES,
@@ -65,6 +67,7 @@ def build_app(deps: ServerDeps, routes: Sequence[Route] = ROUTES) -> web.Applica
     app[SHELF] = MovieShelf()
     app[SIGNER] = UrlSigner(deps.data_dir, deps.clock)
     app[SHARES] = LiveShares(deps.engine.live, deps.supervisor)
+    app[hls_live.HLS] = hls_live.LiveHls(app[SHARES], deps.supervisor, deps.clock)
     app[ws_routes.SOCKETS] = weakref.WeakSet()
     app.on_shutdown.append(ws_routes.close_sockets)
     app.on_response_prepare.append(add_headers)
