@@ -32,10 +32,6 @@ class MediaPath(Protocol):
         """Send RTCP about a track."""
         ...
 
-    def take_overflow(self) -> int:
-        """Packets this machine's kernel dropped since the last call, out of those that were counted as lost."""
-        ...
-
     def stats(self) -> dict[str, int]:
         """Counters of the path, in the names of `RunningStream.stats`."""
         ...
@@ -68,9 +64,6 @@ class InterleavedPath:
 
     def send_report(self, index: int, packet: bytes) -> None:
         self._connection.send_control(self._control[index], packet)
-
-    def take_overflow(self) -> int:
-        return 0  # TCP makes the sender wait
 
     def stats(self) -> dict[str, int]:
         receiver = self._connection.receiver

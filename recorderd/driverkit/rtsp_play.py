@@ -54,7 +54,7 @@ async def play(opened: OpenSession, wanted: Wanted, listener: TrackListener, hos
     if wanted.lower is Lower.TCP:
         path = InterleavedPath(opened.connection)
     else:
-        path = UdpPath(opened.connection, host, description, wanted.interface)
+        path = UdpPath(opened.connection, host, description, wanted.interface, listener.event)
     playing = Playing(opened, [Track(one.plan, host.clock, listener) for one in chosen], path)
     try:
         await _play(playing, chosen, wanted.lower)

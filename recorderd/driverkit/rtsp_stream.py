@@ -107,7 +107,6 @@ class RtspStream:
                 self._connection.abort(lost)
                 break
             self._path.gather(0 if self._sink.watched() else self._host.coalesce_us())
-            self._tell_overflow()
             if now_us - self._report_us >= REPORT_US:
                 self._report_us = now_us
                 self._send_reports()
@@ -166,16 +165,9 @@ class RtspStream:
         except DriverError:
             return  # the connection ended; wait() tells
 
-    def _tell_overflow(self) -> None:
-        packets = self._path.take_overflow()
-        if packets:
-            size = self._path.stats()["receive_buffer_bytes"]
-            self._sink.event("receive-overflow", {"packets": packets, "buffer_bytes": size})
-
     def _end_media(self) -> None:
         """Nothing more is read; what was lost last is told without a unit."""
         self._path.close()
-        self._tell_overflow()
         for track in self._tracks:
             lost = track.take_loss()
             if lost:

@@ -35,10 +35,13 @@ _PUNCH = struct.pack(">BBHII", 0x80, 0, 0, 0, 0)  # an RTP packet that says noth
 _CNAME = b"recorderd"
 
 
+Event = Callable[[str, dict[str, object]], None]
+
+
 class _Leg:
     """The sockets of one track, and what stands behind them."""
 
-    def __init__(self, pair: UdpPair) -> None:
+    def __init__(self, pair: UdpPair, event: Event) -> None:
         self.pair = pair
         self.receiver = InterleavedReceiver()
         self.order = Reorder(self.receiver.receive, self._lost)
@@ -47,6 +50,7 @@ class _Leg:
         self.control_to: tuple[str, int] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.overflow = 0  # lost packets that the kernel dropped
+        self._event = event
         self._dropped = 0  # the kernel's count that was accounted for
 
     def settle(self) -> None:
@@ -58,12 +62,17 @@ class _Leg:
         ours = min(packets, max(0, self.pair.overflowed() - self._dropped))
         self._dropped += ours
         self.overflow += ours
+        if ours and self.track is not None:
+            # Told before the unit that carries the loss, so that its hole gets this cause.
+            self._event("receive-overflow", {"kind": self.track.kind.value, "packets": ours})
 
 
 class UdpPath:
-    """Implements `MediaPath`. `interface` is the user's choice for multicast, "" for none."""
+    """Implements `MediaPath`. `interface` is the user's choice for multicast, "" for none; `event` is the sink's."""
 
-    def __init__(self, connection: RtspConnection, host: Host, description: SessionDescription, interface: str) -> None:
+    def __init__(
+        self, connection: RtspConnection, host: Host, description: SessionDescription, interface: str, event: Event
+    ) -> None:
         self._peer, self._near = connection.peer, connection.own_address
         self._host = host
         self._description = description
@@ -76,11 +85,11 @@ class UdpPath:
         self._bytes = 0
         self._foreign = 0
         self._stranger = ""
-        self._told_overflow = 0
+        self._event = event
 
     def open_unicast(self) -> tuple[int, int]:
         """A pair of ports for the next track."""
-        leg = _Leg(self._host.open_udp(UdpRequest(self._peer)))
+        leg = _Leg(self._host.open_udp(UdpRequest(self._peer)), self._event)
         self._legs.append(leg)
         return leg.pair.ports
 
@@ -103,7 +112,7 @@ class UdpPath:
             request = UdpRequest(
                 self._peer, group.address, group.ports, group.source, self._interface, self._near, group.ttl
             )
-            leg = _Leg(self._host.open_udp(request))
+            leg = _Leg(self._host.open_udp(request), self._event)
             leg.control_to = (group.address, group.ports[1])
             self._legs.append(leg)
             self._start(leg, track)
@@ -124,11 +133,6 @@ class UdpPath:
         leg.settle()
         if leg.control_to is not None:
             _send(leg.pair.control, packet, leg.control_to)
-
-    def take_overflow(self) -> int:
-        total = sum(leg.overflow for leg in self._legs)
-        fresh, self._told_overflow = total - self._told_overflow, total
-        return fresh
 
     def stats(self) -> dict[str, int]:
         orders = [leg.order for leg in self._legs]

@@ -109,6 +109,9 @@ class StreamRecorder:
             for track in self.tracks:
                 track.camera_clock_step(params.get("delta_us"))
             self._emit(code, {"source": "camera", **params})
+        elif code == "receive-overflow":
+            for track in self.tracks:
+                track.dropped_here(params)
         elif code in _FORWARDED:
             self._emit(code, params)
         else:

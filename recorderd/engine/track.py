@@ -294,9 +294,11 @@ class TrackRecorder:
                 frames = max(1, round(ticks / nominal) - 1)
                 counters.lost_frames += frames
                 params: dict[str, object] = {"packets": packets, "frames": frames}
-                cause = Cause(State.NETWORK_LOSS, "packets-lost", params)
                 if dropped_here:
-                    cause = Cause(State.OVERLOAD_SHED, "receive-buffer", {**params, "dropped_here": dropped_here})
+                    params["dropped_here"] = dropped_here
+                cause = Cause(State.NETWORK_LOSS, "packets-lost", params)
+                if 2 * dropped_here > packets:
+                    cause = Cause(State.OVERLOAD_SHED, "receive-buffer", params)
                 self._coverage.hole(start_us, unit.recv_us, cause)
                 return packets
             if hole_us > PAUSE_US and ticks > 5 * nominal // 2:

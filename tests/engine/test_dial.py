@@ -7,9 +7,12 @@ import socket
 
 import pytest
 
+from recorderd.aio.supervisor import Supervisor
+from recorderd.core.clock import FakeClock
 from recorderd.driverapi.errors import DeviceUnavailable, DeviceUnsupported
+from recorderd.driverapi.udp import UdpRequest
 from recorderd.engine.dial import PinnedDialer, resolve
-from recorderd.engine.host import BUSY_COALESCE_US, COALESCE_US, Pacing
+from recorderd.engine.host import BUSY_COALESCE_US, COALESCE_US, EngineHost, Pacing
 
 pytestmark = pytest.mark.fast
 
@@ -36,6 +39,27 @@ async def test_refuses_every_other_host_without_connecting(host: str) -> None:
     with pytest.raises(DeviceUnsupported) as caught:
         await dial(host, 80, asyncio.Protocol)
     assert caught.value.reason == "foreign-host"
+
+
+async def test_datagrams_only_of_the_configured_host_and_closed_with_the_session() -> None:
+    server = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0)
+    dial = PinnedDialer("rtsp://camera.example/x", to_loopback)
+    with pytest.raises(DeviceUnsupported) as caught:
+        dial.open_udp(UdpRequest("127.0.0.1"))
+    assert caught.value.reason == "foreign-host", "not resolved yet"
+    transport, _ = await dial("camera.example", server.sockets[0].getsockname()[1], asyncio.Protocol)
+    host = EngineHost(FakeClock(), None, dial, Supervisor("session"), lambda: 0)
+    pair = host.open_udp(UdpRequest("127.0.0.1"))
+    assert pair.ports[0] % 2 == 0
+    assert pair.ports[1] == pair.ports[0] + 1
+    assert pair.overflowed() == 0
+    with pytest.raises(DeviceUnsupported):
+        host.open_udp(UdpRequest("127.0.0.2"))
+    await host.close()
+    assert pair.closed
+    transport.close()
+    server.close()
+    await server.wait_closed()
 
 
 async def test_refused_is_typed() -> None:

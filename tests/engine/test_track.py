@@ -79,6 +79,28 @@ def test_nothing_is_recorded_before_a_key(bench: Bench) -> None:
     assert bench.track.cause.state is State.RECORDED
 
 
+@pytest.mark.parametrize(
+    ("dropped", "state", "reason"),
+    [(17, State.OVERLOAD_SHED, "receive-buffer"), (2, State.NETWORK_LOSS, "packets-lost")],
+)
+def test_what_was_dropped_on_this_machine_is_no_fault_of_the_network(
+    bench: Bench, dropped: int, state: State, reason: str
+) -> None:
+    bench.play(10)
+    bench.lose(4)
+    bench.track.dropped_here({"kind": "audio", "packets": 99})
+    bench.track.dropped_here({"kind": "video", "packets": dropped})
+    bench.play(1, lost_packets=17)
+    bench.lose(4)
+    bench.play(1, lost_packets=5)
+    params = {"packets": 17, "frames": 4, "dropped_here": dropped}
+    assert [gap[2] for gap in bench.writer.gaps] == [
+        Cause(state, reason, params),
+        Cause(State.NETWORK_LOSS, "packets-lost", {"packets": 5, "frames": 4}),
+    ]
+    assert bench.track.counters.lost_packets == 22
+
+
 def test_lost_frames_are_a_stated_hole(bench: Bench) -> None:
     bench.play(10)
     last_us = bench.writer.samples[-1].recv_us
