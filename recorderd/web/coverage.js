@@ -28,8 +28,16 @@ export class CoverageBar {
     this.draw(startMs, endMs);
   }
 
+  // The moment under a pointer event; null before anything was drawn.
+  timeAt(event) {
+    if (!this.shown) return null;
+    const box = this.bar.getBoundingClientRect();
+    return this.shown.startMs + (this.shown.width * (event.clientX - box.left)) / box.width;
+  }
+
   draw(startMs, endMs) {
     const width = endMs - startMs;
+    this.shown = { startMs, width };
     const parts = this.intervals.map((one) => {
       const part = document.createElement("i");
       const left = Math.max(0, one.start - startMs);

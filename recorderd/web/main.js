@@ -3,7 +3,8 @@
 
 import { CoverageBar } from "/web/coverage.js";
 import { Player } from "/web/player.js";
-import { Connection, MEDIA } from "/web/socket.js";
+import { RecordedView } from "/web/recorded.js";
+import { Connection } from "/web/socket.js";
 import { clockText, eventText, paramsText, SHOWN_IN_LEGEND, STATES, stateText } from "/web/words.js";
 
 const WINDOW_S = 300;
@@ -32,6 +33,11 @@ class Card {
     const causes = element("ul", "causes");
     this.root.append(title, picture, bar, scale, causes);
     this.coverage = new CoverageBar(bar, causes, scale);
+    bar.title = "click: show what was recorded then";
+    bar.addEventListener("click", (event) => {
+      const time = this.coverage.timeAt(event);
+      if (time !== null) recorded.open(this.id, time);
+    });
     this.player = new Player(this.video, (text) => {
       if (this.note.textContent !== text) this.note.textContent = text;
     });
@@ -89,7 +95,9 @@ function showState(message) {
   for (const id of message.removed) {
     cards.get(id)?.root.remove();
     cards.delete(id);
+    names.delete(id);
   }
+  recorded.offer(names);
 }
 
 function insertByName(card, name) {
@@ -136,6 +144,7 @@ async function begin() {
     status.className = "";
     for (const card of cards.values()) card.root.remove();
     cards.clear();
+    recorded.lost();
     await connection.feed("state", {}, showState);
     await connection.feed("coverage", { window_s: WINDOW_S, every_s: 2 }, (message) => {
       if (message.type === "coverage") showCoverage(message);
@@ -160,6 +169,7 @@ function legend() {
   }
 }
 
+const recorded = new RecordedView(() => connection);
 legend();
 setInterval(() => {
   for (const card of cards.values()) card.player.check();

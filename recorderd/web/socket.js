@@ -3,7 +3,7 @@
 
 const HEAD_BYTES = 20;
 export const MEDIA = { INIT: 1, VIDEO: 2, AUDIO: 3 };
-export const FLAG = { KEY: 1, DISCONTINUITY: 2, SKIPPED: 4 };
+export const FLAG = { KEY: 1, DISCONTINUITY: 2, SKIPPED: 4, PREROLL: 8 };
 
 export class Connection {
   // onOpen() runs after each connect: start the feeds anew there. onLost() runs once per loss.
@@ -46,10 +46,15 @@ export class Connection {
   // Start a feed; handler(message) gets its pushes, {type: "fragment", kind, flags, time, data} for media.
   async feed(cmd, params, handler) {
     const reply = await this.command(cmd, params);
-    this.feeds.set(reply.feed, handler);
-    for (const message of this.early.get(reply.feed) ?? []) handler(message);
-    this.early.delete(reply.feed);
+    this.adopt(reply.feed, handler);
     return reply.feed;
+  }
+
+  // From now on handler(message) gets the pushes of a feed, first those that came before their reply.
+  adopt(feed, handler) {
+    this.feeds.set(feed, handler);
+    for (const message of this.early.get(feed) ?? []) handler(message);
+    this.early.delete(feed);
   }
 
   receive(data) {

@@ -62,33 +62,24 @@ class PlayGroup:
                 self.master.release(self)
 
     async def _seek(self, time_us: int, mode: SeekMode) -> list[dict[str, Any]]:
-        leader, goal_us = None, time_us
+        """First look, then go: a refusal changes nothing, and no frame of a new place meets the old time."""
         if mode not in AT_A_TIME:
-            leader = self.feeds[0]
-            goal_us = (await leader.seek(time_us, mode)).time_us
-        places: list[dict[str, Any]] = []
+            time_us, mode = (await self.feeds[0].player.find(time_us, mode)).time_us, SeekMode.EXACT
         reached: list[Position] = []
         refused: NoFootage | None = None
         for feed in self.feeds:
             try:
-                position = (
-                    feed.player.position()
-                    if feed is leader
-                    else await feed.seek(goal_us, mode if leader is None else SeekMode.EXACT)
-                )
-                reached.append(position)
-                places.append(feed.told(position))
+                reached.append(await feed.player.find(time_us, mode))
             except NoFootage as error:
                 refused = error
-                places.append({**feed.told(None), "error": error.code})
         if refused is not None and not reached:
             raise refused
-        ahead = any(position.next_us is not None for position in reached)
         newest_us = max(position.time_us for position in reached)
-        self.master.jump(max(goal_us, newest_us) if mode is SeekMode.EXACT and ahead else newest_us)
-        for feed, place in zip(self.feeds, places, strict=True):
-            await feed.announce(place)
-        return places
+        ahead = mode is SeekMode.EXACT and any(position.next_us is not None for position in reached)
+        for feed in self.feeds:
+            feed.player.park()
+        self.master.jump(max(time_us, newest_us) if ahead else newest_us)
+        return [await feed.go(time_us, mode) for feed in list(self.feeds)]
 
     def set_speed(self, speed: float) -> None:
         """For all; 0 pauses."""
@@ -102,17 +93,11 @@ class PlayGroup:
         """The first camera moves by frames, the others to its time; all paused."""
         async with self._lock:
             self.set_speed(0)
-            position = await self.feeds[0].step(frames)
+            leader = self.feeds[0]
+            position = await leader.step(frames)
             self.master.jump(position.time_us)
-            places = [self.feeds[0].told(position)]
-            for feed in self.feeds[1:]:
-                try:
-                    place = feed.told(await feed.seek(position.time_us, SeekMode.EXACT))
-                except NoFootage as error:
-                    place = {**feed.told(None), "error": error.code}
-                places.append(place)
-                await feed.announce(place)
-            return places
+            others = [await feed.go(position.time_us, SeekMode.EXACT) for feed in self.feeds[1:]]
+            return [leader.told(position), *others]
 
     def state(self) -> dict[str, Any]:
         """Where the clock is."""
@@ -145,30 +130,32 @@ class PlaybackFeed:
         self._sequence = 0
         self._send = asyncio.Lock()
         self._session: Session | None = None
-        self._stands = asyncio.Event()
+        self.player.park()
         group.feeds.append(self)
 
     def begin(self, session: Session, number: int) -> None:
         """The socket it goes out on; `run` follows."""
         self._session, self.number = session, number
 
-    async def seek(self, time_us: int, mode: SeekMode) -> Position:
-        try:
-            return await self.player.seek(time_us, mode)
-        except NoFootage:
-            self.player.park()
-            raise
-        finally:
-            self._stands.set()
+    async def go(self, time_us: int, mode: SeekMode) -> dict[str, Any]:
+        """To a place; what the client is told of it. A camera without footage there stands aside until the next."""
+        async with self._send:
+            try:
+                place = self.told(await self.player.seek(time_us, mode))
+            except NoFootage as error:
+                self.player.park()
+                place = {**self.told(None), "error": error.code}
+            await self._announce(place)
+            return place
 
     async def step(self, frames: int) -> Position:
         """Frames go out at once, behind a `position`."""
-        items = await self.player.step(frames)
-        position = self.player.position()
-        await self.announce(self.told(position))
         async with self._send:
+            items = await self.player.step(frames)
+            position = self.player.position()
+            await self._announce(self.told(position))
             await self._give(items)
-        return position
+            return position
 
     def told(self, position: Position | None) -> dict[str, Any]:
         """A position as the client sees it."""
@@ -178,16 +165,14 @@ class PlaybackFeed:
             place["previous"], place["next"] = show_time(position.previous_us), show_time(position.next_us)
         return place
 
-    async def announce(self, place: dict[str, Any]) -> None:
+    async def _announce(self, place: dict[str, Any]) -> None:
         """Media that follow belong to a new place: the client drops what it has."""
-        async with self._send:
-            self._movie = RecordedMovie(EPOCH_US, await self._sound())
-            if self._session is not None:
-                clock = {"clock": self._group.number, "speed": self._group.master.speed}
-                await self._session.send({"type": "position", **clock, **place})
+        self._movie = RecordedMovie(EPOCH_US, await self._sound())
+        if self._session is not None:
+            clock = {"clock": self._group.number, "speed": self._group.master.speed}
+            await self._session.send({"type": "position", **clock, **place})
 
     async def run(self, session: Session, number: int) -> str:
-        await self._stands.wait()
         while True:
             items = await self.player.next()
             arrivals = self.player.arrivals

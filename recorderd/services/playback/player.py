@@ -99,6 +99,11 @@ class Player:
                 self._master.jump(max(time_us, arrival.picture.time_us) if later else arrival.picture.time_us)
             return self.position()
 
+    async def find(self, time_us: int, mode: SeekMode = SeekMode.EXACT) -> Position:
+        """Where a seek would arrive, without going there. Raises NoFootage."""
+        async with self._lock:
+            return await self._place(await self._read(self._arrivals.seek, time_us, mode, None))
+
     def set_speed(self, speed: float) -> None:
         """From now on; 0 pauses. Raises UsageError outside -16 … 16 and infinity."""
         motion_of(speed)
@@ -195,14 +200,17 @@ class Player:
     # -- going somewhere ------------------------------------------------------------------------------------------
 
     async def _arrive(self, arrival: Arrival) -> None:
-        seq, index = arrival.picture.place
-        cursor = Cursor(self._track, arrival.gop.key.run, seq, index)
-        self._position = await self._read(self._arrivals.position, arrival, cursor)
+        self._position = await self._place(arrival)
         self._set_out(arrival, Motion.ALL)
         self._arrivals_made += 1
         self._parked = False
         self._told_live, self._picture_due = False, True
         self._changed.set()
+
+    async def _place(self, arrival: Arrival) -> Position:
+        seq, index = arrival.picture.place
+        cursor = Cursor(self._track, arrival.gop.key.run, seq, index)
+        return await self._read(self._arrivals.position, arrival, cursor)
 
     def _set_out(self, arrival: Arrival, motion: Motion) -> None:
         """A new feed from a picture on."""
