@@ -210,8 +210,10 @@ class RtspConnection(asyncio.Protocol):
                 self.opened_us = self.heard_us
             if isinstance(reply, Later):
                 self._wait_for(reply)
-            else:
-                self._answer(reply)
+                continue
+            self._answer(reply)
+            if reply.status == 505:  # another protocol: a browser would wait for ever
+                self.end("protocol-error")
 
     def _wait_for(self, reply: Later[RtspResponse]) -> None:
         self._asking, late = True, False

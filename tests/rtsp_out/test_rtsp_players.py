@@ -186,12 +186,13 @@ async def test_gstreamer_plays_live(out: RtspScene, protocols: str) -> None:
     ],
 )
 async def test_gstreamer_replays(out: RtspScene, rate: float, expected: list[int]) -> None:
-    """With onvif-mode and rtponvifparse, at full speed, after a seek."""
+    """With onvif-mode and rtponvifparse, at full speed, after a seek. The sink may lose the picture that it is flushed
+    with; that the server sends it is `test_another_place_at_once`."""
     await record(out.store, "gate")
     zero = (T0 // S + NTP_EPOCH_S) * 1_000_000_000  # the client counts nanoseconds since 1900
     found, pts = await play_gst(
-        url=out.url("/recorded/gate?audio=0"), protocols="tcp", count=len(expected), onvif=True, rate=rate,
+        url=out.url("/recorded/gate?audio=0"), protocols="tcp", count=0, onvif=True, rate=rate,
         range=[zero + 2_000_000_000, zero + 5_000_000_000],
     )  # fmt: skip
-    assert found == expected
-    assert pts == [zero + number * 100_000_000 for number in expected], "true times, to the nanosecond"
+    assert found in (expected, expected[1:])
+    assert pts == [zero + number * 100_000_000 for number in found], "true times, to the nanosecond"
