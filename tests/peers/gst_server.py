@@ -3,8 +3,8 @@
 Usage: /usr/bin/python3 gst_server.py '{"mounts": {"/a": {"file": "a.mp4", "video": "h264", "audio": "aac"}},
 "login": ["user", "password"], "tls": "both.pem"}'. First line on stdout: {"port": N}. Ends when stdin closes. `login`
 is optional (digest); `video` is h264, h265 or jpeg, `audio` aac, latm, opus, l16, pcmu or absent; `g726`: a file of raw
-G.726 at 32 kbit/s, first sample in the highest bits, sent as sound in RFC 3551's order; `loop` is not offered: a clip plays once.
-`transport` of a mount is tcp (also inside HTTP), udp or multicast (on the loopback interface); `tls`: a file with
+G.726 at 32 kbit/s, first sample in the highest bits, sent as sound in RFC 3551's order; `loop` is not offered: a clip
+plays once. `transport` of a mount is tcp (also inside HTTP), udp or multicast (on the loopback interface); `tls`: a file with
 certificate and key, then the server speaks nothing but TLS.
 """
 
@@ -85,7 +85,7 @@ def main():
     Gst.init(None)
     wanted = json.loads(sys.argv[1])
     server = GstRtspServer.RTSPServer()
-    server.set_address("127.0.0.1")
+    server.set_address(wanted.get("listen") or "127.0.0.1")
     server.set_service("0")
     auth = GstRtspServer.RTSPAuth()
     if wanted.get("tls"):
@@ -100,7 +100,7 @@ def main():
         factory.set_protocols(PROTOCOLS[mount.get("transport", "tcp")])
         if mount.get("transport") == "multicast":
             factory.set_address_pool(groups())
-            factory.set_multicast_iface("lo")
+            factory.set_multicast_iface(wanted.get("interface") or "lo")
             factory.set_max_mcast_ttl(4)
         if permissions is not None:
             factory.set_permissions(permissions)

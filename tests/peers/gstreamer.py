@@ -15,20 +15,28 @@ from typing import Any
 import av
 import numpy as np
 
+from tests.peers.network import Neighbour
+
 SYSTEM_PYTHON = "/usr/bin/python3"
 _SERVER = Path(__file__).with_name("gst_server.py")
 
 
 @contextmanager
 def start(
-    mounts: dict[str, dict[str, str]], login: tuple[str, str] | None = None, tls: Path | None = None
+    mounts: dict[str, dict[str, str]],
+    login: tuple[str, str] | None = None,
+    tls: Path | None = None,
+    where: Neighbour | None = None,
 ) -> Iterator[int]:
-    """A running server for these mounts; gives its port, ends it on leaving. `tls`: certificate and key."""
+    """A running server for these mounts; gives its port, ends it on leaving. `tls`: certificate and key; `where`: on
+    another machine, so to say."""
     wanted: dict[str, Any] = {"mounts": mounts, "tls": str(tls) if tls else None}
+    if where is not None:
+        wanted |= {"listen": where.address, "interface": where.interface}
     if login is not None:
         wanted["login"] = list(login)
     process = subprocess.Popen(
-        [SYSTEM_PYTHON, str(_SERVER), json.dumps(wanted)],
+        [*(where.enter if where else ()), SYSTEM_PYTHON, str(_SERVER), json.dumps(wanted)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:

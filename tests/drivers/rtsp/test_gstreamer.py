@@ -11,11 +11,13 @@ import trustme
 from rtsp_rig import RigHost, RigSink, address, playing
 
 from drivers.rtsp.info import RtspSettings, Transport
+from recorderd.driverapi.base import Address
 from recorderd.driverapi.errors import DeviceAuthFailed, DeviceUnavailable, StreamLost
 from recorderd.driverapi.tls import fingerprint
 from recorderd.media.access_unit import AccessUnit, Codec, MediaKind, UnitType
 from recorderd.media.nal import split_annex_b, split_units
 from tests.peers.gstreamer import make_clip, start
+from tests.peers.network import NoNamespaceError, neighbour
 
 pytestmark = pytest.mark.gst
 
@@ -107,6 +109,25 @@ async def test_over_udp_it_equals_the_clip(word: str, gather_us: int, tmp_path: 
     first = clip_sounds(path).index(sounds[0])
     assert sounds == clip_sounds(path)[first : first + len(sounds)]
     assert len(sounds) > 80
+
+
+async def test_multicast_from_another_machine_equals_the_clip(tmp_path: Path) -> None:
+    """Over a virtual cable to a network namespace: the interface is found, the group joined, the picture whole."""
+    path = make_clip(tmp_path / "clip.mp4", "libx264", "aac", seconds=2.0)
+    mounts = {"/cam": {"file": str(path), "video": "h264", "audio": "aac", "transport": "multicast"}}
+    sink = RigSink()
+    try:
+        with neighbour() as there, start(mounts, where=there) as port:
+            settings = RtspSettings(transport=Transport.MULTICAST)
+            where = Address(f"rtsp://{there.address}:{port}/cam")
+            async with playing(where, sink, settings=settings) as (_, stream):
+                with pytest.raises(StreamLost):
+                    await stream.wait()
+                assert stream.stats()["lost_packets"] == 0
+    except NoNamespaceError as error:
+        pytest.skip(str(error))
+    assert_pictures_equal(sink.video, path, Codec.H264)
+    assert len(sink.units[MediaKind.AUDIO]) > 80
 
 
 async def test_tunnel_with_digest_login_over_tls(tmp_path: Path) -> None:
