@@ -91,9 +91,15 @@ class Client:
         async with self.open("GET", path, **query) as answer:
             return await answer.json()
 
-    async def post(self, path: str) -> Any:
-        async with self.open("POST", path) as answer:
+    async def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """The JSON of the answer; `body` goes as JSON."""
+        async with self.open("POST", path, body) as answer:
             return await answer.json()
+
+    @property
+    def base(self) -> str:
+        """What stands in front of a path of this server; empty over its socket."""
+        return "" if self._socket else self._base
 
     async def text(self, path: str) -> str:
         async with self.open("GET", path) as answer:
@@ -121,7 +127,9 @@ class Client:
                 return found
 
     @asynccontextmanager
-    async def open(self, method: str, path: str, **query: str | None) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def open(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, /, **query: str | None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         """A streaming answer; `path` is below the API, or whole with a '/'. Raises Unreachable, Refused."""
         assert self._session is not None
         params = {name: value for name, value in query.items() if value}
@@ -130,6 +138,7 @@ class Client:
                 method,
                 self._base + (path if path.startswith("/") else f"{API}/{path}"),
                 params=params,
+                json=body,
                 allow_redirects=False,
             ) as answer:
                 if answer.status >= 300:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from mediadb.errors import MediaDbError
 from recorderd.cli import ctl_commands as commands
+from recorderd.cli import export_job
 from recorderd.cli.arguments import (
     USAGE,
     WRONG,
@@ -71,13 +72,13 @@ def build_parser() -> Parser:
     why = verb("why", commands.why, "why is this moment there, or missing?")
     why.add_argument("camera", metavar="CAMERA")
     why.add_argument("time", type=time_text, metavar="TIME")
+    _add_url(verb("url", export_job.url, "an address of live or recorded media for players that send no headers"))
     _add_export(verb("export", commands.export_footage, "MP4 files and a manifest per camera"))
     events = verb("events", commands.events, "what happened: the newest, oldest first")
     events.add_argument("--camera", metavar="CAMERA")
     events.add_argument("--code", metavar="CODE")
     events.add_argument("--limit", type=count, default=100, metavar="N")
-    jobs = verb("jobs", commands.jobs, "long work, newest first")
-    jobs.add_argument("--limit", type=count, default=100, metavar="N")
+    _add_jobs(verb("jobs", export_job.jobs, "long work, newest first; or one job: wait, cancel, go on"))
     check = verb("doctor", doctor, "what is wrong with server and machine, each with its fix; 1 when something is")
     check.add_argument(
         "--config", metavar="FILE", default=str(DEFAULT_CONFIG), help="for the storages when no server answers"
@@ -94,9 +95,31 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("cameras", nargs="+", metavar="CAMERA")
     parser.add_argument("--start", type=time_text, required=True, metavar="TIME")
     parser.add_argument("--end", type=time_text, required=True, metavar="TIME")
-    parser.add_argument("-o", "--output", required=True, metavar="DIR")
+    parser.add_argument(
+        "-o", "--output", metavar="DIR", help="may be left out with --job: the files stay on the server"
+    )
+    parser.add_argument("--job", action="store_true", help="let the server make the files, beside recording")
+    parser.add_argument("--no-audio", action="store_true", help="leave the sound out; with --job only")
     parser.add_argument("--stream", choices=("main", "sub"), default="main")
     parser.add_argument("--replace", action="store_true", help="overwrite files of an earlier export")
+
+
+def _add_jobs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("job", nargs="?", metavar="ID")
+    parser.add_argument("--limit", type=count, default=100, metavar="N")
+    parser.add_argument("--wait", action="store_true", help="until it has ended; 1 when it failed")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--cancel", action="store_true", help="end it and remove what it wrote")
+    what.add_argument("--resume", action="store_true", help="go on with a failed one")
+
+
+def _add_url(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("camera", metavar="CAMERA")
+    parser.add_argument("--start", type=time_text, metavar="TIME", help="recorded media; without it live")
+    parser.add_argument("--end", type=time_text, metavar="TIME", help="without it the picture at --start")
+    parser.add_argument("--form", choices=("mp4", "hls", "jpg"))
+    parser.add_argument("--stream", choices=("main", "sub"), default="main")
+    parser.add_argument("--for", dest="lifetime", type=duration_text, default="1h", metavar="DURATION")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

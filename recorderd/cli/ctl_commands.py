@@ -14,6 +14,7 @@ from recorderd.cli.arguments import HELD, WRONG
 from recorderd.cli.client import PAGE, Client, segment
 from recorderd.cli.completion import script
 from recorderd.cli.export import Order, export, now_on
+from recorderd.cli.export_job import export_by_job
 from recorderd.cli.show import cause, print_json, printable, size, table
 from recorderd.core.errors import UsageError
 from recorderd.core.timerange import parse_time
@@ -107,6 +108,11 @@ async def why(client: Client, args: argparse.Namespace) -> int:
 
 
 async def export_footage(client: Client, args: argparse.Namespace) -> int:
+    """Here, hour by hour; with --job by the server."""
+    if args.job:
+        return await export_by_job(client, args)
+    if args.output is None or args.no_audio:
+        raise UsageError("without --job name a folder with -o, and keep the sound")
     now_us = now_on(await client.get("status"))
     start_us, end_us = parse_time(args.start, now_us), parse_time(args.end, now_us)
     if start_us >= end_us:
@@ -142,17 +148,6 @@ async def _names(client: Client, found: list[dict[str, Any]]) -> dict[str, str]:
         if any(event[kind] for event in found):
             shown |= {one["id"]: f"{one['name']} ({one['id']})" for one in await client.items(path)}
     return shown
-
-
-async def jobs(client: Client, args: argparse.Namespace) -> int:
-    page = await client.get("jobs", limit=str(min(args.limit, PAGE)))
-    found = page["items"]
-    if args.json:
-        print_json({"items": found})
-        return HELD
-    rows = [(job["id"], job["kind"], job["state"], f"{job['progress']:.0%}", job["created"]) for job in found]
-    print(table(("ID", "KIND", "STATE", "PROGRESS", "CREATED"), rows))
-    return HELD
 
 
 async def storage(client: Client, args: argparse.Namespace) -> int:

@@ -121,7 +121,7 @@ def test_events_follow_the_pages_and_show_the_newest(api: Any, capsys: pytest.Ca
 
 
 def test_jobs_and_reload(api: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    job = {"id": "j", "kind": "export", "state": "running", "progress": 0.25, "created": T0}
+    job = {"id": "j", "kind": "export", "state": "running", "progress": 0.25, "created": T0, "error": None}
     api.get("jobs", {"items": [job], "next": None})
     assert run(["jobs"]) == 0
     assert "25%" in capsys.readouterr().out
