@@ -52,7 +52,7 @@ class TrackView:
 @dataclass(frozen=True, slots=True)
 class StreamView:
     """`connected`, `reason`: the connection now; `fps`, `bitrate` (bit/s) over the last seconds; `ignored_units`:
-    what the driver sent and nobody asked for (audio switched off, metadata)."""
+    what the driver sent and nobody asked for (audio or metadata switched off)."""
 
     role: str
     connected: bool

@@ -162,4 +162,8 @@ def encode_audio(codec: Codec) -> AudioClip:
     packets += context.encode(None)
     extra = {Codec.AAC: bytes(context.extradata or b""), Codec.G726: bytes((_G726_BITS, False))}.get(codec, b"")
     config = CodecConfig(codec, MediaKind.AUDIO, rate, sample_rate=rate, channels=1, extra=extra)
-    return AudioClip(config, frame_samples, tuple(bytes(packet) for packet in packets))
+    frames = [bytes(packet) for packet in packets]
+    if codec is Codec.G726:  # the encoder has frames of its own length; a byte is a byte
+        data, size = b"".join(frames), frame_samples * _G726_BITS // 8
+        frames = [data[at : at + size] for at in range(0, len(data) - size + 1, size)]
+    return AudioClip(config, frame_samples, tuple(frames))
