@@ -39,8 +39,8 @@ class PlayRange:
 class PlayWish:
     """One PLAY. `range` None: go on where it was paused. `scale` None: not asked for. `rate_control` False: as fast
     as the connection takes it. `frames`: "all", "predicted" or "intra", at most one per `frames_every_us`. `replay`:
-    the feature tag or a header of replay was given, packets carry the replay extension with the low byte of `cseq`. `reliable`: the
-    transport loses nothing."""
+    the feature tag or a header of replay was given, packets carry the replay extension with the low byte of `cseq`.
+    `reliable`: the transport loses nothing."""
 
     tracks: frozenset[int]
     range: PlayRange | None = None

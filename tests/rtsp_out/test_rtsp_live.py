@@ -9,8 +9,9 @@ import pytest
 from rtsp_peer import Peer, has_bye, report_of, without_sets
 from rtsp_scene import GATE, RtspScene, until
 
-from recorderd.media.access_unit import MediaKind
-from tests.server.server_scene import S, audio_clip, units, video_clip
+from recorderd.media import metadata
+from recorderd.media.access_unit import AccessUnit, MediaKind, UnitType
+from tests.server.server_scene import T0, S, audio_clip, units, video_clip
 
 
 @pytest.mark.parametrize("udp", [False, True])
@@ -85,6 +86,20 @@ async def test_another_connection_of_the_camera_leaves_no_jump_in_rtp_time(out: 
     pictures = await peer.read_units(5)
     steps = [b.timestamp - a.timestamp & 0xFFFFFFFF for a, b in itertools.pairwise(pictures)]
     assert steps == [9000, 9000, 72_000, 9000], "0.8 s between pictures 2 and 10, as they were received"
+    await peer.close()
+
+
+async def test_metadata_for_who_asks(out: RtspScene) -> None:
+    document = b"<tt:MetadataStream>" + b"<a/>" * 1000 + b"</tt:MetadataStream>"
+    config = metadata.codec_config(metadata.XML)
+    item = (MediaKind.METADATA, AccessUnit(document, 0, 0, UnitType.AUDIO, T0, 0, config))
+    out.source().gop = [*units(video_clip(), 0, 1), item]
+    peer = await Peer.connect(out.port, "/live/gate?audio=0&metadata=1")
+    described = (await peer.ask("DESCRIBE")).body
+    assert b"m=application 0 RTP/AVP 98\r\na=rtpmap:98 vnd.onvif.metadata/90000\r\n" in described
+    await peer.setup()
+    await peer.ask("PLAY")
+    assert [unit.data for unit in await peer.read_units(1, channel=2)] == [document]
     await peer.close()
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import socket
 import struct
 
 import pytest
-from rtp_reader import RawClient, parameter_sets_of_sdp, units_of
+from rtp_reader import Packet, RawClient, parameter_sets_of_sdp, units_of
 from small_farm import StartFarm
 
 from recorderd.media.access_unit import Codec
@@ -99,6 +100,49 @@ async def test_the_sub_stream_is_smaller_and_counted_apart(start_farm: StartFarm
     records = await running.stop()
     assert [(record["stream"], record["end"]) for record in records] == [("main", "teardown"), ("sub", "teardown")]
     assert sizes["/cam/0?stream=sub"] < sizes["/cam/0"]
+
+
+async def test_pause_and_play_are_two_entries_of_the_log(start_farm: StartFarm) -> None:
+    running = await start_farm()
+    client = await RawClient.connect(running.port, "/cam/0")
+    await client.start()
+    await client.read_units(5)
+    assert (await client.ask("PAUSE")).status == 200
+    before = len(units_of(client.video(), Codec.H264))
+    assert (await client.ask("GET_PARAMETER")).status == 200
+    assert len(units_of(client.video(), Codec.H264)) == before
+    assert (await client.ask("PLAY")).status == 200
+    await client.read_units(before + 5)
+    assert (await client.ask("TEARDOWN")).status == 200
+    await client.close()
+    records = await running.stop()
+    assert [(one["end"], one["sent"]) for one in records[:1]] == [("pause", before)]
+    assert records[1]["end"] == "teardown"
+    assert records[1]["first"] > records[0]["last"]
+
+
+async def test_udp_carries_the_same_pictures(start_farm: StartFarm) -> None:
+    running = await start_farm()
+    client = await RawClient.connect(running.port, "/cam/0")
+    rtp, rtcp = (socket.socket(type=socket.SOCK_DGRAM) for _ in range(2))
+    for one in (rtp, rtcp):
+        one.bind(("127.0.0.1", 0))
+        one.settimeout(30)
+    ports = f"{rtp.getsockname()[1]}-{rtcp.getsockname()[1]}"
+    setup = await client.ask("SETUP", f"{client.url}/trackID=0", Transport=f"RTP/AVP;unicast;client_port={ports}")
+    assert "server_port=" in setup.headers["transport"]
+    assert (await client.ask("PLAY")).status == 200
+    loop = asyncio.get_running_loop()
+    packets: list[Packet] = []
+    while sum(packet.marker for packet in packets) < 20:
+        packets.append(Packet.read(0, await loop.run_in_executor(None, rtp.recv, 2000)))
+    assert struct.unpack_from(">BB", await loop.run_in_executor(None, rtcp.recv, 2000)) == (0x80, 200)
+    markers = [find_marker(unit.data, Codec.H264) for unit in units_of(packets, Codec.H264)]
+    numbers = [marker.number for marker in markers if marker is not None]
+    assert numbers == list(range(numbers[0], numbers[0] + 20))
+    for one in (rtp, rtcp):
+        one.close()
+    await client.close()
 
 
 async def test_login(start_farm: StartFarm) -> None:

@@ -37,11 +37,11 @@ SOUND_S = 1.0  # and after it for sound that the camera is known to have
 
 @dataclass(frozen=True, slots=True)
 class LiveRequest:
-    """What the URL asks for."""
+    """What the URL asks for; `kinds` beside the picture."""
 
     view: CameraView
     role: str
-    audio: bool
+    kinds: frozenset[MediaKind]
 
 
 class LiveFormats:
@@ -84,8 +84,9 @@ class LiveMount:
         request = self.request
         try:
             return self._hub.subscribe(
-                request.view.id, request.role, audio=request.audio, limit_bytes=LIMIT_BYTES, notify=notify
-            )
+                request.view.id, request.role, audio=MediaKind.AUDIO in request.kinds, limit_bytes=LIMIT_BYTES,
+                metadata=MediaKind.METADATA in request.kinds, notify=notify,
+            )  # fmt: skip
         except NotFoundError:
             raise Refused(404) from None
 
@@ -121,16 +122,18 @@ class LiveMount:
             answer.refuse(Refused(503, ("Retry-After", "5")))
 
     def _is_complete(self, found: dict[MediaKind, CodecConfig]) -> bool:
-        sound = self.request.audio and any(
-            track.kind == "audio" and track.codec
+        """Is everything known that was asked for and that the camera has?"""
+        there = {
+            track.kind
             for stream in self.request.view.streams
             if stream.role == self.request.role
             for track in stream.tracks
-        )
-        return MediaKind.VIDEO in found and (not sound or MediaKind.AUDIO in found)
+            if track.codec
+        }
+        return MediaKind.VIDEO in found and all(kind in found for kind in self.request.kinds if str(kind) in there)
 
     def _present(self, found: dict[MediaKind, CodecConfig]) -> Presentation:
-        kinds = [MediaKind.VIDEO, MediaKind.AUDIO] if self.request.audio else [MediaKind.VIDEO]
+        kinds = [kind for kind in MediaKind if kind is MediaKind.VIDEO or kind in self.request.kinds]
         configs = [found[kind] for kind in kinds if kind in found and found[kind].codec in PAYABLE]
         if not configs:
             raise Refused(503)

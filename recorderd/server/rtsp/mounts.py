@@ -17,6 +17,7 @@ from recorderd.engine.views import CameraView
 from recorderd.rtspserver.mount import Mount
 from recorderd.rtspserver.statuses import Refused
 from recorderd.server.deps import ServerDeps
+from recorderd.server.rtsp.formats import MEDIA_KINDS
 from recorderd.server.rtsp.live import LiveFormats, LiveMount, LiveRequest
 from recorderd.server.rtsp.recorded import RecordedMount
 from recorderd.server.rtsp.recorded_request import RecordedRequest
@@ -24,8 +25,8 @@ from recorderd.server.timespan import read_time
 from recorderd.services.playback.types import Gaps
 
 _PATH = re.compile(r"/(live|recorded)/([^/]{1,200})")
-_LIVE_QUERY = frozenset({"stream", "audio"})
-_RECORDED_QUERY = frozenset({"stream", "audio", "start", "end", "gaps"})
+_LIVE_QUERY = frozenset({"stream", "audio", "metadata"})
+_RECORDED_QUERY = frozenset({"stream", "audio", "metadata", "start", "end", "gaps"})
 _GAPS: dict[str, Gaps] = {"skip": "skip", "keep": "keep"}
 _SWITCH = {"0": False, "1": True}
 
@@ -51,7 +52,8 @@ class OutMounts:
             role = _role(view, values)
             if role is None:
                 return None
-            return LiveMount(LiveRequest(view, role, _audio(values)), self._deps.engine.live, self._tree, self._formats)
+            kinds = frozenset(MEDIA_KINDS[kind] for kind in _kinds(values)[1:])
+            return LiveMount(LiveRequest(view, role, kinds), self._deps.engine.live, self._tree, self._formats)
         return self._recorded(view, _read_query(query, _RECORDED_QUERY))
 
     def _recorded(self, view: CameraView, values: dict[str, str]) -> Mount | None:
@@ -73,8 +75,7 @@ class OutMounts:
         gaps = _GAPS.get(values.get("gaps", "skip"))
         if gaps is None:
             raise Refused(400)
-        kinds = (TrackKind.VIDEO, TrackKind.AUDIO) if _audio(values) else (TrackKind.VIDEO,)
-        tracks = tuple((track_id(view.id, role, kind), kind) for kind in kinds)
+        tracks = tuple((track_id(view.id, role, kind), kind) for kind in _kinds(values))
         request = RecordedRequest(view, store, tracks, start_us, end_us, gaps)
         return RecordedMount(request, self._tree, self._deps.clock)
 
@@ -93,8 +94,13 @@ def _role(view: CameraView, values: dict[str, str]) -> str | None:
     return role if role in {stream.role for stream in view.streams} else None
 
 
-def _audio(values: dict[str, str]) -> bool:
-    text = values.get("audio", "1")
-    if text not in _SWITCH:
-        raise Refused(400)
-    return _SWITCH[text]
+def _kinds(values: dict[str, str]) -> list[TrackKind]:
+    """Which tracks are wanted, the picture first. Raises Refused (400)."""
+    kinds = [TrackKind.VIDEO]
+    for name, kind, default in (("audio", TrackKind.AUDIO, "1"), ("metadata", TrackKind.METADATA, "0")):
+        text = values.get(name, default)
+        if text not in _SWITCH:
+            raise Refused(400)
+        if _SWITCH[text]:
+            kinds.append(kind)
+    return kinds
