@@ -32,8 +32,8 @@ JUMP_S = 1.0  # media time may leave wall time by so much, then the file's time 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One chunk in the log. Its samples lie at `at` in `file`, which ended at `end` behind it; `shift`: ticks from media
-    time to the file's time; `coding`: of the sample entry."""
+    """One chunk in the log. Its samples lie at `at` in `file`, which ended at `end` behind it; `shift`: ticks from
+    media time to the file's time; `coding`: of the sample entry."""
 
     cursor: str
     run: int

@@ -1,4 +1,4 @@
-"""Footage made by the media database's own writer without threads: as long as one likes, its content known by number."""
+"""Footage made by the media database's own writer without threads: of any length, its content known by number."""
 
 from __future__ import annotations
 

@@ -7,12 +7,13 @@ import hashlib
 import math
 import os
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cutting import cutting
 from footage_rig import Recipe, number_of, record
 
 from mediadb.reader import Reader
@@ -37,7 +38,7 @@ DAY_S = 86_400
 GATE = CAMERAS["gate"]
 # A day that ends an hour before the server's now; three holes, at GOP boundaries.
 DAY = Recipe(GATE, T0 - (DAY_S + 3600) * S, DAY_S, holes=((5_000, 8_000), (200_000, 200_010), (431_000, 431_500)))
-NIGHT = Recipe(GATE, T0 - 7200 * S, 3600, fps=10, gop=20, size=700, holes=((12_000, 12_600),), commit_s=1)
+NIGHT = Recipe(GATE, T0 - 7200 * S, 3600, fps=5, gop=10, size=1400, holes=((12_000, 12_600),), commit_s=2)
 
 
 def numbers(units: list[Unit]) -> list[int]:
@@ -49,50 +50,6 @@ async def serving(folder: Path, recipe: Recipe) -> AsyncIterator[StreamScene]:
     await asyncio.to_thread(record, folder / "volume", [recipe])
     async with stream_scene(folder) as scene:
         yield scene
-
-
-@asynccontextmanager
-async def cutting(port: int, cuts: list[int]) -> AsyncIterator[tuple[int, list[int]]]:
-    """A proxy that cuts its n-th connection after cuts[n] bytes from the server. (port, bytes of each connection)"""
-    passed: list[int] = []
-    tasks: set[asyncio.Task[Any]] = set()
-
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, count: Callable[[int], bool]) -> None:
-        try:
-            while (data := await reader.read(65536)) and count(len(data)):
-                writer.write(data)
-                await writer.drain()
-        except OSError:
-            pass
-        finally:
-            writer.transport.abort()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        mine = len(passed)
-        passed.append(0)
-        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", port)
-
-        def counted(size: int) -> bool:
-            passed[mine] += size
-            return mine >= len(cuts) or passed[mine] < cuts[mine]
-
-        await asyncio.gather(
-            pump(reader, server_writer, lambda _: True), pump(server_reader, writer, counted), return_exceptions=True
-        )
-        writer.transport.abort()
-
-    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield listening.sockets[0].getsockname()[1], passed
-    finally:
-        listening.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await listening.wait_closed()
 
 
 def port_of(scene: StreamScene) -> int:
@@ -193,8 +150,8 @@ async def test_a_night_is_pulled_through_two_cuts(tmp_path: Path) -> None:
     holes: list[Hole] = []
     async with (
         serving(tmp_path, NIGHT) as scene,
-        cutting(port_of(scene), [3_000_000, 9_000_000]) as (port, passed),
-        connect("127.0.0.1", port, options) as client,
+        cutting(port_of(scene), [3_000_000, 9_000_000]) as proxy,
+        connect("127.0.0.1", proxy.port, options) as client,
         client.pull("gate", NIGHT.start_us, NIGHT.time_us(NIGHT.frames)) as pull,
     ):
         async for item in pull:
@@ -203,7 +160,7 @@ async def test_a_night_is_pulled_through_two_cuts(tmp_path: Path) -> None:
             elif isinstance(item, Hole):
                 holes.append(item)
         assert pull.reconnects == 2
-        assert len(passed) == 3
+        assert len(proxy.passed) == 3
     assert len(told) == 2
     assert len(got) == NIGHT.frames - 600
     assert got == offline(tmp_path / "volume", NIGHT)
