@@ -6,6 +6,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 
@@ -29,7 +30,8 @@ SOUND_HZ, SOUNDS = 8_000, 2  # sound samples a second
 def nal_units() -> dict[int, bytes]:
     """One H.264 IDR picture and one that refers to it, 64x64, by NAL unit type: 7, 8, 5, 1."""
     coder = av.CodecContext.create("libx264", "w")
-    coder.width, coder.height, coder.pix_fmt, coder.framerate = 64, 64, "yuv420p", 4
+    coder.width, coder.height, coder.pix_fmt = 64, 64, "yuv420p"
+    coder.framerate = Fraction(4)
     coder.options = {"preset": "ultrafast", "tune": "zerolatency", "x264-params": "scenecut=0:keyint=100"}
     found = {}
     for number in range(2):
