@@ -24,6 +24,7 @@ export class RecordedView {
     this.speed = 1;
     this.playing = false;
     this.ticked = 0;
+    this.going = Promise.resolve();
     for (const speed of SPEEDS) byId("speed").append(new Option(`${speed}×`, speed, speed === 1, speed === 1));
     byId("tools").addEventListener("submit", (event) => {
       event.preventDefault();
@@ -77,8 +78,13 @@ export class RecordedView {
     this.go(time);
   }
 
-  // All chosen cameras to a moment, on a clock of their own.
-  async go(time) {
+  // All chosen cameras to a moment, on a clock of their own. One after the other: each makes its own pictures.
+  go(time) {
+    this.going = this.going.then(() => this.begin(time));
+    return this.going;
+  }
+
+  async begin(time) {
     if (!this.chosen.size) {
       this.say("choose a camera");
       return;

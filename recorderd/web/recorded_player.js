@@ -5,6 +5,7 @@ import { FLAG, MEDIA } from "/web/socket.js";
 
 const KEEP_MS = 30_000; // media kept around the moment shown
 const FAR_MS = 250; // further off than this: seek instead of nudging the rate
+const LOST_MS = 5000;
 const NEAR_MS = 20;
 const INSIDE_S = 0.002; // into the picture, not on its edge
 
@@ -124,8 +125,11 @@ export class RecordedPlayer {
     const hole = this.holeAt(time);
     if (hole) return "hole";
     if (!this.times.length) return this.ended ? "ended" : "waiting";
-    const beyond = speed < 0 ? time < this.times[0] : time > this.times.at(-1);
-    if (!beyond || Math.abs(time - this.times.at(speed < 0 ? 0 : -1)) < 1) return "picture";
+    // Up to where it is known what there is: pictures and holes.
+    const known = speed < 0
+      ? Math.min(this.times[0], ...this.holes.map((one) => one.start))
+      : Math.max(this.times.at(-1), ...this.holes.map((one) => one.end));
+    if (speed < 0 ? time >= known - 1 : time <= known + 1) return "picture";
     return this.ended ? "ended" : "waiting";
   }
 
@@ -140,7 +144,9 @@ export class RecordedPlayer {
     this.onNote(hole ? `nothing recorded: ${hole.text}` : this.ended && this.at(time, speed) === "ended" ? this.ended : "");
     const buffer = this.buffer;
     if (!buffer || buffer.updating || this.queue.length) return;
-    const smooth = speed > 0 && speed <= 4 && !hole && this.at(time, speed) === "picture";
+    // "ended" was only to flush the decoder: playing on from there would begin at 0.
+    const open = this.source.readyState === "open";
+    const smooth = open && speed > 0 && speed <= 4 && !hole && this.at(time, speed) === "picture";
     if (smooth) this.run(time, speed);
     else this.stand(time, speed);
     this.trim(time, speed);
@@ -149,7 +155,7 @@ export class RecordedPlayer {
   run(time, speed) {
     const video = this.video;
     const off = video.currentTime * 1000 + this.epoch - time;
-    if (Math.abs(off) > FAR_MS && !video.seeking) video.currentTime = (time - this.epoch) / 1000;
+    if (Math.abs(off) > FAR_MS && !(video.seeking && Math.abs(off) < LOST_MS)) video.currentTime = (time - this.epoch) / 1000;
     const nudge = Math.abs(off) > NEAR_MS ? Math.max(-0.2, Math.min(0.2, -off / 500)) : 0;
     video.playbackRate = Math.max(0.0625, speed * (1 + nudge));
     if (video.paused) video.play().catch(() => {});
