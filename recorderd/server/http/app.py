@@ -29,6 +29,7 @@ from recorderd.server.http import (
     ws_routes,
 )
 from recorderd.server.http.answers import json_answer
+from recorderd.server.http.frame_cache import FRAMES, FrameCache
 from recorderd.server.http.guard import MAX_BODY_BYTES, PRINCIPAL, add_headers, guard
 from recorderd.server.http.live_share import SHARES, LiveShares
 from recorderd.server.http.media_routes import SHELF, MovieShelf
@@ -66,6 +67,7 @@ def build_app(deps: ServerDeps, routes: Sequence[Route] = ROUTES) -> web.Applica
     app = web.Application(middlewares=[guard], client_max_size=MAX_BODY_BYTES)
     app[SHELF] = MovieShelf()
     app[SIGNER] = UrlSigner(deps.data_dir, deps.clock)
+    app[FRAMES] = FrameCache(deps.supervisor)
     app[SHARES] = LiveShares(deps.engine.live, deps.supervisor)
     app[hls_live.HLS] = hls_live.LiveHls(app[SHARES], deps.supervisor, deps.clock)
     app[ws_routes.SOCKETS] = weakref.WeakSet()
