@@ -56,9 +56,7 @@ class StorageIndex:
         live: LiveSource | None = None,
         now_us: Callable[[], int] | None = None,
     ) -> None:
-        self.fs = fs
-        self.volume = volume
-        self.storage = storage
+        self.fs, self.volume, self.storage = fs, volume, storage
         self.files = SegmentFiles(fs, volume)
         self.damaged: dict[str, str] = {}  # segments whose footer cannot be read, and why
         self._catalog = catalog
@@ -296,7 +294,9 @@ class StorageIndex:
         unsealed = self.unsealed()
         tolerance = self.tolerance_us(track)
         open_parts = self._open_parts(track, unsealed, set())
-        days = range(-(-start_us // DAY_US), end_us // DAY_US)  # whole days, from the merged rows of the catalog
+        newest = self._neighbours(track, end_us, 1, True)  # however far the question reaches: no days without footage
+        last_us = min(end_us, newest[0].summary.end_us) if newest else start_us
+        days = range(-(-max(start_us, self.first_us(track)) // DAY_US), last_us // DAY_US)  # whole: merged rows
         if open_parts:
             first_open = min(part.first_us for part in open_parts) // DAY_US
             days = range(days.start, min(days.stop, first_open))
