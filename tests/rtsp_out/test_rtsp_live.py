@@ -147,5 +147,6 @@ async def test_a_viewer_that_does_not_read_is_dropped_and_hurts_nobody(out: Rtsp
     await until(lambda: out.server.server.tally.ended["too-slow"])
     assert len(out.source().channel.viewers) == 1
     assert out.server.gauges()["rtsp_dropped_viewers_total"] == 1
+    assert out.server.gauges()["rtsp_sent_bytes_total"] > 20_000_000
     await stuck.close()
     await well.close()

@@ -20,6 +20,7 @@ from recorderd.server.deps import ServerDeps
 from recorderd.server.rtsp.mounts import OutMounts
 
 REALM = "recorderd"
+REFUSED_ENDS = ("protocol-error", "too-many-connections", "too-many-of-address", "timeout")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,9 @@ class RtspOut:
         limits = limits or RtspLimits()
         self.tree = deps.supervisor.child("rtsp", together=True)
         self._address: tuple[str, int] | None = None
+        self._mounts = OutMounts(deps, self.tree)
         context = SessionContext(
-            mounts=OutMounts(deps, self.tree),
+            mounts=self._mounts,
             gate=DigestGate(REALM, {}, secrets.token_bytes(16), (SHA_256, MD5)),
             name="recorderd",
             timeout_s=limits.timeout_s,
@@ -65,11 +67,13 @@ class RtspOut:
         await self.tree.stop()
 
     def gauges(self) -> Mapping[str, float]:
-        """Figures for /metrics."""
+        """Figures for /metrics; `server.tally` has refusals by status and ends by cause."""
         tally = self.server.tally
+        refused = sum(count for status, count in tally.answers.items() if status >= 400)
         return {
             "rtsp_connections": self.server.connections,
             "rtsp_sessions": tally.sessions,
-            "rtsp_dropped_viewers_total": tally.ended.get("too-slow", 0),
-            "rtsp_refused_total": sum(count for status, count in tally.answers.items() if status >= 400),
+            "rtsp_sent_bytes_total": self._mounts.traffic.bytes,
+            "rtsp_dropped_viewers_total": tally.ended["too-slow"],
+            "rtsp_refused_total": refused + sum(tally.ended[cause] for cause in REFUSED_ENDS),
         }

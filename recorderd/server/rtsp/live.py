@@ -23,7 +23,7 @@ from recorderd.rtspserver.mount import FirstPacket, PlayStart, Presentation, Tra
 from recorderd.rtspserver.statuses import Refused
 from recorderd.rtspserver.wishes import PlayWish
 from recorderd.server.rtsp.formats import sdp_tracks
-from recorderd.server.rtsp.sender import TrackSender
+from recorderd.server.rtsp.sender import TrackSender, Traffic
 from recorderd.server.rtsp.timing import CameraOffset, LiveClock
 from recorderd.wire.pay import PAYABLE
 
@@ -33,6 +33,16 @@ REPORT_US = 5_000_000
 STUCK_S = 20.0
 LEARN_S = 5.0  # how long DESCRIBE waits for the first key of a camera that is just coming
 SOUND_S = 1.0  # and after it for sound that the camera is known to have
+
+
+@dataclass(frozen=True, slots=True)
+class LiveParts:
+    """What all live mounts share."""
+
+    hub: LiveHub
+    tree: Supervisor
+    formats: LiveFormats
+    traffic: Traffic
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +75,10 @@ class LiveFormats:
 class LiveMount:
     """Implements `rtspserver.mount.Mount`; one per connection and address."""
 
-    def __init__(self, request: LiveRequest, hub: LiveHub, tree: Supervisor, formats: LiveFormats) -> None:
+    def __init__(self, request: LiveRequest, parts: LiveParts) -> None:
         self.request = request
+        self.parts = parts
         self.tracks: tuple[Track, ...] = ()
-        self.tree = tree
-        self.formats = formats
-        self._hub = hub
 
     def admits(self, user: str) -> bool:
         LOCAL.require(Right.VIEW_LIVE, self.request.view.id)
@@ -83,7 +91,7 @@ class LiveMount:
         """Raises Refused (404) when the stream is gone by now."""
         request = self.request
         try:
-            return self._hub.subscribe(
+            return self.parts.hub.subscribe(
                 request.view.id, request.role, audio=MediaKind.AUDIO in request.kinds, limit_bytes=LIMIT_BYTES,
                 metadata=MediaKind.METADATA in request.kinds, notify=notify,
             )  # fmt: skip
@@ -93,12 +101,12 @@ class LiveMount:
     def presentation(self) -> Presentation | Later[Presentation]:
         """At once when the stream runs; else after a while, or 503 when the camera stays away."""
         subscription = self.subscribe()
-        found = self.formats.take(self.request, subscription.take_ready())
+        found = self.parts.formats.take(self.request, subscription.take_ready())
         if self._is_complete(found):
             subscription.close()
             return self._present(found)
         answer: Later[Presentation] = Later()
-        self.tree.start("rtsp describe", self._learn(subscription, answer))
+        self.parts.tree.start("rtsp describe", self._learn(subscription, answer))
         return answer
 
     async def _learn(self, subscription: LiveSubscription, answer: Later[Presentation]) -> None:
@@ -106,7 +114,7 @@ class LiveMount:
         try:
             async with asyncio.timeout(LEARN_S) as patience:
                 async for item in subscription:
-                    now = self.formats.take(self.request, [item])
+                    now = self.parts.formats.take(self.request, [item])
                     if now and not found:
                         patience.reschedule(asyncio.get_running_loop().time() + SOUND_S)
                     found = now or found
@@ -174,7 +182,7 @@ class LiveVisit:
         if units:
             self._origin_us = self._offset.wall_us(units[0])
         self._playing = subscription
-        self._task = self._mount.tree.start("rtsp live", self._pump(subscription, ready))
+        self._task = self._mount.parts.tree.start("rtsp live", self._pump(subscription, ready))
         return PlayStart(self._origin_us, tuple(first), scale=None if wish.scale is None else 1.0)
 
     def pause(self) -> int | None:
@@ -231,6 +239,7 @@ class LiveVisit:
         parts = b"".join([self._packets(kind, unit) for kind, unit in items if kind in self._senders])
         if parts:
             self._outlet.send([parts])
+            self._mount.parts.traffic.bytes += len(parts)
             async with asyncio.timeout(STUCK_S):
                 await self._outlet.drain()
 
@@ -243,7 +252,7 @@ class LiveVisit:
                 self._say_goodbye()  # another codec: the viewer's description is void, it must ask for a new one
                 return b""
             sender.config = unit.config
-            self._mount.formats.see(self._mount.request, kind, unit.config)
+            self._mount.parts.formats.see(self._mount.request, kind, unit.config)
         wall_us = self._offset.wall_us(unit)
         if self._origin_us is None:
             self._origin_us = wall_us

@@ -18,9 +18,10 @@ from recorderd.rtspserver.mount import Mount
 from recorderd.rtspserver.statuses import Refused
 from recorderd.server.deps import ServerDeps
 from recorderd.server.rtsp.formats import MEDIA_KINDS
-from recorderd.server.rtsp.live import LiveFormats, LiveMount, LiveRequest
+from recorderd.server.rtsp.live import LiveFormats, LiveMount, LiveParts, LiveRequest
 from recorderd.server.rtsp.recorded import RecordedMount
 from recorderd.server.rtsp.recorded_request import RecordedRequest
+from recorderd.server.rtsp.sender import Traffic
 from recorderd.server.timespan import read_time
 from recorderd.services.playback.types import Gaps
 
@@ -37,7 +38,8 @@ class OutMounts:
     def __init__(self, deps: ServerDeps, tree: Supervisor) -> None:
         self._deps = deps
         self._tree = tree
-        self._formats = LiveFormats()
+        self.traffic = Traffic()
+        self._live = LiveParts(deps.engine.live, tree, LiveFormats(), self.traffic)
 
     def find(self, path: str, query: str) -> Mount | None:
         found = _PATH.fullmatch(path)
@@ -53,7 +55,7 @@ class OutMounts:
             if role is None:
                 return None
             kinds = frozenset(MEDIA_KINDS[kind] for kind in _kinds(values)[1:])
-            return LiveMount(LiveRequest(view, role, kinds), self._deps.engine.live, self._tree, self._formats)
+            return LiveMount(LiveRequest(view, role, kinds), self._live)
         return self._recorded(view, _read_query(query, _RECORDED_QUERY))
 
     def _recorded(self, view: CameraView, values: dict[str, str]) -> Mount | None:
@@ -77,7 +79,7 @@ class OutMounts:
             raise Refused(400)
         tracks = tuple((track_id(view.id, role, kind), kind) for kind in _kinds(values))
         request = RecordedRequest(view, store, tracks, start_us, end_us, gaps)
-        return RecordedMount(request, self._tree, self._deps.clock)
+        return RecordedMount(request, self._tree, self._deps.clock, self.traffic)
 
 
 def _read_query(query: str, known: frozenset[str]) -> dict[str, str]:

@@ -26,7 +26,7 @@ from recorderd.rtspserver.wishes import PlayWish, clock_text
 from recorderd.server.rtsp.formats import sdp_tracks
 from recorderd.server.rtsp.line import Line, LinePlan
 from recorderd.server.rtsp.recorded_request import Footage, RecordedRequest, is_recorded, look_up
-from recorderd.server.rtsp.sender import TrackSender
+from recorderd.server.rtsp.sender import TrackSender, Traffic
 from recorderd.services.playback.player import Player
 from recorderd.services.playback.types import NoFootage, PlayerOptions, Position, SeekMode
 
@@ -38,8 +38,9 @@ UDP_PARTING_S = 0.5
 class RecordedMount:
     """Implements `rtspserver.mount.Mount`; one per connection and address."""
 
-    def __init__(self, request: RecordedRequest, tree: Supervisor, clock: Clock) -> None:
+    def __init__(self, request: RecordedRequest, tree: Supervisor, clock: Clock, traffic: Traffic) -> None:
         self.request = request
+        self.traffic = traffic
         self.tree = tree
         self.clock = clock
         self.tracks: tuple[tuple[uuid.UUID, Track], ...] = ()
@@ -283,6 +284,7 @@ class RecordedVisit:
         parts.clear()
         if data:
             self._outlet.send([data])
+            self._mount.traffic.bytes += len(data)
 
     def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         self._task = self._mount.tree.start(name, work)

@@ -7,6 +7,7 @@ front, so that a viewer who joins, or lost a packet, can decode from any key on.
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass
 
 from recorderd.media.access_unit import Codec, CodecConfig
 from recorderd.media.nal import join_units
@@ -23,6 +24,14 @@ from recorderd.wire.rtp_send import (
     interleaved_packet,
     sender_report,
 )
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What all viewers were sent, for /metrics."""
+
+    bytes: int = 0
+
 
 _NAL_CODECS = (Codec.H264, Codec.H265)
 
