@@ -280,7 +280,7 @@ async def test_events_come_without_a_hole(scene: StreamScene) -> None:
         scene.deps.events.emit("before", params={"n": number})
     peer = await scene.peer()
     peer.send(EVENTS, 4, newest=2, id=1)
-    await peer.expect(OK)
+    assert (await peer.expect(OK)).head == {"id": 1, "after": 1}
     await peer.expect(EVENT)
     scene.deps.events.emit("after", camera=scene.engine.camera("gate").id, params={"long": "x" * 70_000})
     got = [await peer.expect(EVENT) for _ in range(2)]

@@ -132,6 +132,7 @@ class Connection:
             return
         if reason not in ("goodbye", "server-stopping"):
             _log.info("peer-refused", reason=reason, detail=message)
+            self._shared.counts.refused += 1
         self.session.close()
         self._goodbye_us = self._shared.deps.clock.monotonic_us()
         self._read(False)

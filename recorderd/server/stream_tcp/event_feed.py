@@ -33,6 +33,9 @@ class EventFeed(TaskSubscription):
         newest = fields.count(request.head, "newest", 0, 1_000, 0)
         self._after = fields.count(request.head, "after", 0, 2**63 - 1, max(0, last - newest))
 
+    def opened(self) -> dict[str, object]:
+        return {"after": self._after}
+
     async def run(self) -> None:
         """From the database until caught up, then as they happen; again from the database after falling behind."""
         while True:

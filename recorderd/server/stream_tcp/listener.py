@@ -44,7 +44,6 @@ class StreamServer:
         self._limits = limits or StreamLimits()
         self._sockets: list[socket.socket] = []
         self._shared: Shared | None = None
-        self._refused = self._accepted = 0
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -53,8 +52,17 @@ class StreamServer:
 
     def gauges(self) -> Mapping[str, float]:
         """Figures for /metrics."""
-        held = len(self._shared.connections) if self._shared is not None else 0
-        return {"stream_connections": float(held)}
+        shared = self._shared
+        if shared is None:
+            return {}
+        held, counts = shared.connections, shared.counts
+        return {
+            "stream_connections": float(len(held)),
+            "stream_subscriptions": float(sum(one.session.subscriptions for one in held)),
+            "stream_sent_bytes_total": float(counts.sent_bytes + sum(one.outlet.sent_bytes for one in held)),
+            "stream_dropped_viewers_total": float(counts.dropped),
+            "stream_refused_total": float(counts.refused),
+        }
 
     async def start(self, listen: tuple[str, int]) -> None:
         """Bind and accept. Raises ListenFailed."""

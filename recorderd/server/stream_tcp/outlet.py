@@ -29,6 +29,7 @@ class Outlet:
         self._closed = False
         self._sendmsg = sock.sendmsg
         self.clear = True  # nothing waits
+        self.sent_bytes = 0
 
     def send(self, *pieces: Piece) -> None:
         """One message, head first. After the peer has gone it is dropped."""
@@ -44,6 +45,7 @@ class Outlet:
         except OSError:
             self._fail()
             return
+        self.sent_bytes += sent
         if sent != sum(map(len, pieces)):
             self._keep(pieces, sent)
 
@@ -56,6 +58,7 @@ class Outlet:
         except OSError:
             self._fail()
             return
+        self.sent_bytes += sent
         if sent != size:
             self._keep((front, payload), sent)
 
@@ -80,6 +83,7 @@ class Outlet:
         except OSError:
             self._fail()
             return
+        self.sent_bytes += sent
         self._drop_sent(sent)
         if not self._waiting:
             self.clear = True

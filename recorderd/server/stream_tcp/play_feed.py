@@ -130,16 +130,17 @@ class PlayFeed(TaskSubscription):
     async def _step(self, number: int | None, frames: int) -> None:
         self._speed = 0.0
         items = await self._player.step(frames)
-        self._moved(number)
-        for item in items:
+        edge = items[0].reason if isinstance(items[0], End) else None
+        self._moved(number, edge)
+        for item in items if edge is None else ():
             await self.room()
             self._send(item)
 
-    def _moved(self, number: int | None) -> None:
+    def _moved(self, number: int | None, end: str | None = None) -> None:
         """What comes from here on belongs to the new place."""
         self._place += 1
         position = self._player.position()
-        self._tell_position(position.time_us, position.cursor, number=number)
+        self._tell_position(position.time_us, position.cursor, number=number, end=end)
 
     async def _stand_still(self) -> None:
         """The clock of play stops while nothing can be sent."""

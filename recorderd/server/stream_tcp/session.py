@@ -97,11 +97,15 @@ class Session:
         self.principal.require(request.right, view.id)
         return view
 
+    @property
+    def subscriptions(self) -> int:
+        return len(self._subscriptions)
+
     def sees(self, camera: uuid.UUID | None) -> bool:
         return camera is None or self.principal.cameras is None or camera in self.principal.cameras
 
-    def ok(self, request: Request) -> None:
-        self.link.tell(Type.OK, request.subscription, _with_id({}, request.id))
+    def ok(self, request: Request, **more: object) -> None:
+        self.link.tell(Type.OK, request.subscription, _with_id(more, request.id))
 
     def answer(self, request: Request, value: Mapping[str, Any]) -> None:
         """A long answer, in the payload. Raises Refusal when it is above what the peer takes."""
@@ -151,7 +155,7 @@ class Session:
         if len(self._subscriptions) >= highest:
             raise Refusal("busy", f"a connection carries at most {highest} subscriptions", highest=highest)
         made = self._subscriptions[number] = make()
-        self.ok(request)
+        self.ok(request, **made.opened())
         return made
 
     def subscription(self, request: Request) -> Subscription:
@@ -166,6 +170,7 @@ class Session:
         """A subscription is over: let go and say so; nothing when it is over already."""
         found = self._subscriptions.pop(number, None)
         if found is not None:
+            self.shared.counts.dropped += reason == "too-slow"
             found.close()
             self.link.tell(Type.ENDED, number, {"reason": reason})
 

@@ -23,6 +23,15 @@ if TYPE_CHECKING:
     from recorderd.server.stream_tcp.requests import MessageSpec
 
 
+@dataclass(slots=True)
+class Counts:
+    """Since the start. `sent_bytes`: of connections that are over."""
+
+    sent_bytes: int = 0
+    dropped: int = 0  # live viewers that were too slow
+    refused: int = 0  # connections that were said goodbye to for what they did, or for want of room
+
+
 @dataclass(eq=False)
 class Shared:
     """`tree` owns every task of the stream API."""
@@ -33,12 +42,15 @@ class Shared:
     messages: Mapping[Type, MessageSpec]
     fan: Fan = field(default_factory=Fan)
     codings: Codings = field(default_factory=Codings)
+    counts: Counts = field(default_factory=Counts)
     connections: set[Connection] = field(default_factory=set)
     empty: asyncio.Event = field(default_factory=asyncio.Event)  # set when the last connection has gone
     _live: dict[tuple[uuid.UUID, str], LiveShare] = field(default_factory=dict)
 
     def forget(self, connection: Connection) -> None:
-        self.connections.discard(connection)
+        if connection in self.connections:
+            self.connections.discard(connection)
+            self.counts.sent_bytes += connection.outlet.sent_bytes
         if not self.connections:
             self.empty.set()
 

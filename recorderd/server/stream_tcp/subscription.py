@@ -81,6 +81,10 @@ class Subscription(ABC):
     def _no_play(self) -> UsageError:
         return UsageError("this is for subscriptions opened with `play`", subscription=self.number)
 
+    def opened(self) -> dict[str, object]:
+        """What its `ok` bears beside the `id`."""
+        return {}
+
     @abstractmethod
     def ready(self) -> None:
         """There may be room now; tells nobody when there is none."""
