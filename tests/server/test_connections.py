@@ -130,3 +130,54 @@ async def test_the_authority_of_an_absolute_target_counts_as_the_host(http: Http
     assert json.loads(body)["code"] == "host-refused"
     head, _ = await exchange(http, STATUS.replace(b"/api", b"http://localhost:1/api"))
     assert head.startswith(b"HTTP/1.1 200")
+
+
+async def test_a_crowd_that_asks_nothing_shuts_nobody_out(server: Scene) -> None:
+    http = HttpServer(build_app(server.deps), Limits(head_s=60, connections=32))
+    await http.start(("127.0.0.1", 0), None)
+    held: list[asyncio.StreamWriter] = []
+    for number in range(1_000):
+        _, writer = await asyncio.open_connection(*http.addresses[0])
+        writer.write(STATUS[: number % 30])
+        held.append(writer)
+        if len(held) > 200:
+            held.pop(0).close()
+        if number % 250 == 249:
+            head, _ = await exchange(http, STATUS)
+            assert head.startswith(b"HTTP/1.1 200"), number
+    for writer in held:
+        writer.close()
+    await http.stop()
+
+
+async def test_a_hundred_thousand_headers_and_endless_ones(http: HttpServer) -> None:
+    """Cut off early: the client need not even be done."""
+    reader, writer = await asyncio.open_connection(*http.addresses[0])
+    writer.write(b"GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\n")
+    sent = 0
+    with contextlib.suppress(ConnectionError):
+        while sent < 100_000 and not reader.at_eof():
+            writer.write(b"".join(b"X-%d: y\r\n" % number for number in range(sent, sent + 1_000)))
+            sent += 1_000
+            await writer.drain()
+            await asyncio.sleep(0)
+        writer.write(b"\r\n")
+    got = b""
+    with contextlib.suppress(ConnectionError):
+        got = await reader.read()
+    assert b" 200 " not in got[:20]
+    assert not got or json.loads(got.partition(b"\r\n\r\n")[2])["code"] == "request-rejected"
+    writer.close()
+    assert (await exchange(http, STATUS))[0].startswith(b"HTTP/1.1 200")
+
+
+async def test_a_body_that_never_comes_is_given_up(http: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recorderd.server.http.bodies.BODY_S", 0.05)
+    request = b"POST /api/v1/exports HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    reader, writer = await asyncio.open_connection(*http.addresses[0])
+    writer.write(request + b"Content-Length: 100\r\n\r\n{")
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
+    assert head.startswith(b"HTTP/1.1 400")
+    length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+    assert json.loads(await reader.readexactly(length))["code"] == "request-rejected"
+    writer.close()

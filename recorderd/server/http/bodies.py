@@ -5,6 +5,7 @@ Law: pure but for reading the body; unknown members are refused, never ignored. 
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,13 +14,20 @@ from recorderd.server.http.routing import MAX_VALUE_CHARS, Call
 from recorderd.server.problems import Refusal
 from recorderd.server.timespan import read_time
 
+BODY_S = 10.0
+
 
 async def json_body(call: Call, known: Sequence[str]) -> Mapping[str, Any]:
     """The body as a map. Raises Refusal for anything else and for members that are not `known`."""
     if call.request.content_type != "application/json":
         raise Refusal("bad-request", "the body must be JSON, with Content-Type: application/json")
     try:
-        value = json.loads(await call.request.read())
+        async with asyncio.timeout(BODY_S):
+            data = await call.request.read()
+    except TimeoutError:
+        raise Refusal("request-rejected", f"the body did not come within {BODY_S:.0f} s") from None
+    try:
+        value = json.loads(data)
     except (ValueError, RecursionError):
         raise Refusal("bad-request", "the body is no JSON") from None
     if not isinstance(value, dict):

@@ -36,11 +36,13 @@ class Limits:
 class Connection(RequestHandler):
     """One connection of the HTTP library, with limits."""
 
-    __slots__ = ("_head_timer", "_limits")
+    __slots__ = ("_head_timer", "_limits", "_silent")
 
-    def __init__(self, limits: Limits, manager: web.Server, **options: Any) -> None:
+    def __init__(self, limits: Limits, silent: dict[Connection, None], manager: web.Server, **options: Any) -> None:
+        """`silent`: the connections of this server without a whole head, oldest first."""
         super().__init__(manager, **options)
         self._limits = limits
+        self._silent = silent
         self._head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -52,9 +54,14 @@ class Connection(RequestHandler):
             and len(manager.connections) > self._limits.connections
             and (peer is None or peer.family != socket.AF_UNIX)
         ):
-            _log.debug("connection-refused", highest=self._limits.connections)
-            cast(asyncio.Transport, transport).abort()
-            return
+            if not self._silent:
+                _log.debug("connection-refused", highest=self._limits.connections)
+                cast(asyncio.Transport, transport).abort()
+                return
+            oldest = next(iter(self._silent))  # who has asked nothing yet makes room: a crowd of them shuts nobody out
+            oldest._forget_head()
+            if oldest.transport is not None:
+                oldest.transport.abort()
         self._watch_head()
 
     def data_received(self, data: bytes) -> None:
@@ -93,15 +100,17 @@ class Connection(RequestHandler):
         return answer
 
     def _watch_head(self) -> None:
+        self._silent[self] = None
         self._head_timer = self._loop.call_later(self._limits.head_s, self._head_overdue)
 
     def _forget_head(self) -> None:
+        self._silent.pop(self, None)
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
 
     def _head_overdue(self) -> None:
-        self._head_timer = None
+        self._forget_head()
         if self.transport is not None and not self._messages and self._current_request is None:
             _log.debug("request-too-slow", limit_s=self._limits.head_s)
             self.transport.abort()
@@ -112,8 +121,12 @@ class _Server(web.Server):
 
     limits = Limits()
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.silent: dict[Connection, None] = {}
+
     def __call__(self) -> Connection:
-        return Connection(self.limits, self, loop=self._loop, **self._kwargs)
+        return Connection(self.limits, self.silent, self, loop=self._loop, **self._kwargs)
 
 
 class LimitedRunner(web.AppRunner):
