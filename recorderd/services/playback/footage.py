@@ -19,7 +19,7 @@ from recorderd.services.playback.order import PlayOrder
 from recorderd.services.playback.types import BadCursor, Cursor, Hole
 
 BLOCK_US = 60_000_000
-AROUND_US = 86_400_000_000  # how far around a block overlapping stretches are looked for
+AROUND_US = 3_600_000_000  # how far around a block overlapping stretches are looked for
 BLOCKS_KEPT = 4
 REACHES_US = (10_000_000, 60_000_000, 600_000_000)  # how long the last group of a block may go on behind it
 FAR_US = 1 << 61
@@ -131,29 +131,13 @@ class Footage:
         """The group that holds a cursor. Raises BadCursor when it is not of this track or gone."""
         if cursor.track != self.track:
             raise BadCursor("the cursor belongs to another track", cursor=str(cursor))
-        for span in self.reader.index.spans(self.track, -FAR_US, FAR_US):
-            if span.run != cursor.run or not span.first_seq <= cursor.seq < span.end_seq:
-                continue
-            gop = self._search(cursor, span.start_us, span.end_us)
-            if gop is not None:
+        ref = self.reader.find(self.track, cursor.run, cursor.seq)
+        gop = self.newest(ref.recv_us) if ref is not None and ref.seq == cursor.seq else None
+        while gop is not None and ref is not None and gop.start_us > ref.recv_us - REACHES_US[-1]:
+            if gop.key.run == cursor.run and any(one.seq == cursor.seq for one in gop.refs):
                 return gop, (cursor.seq, cursor.index)
-        raise BadCursor("the footage of the cursor is not there any more; seek by time", cursor=str(cursor))
-
-    def _search(self, cursor: Cursor, left: int, right: int) -> Gop | None:
-        """By halves of a span: in it numbers rise with time. The key may lie before the span."""
-        while right - left > BLOCK_US:
-            middle = (left + right) // 2
-            ref = self.reader.locate_key(self.track, middle, -1)
-            if ref is not None and ref.run == cursor.run and ref.seq <= cursor.seq:
-                left = middle
-            else:
-                right = middle
-        gop = self.newest(right)
-        while gop is not None and (gop.key.run != cursor.run or gop.key.seq > cursor.seq):
             gop = self.before(gop)
-        if gop is None or all(ref.seq != cursor.seq for ref in gop.refs):
-            return None
-        return gop
+        raise BadCursor("the footage of the cursor is not there any more; seek by time", cursor=str(cursor))
 
     # -- blocks ---------------------------------------------------------------------------------------------------
 

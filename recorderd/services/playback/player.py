@@ -44,6 +44,7 @@ FIRST_BYTES = 256 * 1024  # read at first after a seek: the picture is wanted so
 POLL_S = 0.2  # how often the durable end is looked at while following
 LIVE_US = 15_000_000  # footage that ends this close to now is still being recorded
 NEAR_US = 200_000  # the clock stands where another recording of the same time begins
+HEARD_US = 2_000_000  # nearer than this, sound goes on where it was left
 AT_ONCE = 256  # items of one answer
 DEFAULT_OPTIONS = PlayerOptions()
 
@@ -384,9 +385,9 @@ class Player:
         timed = [entry for entry in entries if entry.due_us is not None and isinstance(entry.item, Frame)]
         if not timed:
             return entries
-        begin_us, end_us = timed[0].due_us or 0, (timed[-1].due_us or 0) + 1
-        if self._heard_us is not None and not timed[0].barrier and self._heard_us < begin_us:
-            begin_us = max(self._heard_us, begin_us - 2_000_000)
+        begin_us, end_us = timed[0].due_us or 0, (timed[-1].due_us or 0) + _length_us(timed[-1].item)
+        if self._heard_us is not None and not timed[0].barrier and abs(self._heard_us - begin_us) < HEARD_US:
+            begin_us = self._heard_us
         self._heard_us = end_us
         found: list[Frame] = []
         for track in self._others:
@@ -415,6 +416,14 @@ class _Nothing:
 
 def _hidden(item: Item) -> Item:
     return replace(item, preroll=True) if isinstance(item, Frame) else item
+
+
+def _length_us(item: Item) -> int:
+    """How long a picture is shown, as far as its coding says."""
+    config = item.config if isinstance(item, Frame) else None
+    if config is None or not config.frame_ticks or not config.timebase_hz:
+        return 40_000
+    return config.frame_ticks * 1_000_000 // config.timebase_hz
 
 
 def _arrived(frame: Frame) -> int:
