@@ -124,7 +124,7 @@ def _multicast(family: int, request: UdpRequest) -> UdpPair:
         media.close()
         control.close()
         where = f"on interface {request.interface}" if request.interface else "on any interface"
-        message = f"the multicast group {request.group} cannot be joined {where} ({error.strerror}): "
+        message = f"the multicast group {request.group} cannot be joined {where} ({error.strerror or error}): "
         raise DeviceUnavailable(message + "set multicast_interface", "multicast", group=request.group) from error
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 from recorderd.core.errors import RecorderdError
 from recorderd.driverapi.errors import DriverError, StreamLost
@@ -62,9 +63,8 @@ class RtspConnection(asyncio.BufferedProtocol):
     # Called by the transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._write = transport.write
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
+        self._write = self._transport.write
 
     def connection_lost(self, error: Exception | None) -> None:
         self._ungather()

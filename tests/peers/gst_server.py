@@ -4,8 +4,8 @@ Usage: /usr/bin/python3 gst_server.py '{"mounts": {"/a": {"file": "a.mp4", "vide
 "login": ["user", "password"], "tls": "both.pem"}'. First line on stdout: {"port": N}. Ends when stdin closes. `login`
 is optional (digest); `video` is h264, h265 or jpeg, `audio` aac, latm, opus, l16, pcmu or absent; `g726`: a file of raw
 G.726 at 32 kbit/s, first sample in the highest bits, sent as sound in RFC 3551's order; `loop` is not offered: a clip
-plays once. `transport` of a mount is tcp (also inside HTTP), udp or multicast (on the loopback interface, or `interface`);
-`tls`: a file with certificate and key, then the server speaks nothing but TLS; `listen`: its address.
+plays once. `transport` of a mount is tcp (also inside HTTP), udp or multicast (on the loopback interface, or on
+`interface`); `tls`: a file with certificate and key, then the server speaks nothing but TLS; `listen`: its address.
 """
 
 import json

@@ -122,6 +122,20 @@ def test_any_network(first: int, fate: list[tuple[int, bool, bool]], sizes: list
     assert line.order.late == 0
 
 
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.binary(max_size=60) | st.builds(rtp, st.binary(max_size=40), st.integers(0, 65535)), max_size=30))
+def test_any_bytes_do_no_harm(datagrams: list[bytes]) -> None:
+    bench = Bench("h264")
+    order = Reorder(bench.receiver.receive)
+    for number, one in enumerate(datagrams):
+        data = memoryview(frame(one))
+        order.batch(data, 0, len(data), number * 50_000)
+        order.release(number * 50_000)
+    order.flush()
+    assert order.due_us is None
+    assert bench.receiver.resyncs == 0
+
+
 def test_loss_reaches_the_next_unit_once() -> None:
     bench = Bench("g711", config=CodecConfig(Codec.PCMU, MediaKind.AUDIO, 8000))
     order = Reorder(bench.receiver.receive)

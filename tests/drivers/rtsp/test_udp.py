@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -272,3 +273,16 @@ async def test_sockets_are_closed_with_the_session() -> None:
         assert [pair.closed for pair in host.pairs] == [False]
     assert all(pair.closed for pair in host.pairs)
     camera.close()
+
+
+@pytest.mark.parametrize("host", [LOOPBACK, "::1", "::ffff:127.0.0.1"])
+def test_a_pair_of_either_address_family(host: str) -> None:
+    pair = udp.open_pair(udp.UdpRequest(host))
+    with socket.socket(pair.media.family, socket.SOCK_DGRAM) as camera:
+        target = host.removeprefix("::ffff:")
+        camera.bind((target, 0))
+        camera.sendto(b"x", (target, pair.ports[0]))
+        assert pair.media.recvfrom(10)[1][0] in pair.senders
+    assert pair.ports == (pair.ports[0] & ~1, pair.ports[0] | 1)
+    pair.close()
+    assert pair.closed
