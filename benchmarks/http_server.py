@@ -25,6 +25,7 @@ from recorderd.aio.supervisor import Supervisor
 from recorderd.aio.system_clock import SystemClock
 from recorderd.engine.stream import track_id
 from recorderd.engine.views import CameraView, RecordingView, StreamView
+from recorderd.server import footage
 from recorderd.server.deps import ServerDeps, ServerInfo
 from recorderd.server.http import movie
 from recorderd.server.http.app import build_app
@@ -60,12 +61,12 @@ class _Listener:
         pass
 
 
-async def serve(volume: Path) -> None:
+async def serve(volume: Path, storage: str) -> None:
     """Until standard input ends."""
     clock = SystemClock()
     options = StoreOptions(commit_us=3_600_000_000, create=True)
     store = await AsyncStore.open(
-        volume, "main", server=OWNER, clock=clock, options=options, listener=cast(Any, _Listener())
+        volume, storage, server=OWNER, clock=clock, options=options, listener=cast(Any, _Listener())
     )
     async with Supervisor("bench") as tree:
         deps = ServerDeps(
@@ -85,9 +86,9 @@ async def serve(volume: Path) -> None:
 
 
 @contextmanager
-def server(volume: Path) -> Iterator[tuple[int, int]]:
-    """(port, process id) of a server over this volume."""
-    argv = [sys.executable, "-m", "benchmarks.http_server", str(volume)]
+def server(volume: Path, storage: str = "main", track: uuid.UUID | None = None) -> Iterator[tuple[int, int]]:
+    """(port, process id) of a server over this volume; `track` is its camera's video, whatever the camera's id."""
+    argv = [sys.executable, "-m", "benchmarks.http_server", str(volume), storage, *([str(track)] if track else [])]
     process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None
@@ -99,4 +100,9 @@ def server(volume: Path) -> Iterator[tuple[int, int]]:
 if __name__ == "__main__":
     if os.environ.get("BENCH_LONG_FORM"):
         movie.LONG_US = 0
-    asyncio.run(serve(Path(sys.argv[1])))
+    if len(sys.argv) > 3:
+        own = uuid.UUID(sys.argv[3])
+        vars(footage)["track_id"] = lambda camera, role, kind: (
+            own if kind is TrackKind.VIDEO else track_id(camera, role, kind)
+        )
+    asyncio.run(serve(Path(sys.argv[1]), sys.argv[2]))

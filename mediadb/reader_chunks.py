@@ -145,7 +145,7 @@ class StoredChunk:
 class _Checked:
     header: ChunkHeader
     table: bytes
-    data: bytes
+    data: memoryview  # into the chunk as it was read
 
 
 class ChunkReader:
@@ -160,7 +160,7 @@ class ChunkReader:
     def read(self, ref: ChunkRef) -> ChunkData:
         checked = self._check(ref)
         spec, config, table = self._decode(ref, checked.header, checked.table)
-        return ChunkData(ref, checked.header, spec, config, table, checked.data)
+        return ChunkData(ref, checked.header, spec, config, table, bytes(checked.data))
 
     def stored(self, ref: ChunkRef) -> StoredChunk:
         header, table, payload = self._check_views(ref)
@@ -207,7 +207,7 @@ class ChunkReader:
         if checked is None or checked.header.track != ref.track.bytes or checked.header.seq != ref.seq:
             checked = self._check(ref)
             self._checked.put(key, checked)
-        return memoryview(checked.data)[offset : offset + length]
+        return checked.data[offset : offset + length]
 
     def forget(self, name: str) -> None:
         """Drop what is remembered of a removed segment."""
@@ -232,7 +232,7 @@ class ChunkReader:
 
     def _check(self, ref: ChunkRef) -> _Checked:
         header, table, payload = self._check_views(ref)
-        return _Checked(header, bytes(table), bytes(payload[SALT_LEN:]))
+        return _Checked(header, bytes(table), payload[SALT_LEN:])
 
     def _check_views(self, ref: ChunkRef) -> tuple[ChunkHeader, memoryview, memoryview]:
         """Header, table and payload (salt first) of one pread."""

@@ -21,7 +21,8 @@ from recorderd.server.problems import Refusal
 if TYPE_CHECKING:
     from mediadb.aio import AsyncStore
 
-PIECE_BYTES = 512 * 1024
+PIECE_BYTES = 1024 * 1024  # read at once
+WRITE_BYTES = 256 * 1024  # handed over at once: what the socket does not take is copied by the transport
 Pieces = list[bytes | memoryview]
 
 
@@ -90,7 +91,8 @@ async def _stream(
         ahead = store.read_ahead(_read, what.source, store.reader, start, stop) if start < stop else None
         try:
             for piece in pieces:
-                await response.write(piece)
+                for at in range(0, len(piece), WRITE_BYTES):
+                    await response.write(memoryview(piece)[at : at + WRITE_BYTES])
             if ahead is None:
                 await response.write_eof()
         except ConnectionResetError:
