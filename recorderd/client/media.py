@@ -156,6 +156,8 @@ class Player(Stream[Unit | Hole | Position]):
         """Units up to the one shown at `place`. With B-frames a picture that is shown later may be decoded before it
         and is no PREROLL, so the time decides."""
         units: list[Unit] = []
+        if place.end is not None:
+            return units  # the edge of footage: nothing follows
         async for item in self:
             if isinstance(item, Unit):
                 units.append(item)

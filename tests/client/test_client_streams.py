@@ -278,8 +278,7 @@ async def play_script(side: Side) -> None:
             continue
         side.unit(number, 90, run=7, seq=9, i=0)  # stale
         if message.head.get("frames", 0) > 100:
-            side.send(Type.POSITION, number, {"id": message.head["id"], "time_us": 1000})
-            side.send(Type.POSITION, number, {"time_us": 1000, "end": "end"})
+            side.send(Type.POSITION, number, {"id": message.head["id"], "time_us": 1000, "end": "end"})
             continue
         side.send(Type.POSITION, number, {"id": message.head["id"], "time_us": 1042, "cursor": "c"})
         side.unit(number, 40, 0x09, run=7, seq=4, i=0)
