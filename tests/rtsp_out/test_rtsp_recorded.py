@@ -146,6 +146,25 @@ async def test_pause_and_play_go_on_frame_exact(out: RtspScene) -> None:
     await peer.close()
 
 
+@pytest.mark.parametrize("headers", [{}, {"Require": "onvif-replay"}])
+async def test_another_scale_goes_on_from_the_very_place(out: RtspScene, headers: dict[str, str]) -> None:
+    await record(out.store, "gate")
+    peer = await Peer.connect(out.port, "/recorded/gate?audio=0")
+    await peer.setup(**headers)
+    assert (await peer.ask("PLAY", Range=f"clock={clock(T0)}-{clock(T0 + 8 * S)}", Scale="4")).status == 200
+    await peer.read_units(13)
+    assert (await peer.ask("PAUSE")).status == 200
+    sent = len(peer.units())
+    reply = await peer.ask("PLAY", Scale="2")
+    assert (reply.status, reply.headers["scale"]) == (200, "2")
+    assert reply.headers["range"].endswith(f"-{clock(T0 + 8 * S)}")
+    await peer.read_to_bye()
+    assert pictures(peer.units()) == list(range(80))
+    steps = {b.timestamp - a.timestamp & 0xFFFFFFFF for a, b in itertools.pairwise(peer.units()[sent:])}
+    assert steps == {4500}
+    await peer.close()
+
+
 async def test_another_place_at_once(out: RtspScene) -> None:
     await record(out.store, "gate")
     peer = await Peer.connect(out.port, "/recorded/gate?audio=0")

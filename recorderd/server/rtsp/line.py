@@ -16,7 +16,7 @@ from recorderd.media.access_unit import CodecConfig
 from recorderd.server.rtsp.formats import coded_as
 from recorderd.server.rtsp.sender import TrackSender
 from recorderd.server.rtsp.timing import Passage, RecordedClock
-from recorderd.services.playback.types import End, Frame, Hole, Item
+from recorderd.services.playback.types import Cursor, End, Frame, Hole, Item
 from recorderd.wire.onvif_replay import ReplayFlag, replay_extension
 from recorderd.wire.pay import is_disposable
 
@@ -39,6 +39,7 @@ class LinePlan:
     frames_every_us: int
     replay: bool
     cseq: int
+    continues: bool = False  # the viewer decodes on: what leads to the first picture is not sent again
 
 
 class Line:
@@ -50,6 +51,7 @@ class Line:
     ) -> None:
         self.over = self.foreign = False
         self.position_us = plan.start_us  # of the picture sent last
+        self._cursor: Cursor | None = None
         self._plan = plan
         self._senders = senders
         self._passage = Passage(plan.start_us, plan.scale)
@@ -60,8 +62,13 @@ class Line:
         self._after_hole = False
         self._fresh = set(senders)  # tracks whose next unit does not continue what was sent
         self._played_us = 0
-        self._lowest_us = plan.start_us  # where the group begins that is being sent
+        self._lowest_us: int | None = None  # where the group begins that is being sent
         self._kept_us: int | None = None  # footage time of the picture kept last by `frames`
+
+    @property
+    def standing(self) -> tuple[int, Cursor] | None:
+        """Time and place of the picture sent last; None before the first."""
+        return None if self._cursor is None else (self.position_us, self._cursor)
 
     def next_rtp(self, hz: int, base: int) -> int:
         """The RTP time that what follows begins with."""
@@ -106,7 +113,7 @@ class Line:
         return self._release(ReplayFlag.END | ReplayFlag.TERMINAL)
 
     def _frame(self, frame: Frame) -> bytes:
-        if frame.track not in self._senders:
+        if frame.track not in self._senders or (frame.preroll and self._plan.continues):
             return b""
         leads = frame.kind is TrackKind.VIDEO
         if leads and self._is_beyond(frame):
@@ -132,19 +139,12 @@ class Line:
 
     def _is_beyond(self, frame: Frame) -> bool:
         """Backwards: does the group begin here that lies wholly before the end?"""
-        stop_us = self._plan.stop_us
-        return (
-            stop_us is not None
-            and frame.is_key
-            and self.position_us != self._plan.start_us
-            and (self._lowest_us <= stop_us)
-        )
+        stop_us, lowest_us = self._plan.stop_us, self._lowest_us
+        return stop_us is not None and frame.is_key and lowest_us is not None and lowest_us <= stop_us
 
     def _note(self, frame: Frame) -> None:
         if frame.is_key and frame.kind is TrackKind.VIDEO:
             self._lowest_us = frame.time_us
-        if frame.kind is TrackKind.VIDEO:
-            self.position_us = frame.time_us
         ticks = frame.config.frame_ticks
         lasts_us = ticks * 1_000_000 // frame.config.timebase_hz if ticks else _NOMINAL_US
         played_us = self._passage.play(frame.time_us) + int(lasts_us / abs(self._plan.scale))
@@ -171,6 +171,8 @@ class Line:
 
     def _packets(self, frame: Frame, flags: ReplayFlag) -> bytes:
         sender, config = self._senders[frame.track], self._config(frame)
+        if frame.kind is TrackKind.VIDEO:
+            self.position_us, self._cursor = frame.time_us, frame.cursor
         if config is None or not sender.fits(config):
             self.foreign = self.over = True
             return b""

@@ -25,7 +25,15 @@ from recorderd.rtspserver.statuses import Refused
 from recorderd.rtspserver.wishes import PlayWish, clock_text
 from recorderd.server.rtsp.formats import sdp_tracks
 from recorderd.server.rtsp.line import Line, LinePlan
-from recorderd.server.rtsp.recorded_request import Footage, RecordedRequest, is_recorded, look_up
+from recorderd.server.rtsp.recorded_request import (
+    Course,
+    Footage,
+    RecordedRequest,
+    Standing,
+    course_of,
+    is_recorded,
+    look_up,
+)
 from recorderd.server.rtsp.sender import TrackSender, Traffic
 from recorderd.services.playback.player import Player
 from recorderd.services.playback.types import NoFootage, PlayerOptions, Position, SeekMode
@@ -153,46 +161,50 @@ class RecordedVisit:
         await self._pump(player, self._line)
 
     async def _arrive(self, wish: PlayWish) -> tuple[PlayStart, Player]:
-        mount, request, footage = self._mount, self._mount.request, self._mount.footage
-        assert footage is not None
-        scale = wish.scale or 1.0
-        start_us, end_us = self._limits(wish, footage, scale)
-        paced = wish.rate_control or not wish.reliable
-        player = self._make_player(wish, end_us if scale > 0 else None, scale)
-        leading = request.tracks[0][0]
-        inside = await request.store.read(is_recorded, request.store.reader, leading, start_us)
-        if scale > 0:
-            arrived = await player.seek(start_us, SeekMode.KEY if inside else SeekMode.NEXT_KEY)
-        else:
-            arrived = await self._arrive_backwards(player, start_us)
-        if (
-            end_us is not None
-            and ((arrived.time_us >= end_us) if scale > 0 else (arrived.time_us < end_us))
-            and not (inside)
-        ):
-            raise NoFootage("the range lies in a hole", camera=request.view.name)
-        self._parting = not wish.replay or end_us is not None
-        self._parting_s = 0.0 if wish.reliable else UDP_PARTING_S
+        mount, request = self._mount, self._mount.request
+        assert mount.footage is not None
+        standing = self._line.standing if self._line is not None and not self._line.over else None
+        course = course_of(wish, mount.footage, request, Standing(*standing, self._end_us) if standing else None)
+        player = self._make_player(wish, course)
+        arrived = await self._seek(player, course)
+        scale, paced = course.scale, course.paced
+        self._end_us = course.end_us
         self._speed = scale if paced else math.copysign(math.inf, scale)
         player.set_speed(self._speed)
+        self._parting = not wish.replay or course.end_us is not None
+        self._parting_s = 0.0 if wish.reliable else UDP_PARTING_S
         self._set_up(wish)
         plan = LinePlan(
             start_us=arrived.time_us,
             scale=scale if paced else math.copysign(1.0, scale),
-            stop_us=end_us if scale < 0 else None,
+            stop_us=course.end_us if scale < 0 else None,
             wall_us=mount.clock.utc_us() if paced else None,
             compress=paced and request.gaps == "skip",
             frames=wish.frames,
             frames_every_us=wish.frames_every_us,
             replay=wish.replay,
             cseq=wish.cseq,
+            continues=course.after is not None,
         )
         self._line = Line(plan, self._senders, self._bases)
-        said = (wish.scale is not None, not wish.rate_control or wish.replay)
-        start = PlayStart(
-            arrived.time_us, self._first(wish), end_us, scale if said[0] else None, paced if said[1] else None
-        )
-        return start, player
+        said_scale = scale if wish.scale is not None else None
+        said_rate = paced if wish.replay or not wish.rate_control else None
+        return PlayStart(arrived.time_us, self._first(wish), course.end_us, said_scale, said_rate), player
+
+    async def _seek(self, player: Player, course: Course) -> Position:
+        """Raises NoFootage."""
+        request = self._mount.request
+        if course.after is not None:
+            return await player.seek(course.start_us, SeekMode.CURSOR, course.after)
+        if course.scale < 0:
+            arrived = await self._arrive_backwards(player, course.start_us)
+        else:
+            track = request.tracks[0][0]
+            inside = await request.store.read(is_recorded, request.store.reader, track, course.start_us)
+            arrived = await player.seek(course.start_us, SeekMode.KEY if inside else SeekMode.NEXT_KEY)
+        if course.is_beyond(arrived.time_us):
+            raise NoFootage("the range lies in a hole", camera=request.view.name)
+        return arrived
 
     async def _arrive_backwards(self, player: Player, start_us: int) -> Position:
         """Stand still on the picture shown at `start_us`: its group comes whole, then those before it."""
@@ -201,31 +213,10 @@ class RecordedVisit:
         await player.next()  # the way to the picture, which comes again with its group
         return arrived
 
-    def _limits(self, wish: PlayWish, footage: Footage, scale: float) -> tuple[int, int | None]:
-        """Where to begin and to end, in recorder UTC. Raises Refused (457)."""
-        window = self._mount.request
-        asked = wish.range
-        if asked is None:
-            return (footage.begin_us, window.end_us) if scale > 0 else (footage.end_us, window.start_us)
-        base_us = footage.begin_us if asked.unit == "npt" else 0
-        start_us = footage.end_us if asked.start_us is None else base_us + asked.start_us
-        end_us = None if asked.end_us is None else base_us + asked.end_us
-        if end_us is not None and (end_us > start_us) != (scale > 0):
-            if scale > 0 or end_us == start_us:
-                raise Refused(457)
-            start_us, end_us = end_us, start_us  # written forwards, played backwards
-        if scale < 0:
-            return min(start_us, window.end_us or start_us), end_us if end_us is not None else window.start_us
-        start_us = max(start_us, window.start_us or start_us)
-        if window.end_us is not None:
-            end_us = min(end_us if end_us is not None else window.end_us, window.end_us)
-        if end_us is not None and start_us >= end_us:
-            raise Refused(457)
-        return start_us, end_us
-
-    def _make_player(self, wish: PlayWish, end_us: int | None, scale: float) -> Player:
+    def _make_player(self, wish: PlayWish, course: Course) -> Player:
         request = self._mount.request
-        follow = wish.replay and end_us is None and scale > 0
+        end_us = course.end_us if course.scale > 0 else None
+        follow = wish.replay and end_us is None and course.scale > 0
         options = PlayerOptions(gaps=request.gaps, follow=follow, end_us=end_us, batch_bytes=BATCH_BYTES)
         sent = {track for number, (track, _) in enumerate(self._mount.tracks) if number in wish.tracks}
         leading = request.tracks[0][0]
