@@ -43,18 +43,20 @@ async def cutting(port: int, cuts: list[int], stall: int | None = None) -> Async
         tasks.add(task)
         mine = len(made.passed)
         made.passed.append(0)
-        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            server_reader, server_writer = await asyncio.open_connection("127.0.0.1", port)
 
-        def counted(size: int) -> bool:
-            made.passed[mine] += size
-            if stall is not None and mine == len(cuts) and made.passed[mine] >= stall:
-                made.stalled.set()
-            return mine >= len(cuts) or made.passed[mine] < cuts[mine]
+            def counted(size: int) -> bool:
+                made.passed[mine] += size
+                if stall is not None and mine == len(cuts) and made.passed[mine] >= stall:
+                    made.stalled.set()
+                return mine >= len(cuts) or made.passed[mine] < cuts[mine]
 
-        await asyncio.gather(
-            pump(reader, server_writer, lambda _: True), pump(server_reader, writer, counted), return_exceptions=True
-        )
-        writer.transport.abort()
+            await asyncio.gather(pump(reader, server_writer, lambda _: True), pump(server_reader, writer, counted))
+        except asyncio.CancelledError:
+            pass  # the end of the test
+        finally:
+            writer.transport.abort()
 
     listening = await asyncio.start_server(serve, "127.0.0.1", 0)
     made.port = listening.sockets[0].getsockname()[1]

@@ -38,7 +38,7 @@ DAY_S = 86_400
 GATE = CAMERAS["gate"]
 # A day that ends an hour before the server's now; three holes, at GOP boundaries.
 DAY = Recipe(GATE, T0 - (DAY_S + 3600) * S, DAY_S, holes=((5_000, 8_000), (200_000, 200_010), (431_000, 431_500)))
-NIGHT = Recipe(GATE, T0 - 7200 * S, 3600, fps=5, gop=10, size=1400, holes=((12_000, 12_600),), commit_s=2)
+NIGHT = Recipe(GATE, T0 - 7200 * S, 3600, fps=5, gop=10, size=1400, holes=((12_000, 12_600),), commit_s=5)
 
 
 def numbers(units: list[Unit]) -> list[int]:
