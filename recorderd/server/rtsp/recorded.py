@@ -97,9 +97,8 @@ class RecordedVisit:
         self._player: Player | None = None
         self._line: Line | None = None
         self._speed = 1.0
-        self._parting = (
-            True  # say goodbye at the end: whoever replays without an end is told by the terminal flag alone
-        )
+        self._end_us: int | None = None
+        self._parting = True  # say goodbye at the end; a replay without one is told by the terminal flag alone
         self._parting_s = 0.0
         self._go = asyncio.Event()
         self._task: asyncio.Task[None] | None = None

@@ -1,7 +1,7 @@
 """What /recorded/CAMERA and each PLAY ask for, and what the database knows about it: formats, limits, a course.
 
-Law: `look_up` and `is_recorded` block and run on the volume's read pool; everything else is pure. Called by the recorded
-mount and its visits.
+Law: `look_up` and `is_recorded` block and run on the volume's read pool; everything else is pure. Called by the
+recorded mount and its visits.
 """
 
 from __future__ import annotations
