@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from conftest import FRAME_US, OTHER, SOUND, T0, TRACK, Film, InlineStore, LoopClock, S
+from film_rig import FRAME_US, OTHER, SOUND, T0, TRACK, Film, InlineStore, LoopClock, S
 
 from recorderd.services.playback.pacing import MasterClock
 from recorderd.services.playback.player import Player

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from conftest import T0, TRACK, VIDEO, Film, InlineStore, LoopClock, S
+from film_rig import T0, TRACK, VIDEO, Film, InlineStore, LoopClock, S
 from test_seek_step import collect, number, picture, player_of
 
 from mediadb.errors import ChunkCorrupt, ChunkGone

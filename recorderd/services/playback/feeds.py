@@ -7,12 +7,10 @@ given becomes a hole with its cause, and play goes on behind it at the next key.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from mediadb.errors import ChunkError, FormatError
-from mediadb.reader import ChunkRef, Reader
 from mediadb.types import Cause, Interval, KeyType, State
 from recorderd.services.playback.footage import Footage, Loaded
 from recorderd.services.playback.gop import Gop, Place, frames
@@ -248,25 +246,6 @@ class ReverseFeed:
             return Entry(frame if inside else replace(frame, preroll=True), None, gop=self._gop)
         barrier, back, self._barrier, self._back = self._barrier, self._back, False, False
         return Entry(frame, self._gop.end_us, barrier, back, self._gop)
-
-
-class Companion:
-    """A track that follows the leading one at its own pace: sound, metadata."""
-
-    def __init__(self, reader: Reader, track: object) -> None:
-        self._reader, self._track = reader, track
-
-    def between(self, start_us: int, end_us: int) -> list[Frame]:
-        """Frames that arrived in [start_us, end_us). What cannot be read is silence: the leading track tells why."""
-        out: list[Frame] = []
-        refs: Sequence[ChunkRef] = list(self._reader.chunks(self._track, start_us, end_us))  # type: ignore[arg-type]
-        for ref in refs:
-            try:
-                found = frames(self._reader.read(ref))
-            except (ChunkError, FormatError, OSError):
-                continue
-            out += [frame for frame in found if start_us <= frame.sample.recv_us < end_us]
-        return out
 
 
 def _damage(loaded: Loaded, end_us: int, barrier: bool, step: int = 1) -> Entry:

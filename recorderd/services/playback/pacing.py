@@ -22,6 +22,7 @@ class MasterClock:
         self._media_us = media_us
         self._mono_us = clock.monotonic_us()
         self._held: set[object] = set()
+        self._asked = False
         self._wakes: dict[object, Callable[[], None]] = {}
         self._resting: dict[object, int | None] = {}
 
@@ -31,12 +32,16 @@ class MasterClock:
 
     @property
     def running(self) -> bool:
-        """Does media time move now?"""
+        """Does media time move now? Who learns that it is held is woken once it is not."""
+        self._asked = self._asked or bool(self._held)
+        return self._moves()
+
+    def _moves(self) -> bool:
         return self._speed != 0 and not self._held and not math.isinf(self._speed)
 
     def media_us(self) -> int:
         """Media time now."""
-        if not self.running:
+        if not self._moves():
             return self._media_us
         return self._media_us + round((self._clock.monotonic_us() - self._mono_us) * self._speed)
 
@@ -82,7 +87,9 @@ class MasterClock:
         if member in self._held:
             self._anchor()
             self._held.discard(member)
-            self._wake()
+            if self._asked and not self._held:
+                self._asked = False
+                self._wake()
 
     def rest(self, member: object, until_us: int | None) -> None:
         """`member` shows nothing before `until_us` (None: nothing at all). When all rest, the clock jumps."""

@@ -10,15 +10,16 @@ from __future__ import annotations
 import asyncio
 import math
 import uuid
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from recorderd.core.clock import Clock
 from recorderd.core.errors import UsageError
 from recorderd.services.playback.arrival import Arrival, Arrivals
-from recorderd.services.playback.feeds import Companion, Entry, Feed, ForwardFeed, KeyFeed, ReverseFeed
+from recorderd.services.playback.companions import Companions
+from recorderd.services.playback.due_queue import DueQueue
+from recorderd.services.playback.feeds import Entry, Feed, ForwardFeed, KeyFeed, ReverseFeed
 from recorderd.services.playback.footage import Footage
 from recorderd.services.playback.pacing import MasterClock
 from recorderd.services.playback.types import (
@@ -43,8 +44,6 @@ T = TypeVar("T")
 FIRST_BYTES = 256 * 1024  # read at first after a seek: the picture is wanted soon
 POLL_S = 0.2  # how often the durable end is looked at while following
 LIVE_US = 15_000_000  # footage that ends this close to now is still being recorded
-NEAR_US = 200_000  # the clock stands where another recording of the same time begins
-HEARD_US = 2_000_000  # nearer than this, sound goes on where it was left
 AT_ONCE = 256  # items of one answer
 DEFAULT_OPTIONS = PlayerOptions()
 
@@ -65,23 +64,23 @@ class Player:
         master: MasterClock | None = None,
     ) -> None:
         self._store, self._clock, self._options = store, clock, options
-        self._track, self._others = tracks[0], tracks[1:]
+        self._track = tracks[0]
         self._footage = Footage(store.reader, tracks[0])
         self._arrivals = Arrivals(self._footage)
         self._own = master is None
         self._master = master or MasterClock(clock)
-        self._changed = asyncio.Event()
+        self._changed = asyncio.Event()  # by the clock or by a command
+        self._told = asyncio.Event()  # by a command
         self._lock = asyncio.Lock()
         self._speed = 1.0
-        self._queue: deque[Entry] = deque()
+        self._queue = DueQueue(self._master, self, options.gaps, options.lead_us)
+        self._companions = Companions(store.reader, tracks[1:])
         self._feed: Feed | None = None
         self._motion = Motion.ALL  # of the feed
         self._arrival: Arrival | None = None  # where play is, until frames have moved it on
         self._last: Entry | None = None  # the frame given last
         self._picture_due = False  # the picture of a seek is still to be given: it comes first, whatever the speed
-        self._edge_us = 0  # media time of what was given last
         self._position: Position | None = None
-        self._heard_us: int | None = None  # up to where the other tracks were given
         self._ended = False
         self._told_live = False
         self._arrivals_made = 0
@@ -116,7 +115,7 @@ class Player:
         self._speed = speed
         if self._own:
             self._master.set_speed(speed)
-        self._changed.set()
+        self._wake()
 
     async def step(self, frames: int) -> list[Item]:
         """`frames` pictures on (or back), exact and paused afterwards: holes passed on the way, preroll, and last the
@@ -143,9 +142,10 @@ class Player:
         """Wait until something is due; 1 or more items in order. After an End: once more when there is something."""
         while True:
             self._changed.clear()
+            self._told.clear()
             if self._parked:
                 self._master.rest(self, None)
-                await self._pause(None)
+                await self._until(self._changed, None)
                 continue
             if self._arrival is None and self._last is None:
                 raise UsageError("seek first: the player stands nowhere")
@@ -163,14 +163,14 @@ class Player:
                 continue
             if self._ended and not self._queue:
                 self._master.rest(self, None)
-            await self._pause(None if wait_us is None else wait_us / 1_000_000)
+            await self._until(self._changed, None if wait_us is None else wait_us / 1_000_000)
 
     def park(self) -> None:
         """Give nothing and hold nobody up until the next seek."""
-        self._queue.clear()
+        self._queue.begin(0)
         self._feed = self._arrival = self._last = self._position = None
         self._parked = True
-        self._changed.set()
+        self._wake()
 
     def position(self) -> Position:
         """The picture given last that is shown, with its cursor. Raises UsageError before the first seek."""
@@ -190,7 +190,7 @@ class Player:
     def let_go(self) -> None:
         """`close` for those who cannot wait."""
         self._master.leave(self)
-        self._queue.clear()
+        self._queue.begin(0)
         self._footage.forget()
 
     @property
@@ -206,7 +206,7 @@ class Player:
         self._arrivals_made += 1
         self._parked = False
         self._told_live, self._picture_due = False, True
-        self._changed.set()
+        self._wake()
 
     async def _place(self, arrival: Arrival) -> Position:
         seq, index = arrival.picture.place
@@ -216,11 +216,11 @@ class Player:
     def _set_out(self, arrival: Arrival, motion: Motion) -> None:
         """A new feed from a picture on."""
         footage = self._footage
-        self._queue.clear()
+        self._queue.begin(arrival.picture.recv_us)
+        self._companions.arrive(arrival.picture.recv_us)
         self._master.release(self)
         self._arrival, self._last, self._ended = arrival, None, False
-        self._motion, self._edge_us = motion, arrival.picture.recv_us
-        self._heard_us = arrival.picture.recv_us
+        self._motion = motion
         if motion is Motion.ALL:
             self._feed = ForwardFeed(footage, arrival.start, arrival.target())
         elif motion is Motion.REVERSE:
@@ -262,31 +262,8 @@ class Player:
     # -- the queue ------------------------------------------------------------------------------------------------
 
     def _wait_us(self) -> int | None:
-        """Until the head of the queue is due; None: not before something changes."""
-        if not self._queue:
-            return None
-        head = self._queue[0]
-        if head.due_us is None or self._picture_due:
-            return 0
-        wait_us = self._master.wait_us(head.due_us)
-        if wait_us is None or math.isinf(self._speed):
-            return wait_us
-        left_us = wait_us - self._options.lead_us
-        if head.back or (head.barrier and self._options.gaps == "skip" and left_us > 0):
-            return self._rest(head, head.due_us)
-        return left_us if left_us <= 0 or self._master.running else None
-
-    def _rest(self, head: Entry, due_us: int) -> int | None:
-        """Behind a hole, or where recorder time steps back: once what came before was shown, the clock jumps there."""
-        shown_us = self._master.wait_us(self._edge_us)
-        if shown_us is not None and shown_us > 0:
-            return shown_us if self._master.running else None
-        self._master.rest(self, due_us)  # the clock jumps here when nobody else has anything to show
-        if abs(self._master.media_us() - due_us) > NEAR_US:
-            wait_us = self._master.wait_us(due_us)
-            return wait_us if wait_us is not None and wait_us > 0 and self._master.running else None
-        self._queue[0] = replace(head, barrier=False, back=False)
-        return 0
+        """Until something is due; None: not before something changes."""
+        return 0 if self._queue and self._picture_due else self._queue.wait_us()
 
     def _pop(self) -> list[Item]:
         """All that is due."""
@@ -300,19 +277,15 @@ class Player:
         return [item for item in out if self._wanted(item)]
 
     def _take(self) -> Item:
-        entry = self._queue.popleft()
+        entry = self._queue.take()
         item = entry.item
-        self._edge_us = self._edge_us if entry.due_us is None else entry.due_us
         self._ended = self._ended or isinstance(item, End)
         if not isinstance(item, Frame):
             self._picture_due = False
         elif item.track == self._track:
             self._last = entry
-            if (
-                entry.due_us is not None
-                or self._arrival is None
-                or (item.seq, item.index) == self._arrival.picture.place
-            ):
+            arrival = self._arrival
+            if entry.due_us is not None or arrival is None or (item.seq, item.index) == arrival.picture.place:
                 self._picture_due = False
             if not item.preroll:
                 if entry.due_us is not None or self._motion is Motion.REVERSE:
@@ -338,14 +311,17 @@ class Player:
                 budget = FIRST_BYTES if self._picture_due else self._options.batch_bytes
                 entries = await self._read(feed.more, budget)
                 if feed is self._feed:
-                    self._queue.extend(await self._with_others(self._until_end(entries)))
+                    kept = self._until_end(entries)
+                    if self._motion is Motion.ALL:
+                        kept = await self._read(self._companions.merge, kept)
+                    self._queue.extend(kept)
                     if not entries:
                         end = await self._no_more()
             finally:
                 if entries or end is not None or not self._options.follow:
                     self._master.release(self)
         if not entries and end is None and not self._ended:
-            await self._pause(POLL_S)
+            await self._until(self._told, POLL_S)
         return end
 
     async def _no_more(self) -> End | None:
@@ -378,28 +354,16 @@ class Player:
                 return [*entries[:at], Entry(End("end", end_us), None)]
         return entries
 
-    async def _with_others(self, entries: list[Entry]) -> list[Entry]:
-        """The tracks that follow, merged in by time of arrival."""
-        if not self._others or self._motion is not Motion.ALL:
-            return entries
-        timed = [entry for entry in entries if entry.due_us is not None and isinstance(entry.item, Frame)]
-        if not timed:
-            return entries
-        begin_us, end_us = timed[0].due_us or 0, (timed[-1].due_us or 0) + _length_us(timed[-1].item)
-        if self._heard_us is not None and not timed[0].barrier and abs(self._heard_us - begin_us) < HEARD_US:
-            begin_us = self._heard_us
-        self._heard_us = end_us
-        found: list[Frame] = []
-        for track in self._others:
-            found += await self._read(Companion(self._footage.reader, track).between, begin_us, end_us)
-        return _merged(entries, sorted(found, key=_arrived))
-
     # -- waiting --------------------------------------------------------------------------------------------------
 
-    async def _pause(self, seconds: float | None) -> None:
+    def _wake(self) -> None:
+        self._told.set()
+        self._changed.set()
+
+    async def _until(self, event: asyncio.Event, seconds: float | None) -> None:
         """Until something changes, or for so long."""
         try:
-            await asyncio.wait_for(self._changed.wait(), seconds)
+            await asyncio.wait_for(event.wait(), seconds)
         except TimeoutError:
             pass  # the time asked for has passed
 
@@ -416,29 +380,6 @@ class _Nothing:
 
 def _hidden(item: Item) -> Item:
     return replace(item, preroll=True) if isinstance(item, Frame) else item
-
-
-def _length_us(item: Item) -> int:
-    """How long a picture is shown, as far as its coding says."""
-    config = item.config if isinstance(item, Frame) else None
-    if config is None or not config.frame_ticks or not config.timebase_hz:
-        return 40_000
-    return config.frame_ticks * 1_000_000 // config.timebase_hz
-
-
-def _arrived(frame: Frame) -> int:
-    return frame.sample.recv_us
-
-
-def _merged(entries: Iterable[Entry], others: Iterable[Frame]) -> list[Entry]:
-    """`others` put before the first entry that is due later."""
-    out: list[Entry] = []
-    waiting = deque(others)
-    for entry in entries:
-        while waiting and entry.due_us is not None and waiting[0].sample.recv_us < entry.due_us:
-            out.append(Entry(waiting[0], waiting.popleft().sample.recv_us))
-        out.append(entry)
-    return out + [Entry(frame, frame.sample.recv_us) for frame in waiting]
 
 
 def _neighbours(known: Position | None, frame: Frame) -> tuple[int | None, int | None]:
