@@ -82,7 +82,7 @@ async def test_a_player_that_asks_for_ranges_begins_again(tmp_path: Path) -> Non
 
 
 async def test_damage_far_into_the_file_breaks_off_one_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("recorderd.server.http.media_routes.PIECE_BYTES", 512)
+    monkeypatch.setattr("recorderd.server.http.byte_answer.PIECE_BYTES", 512)
     async with scene(tmp_path, store={"segment_us": 3 * S}) as made:
         await filmed(made)
         damage(tmp_path, made, 12)  # a KEY: its whole group goes
