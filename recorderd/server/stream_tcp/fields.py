@@ -61,7 +61,7 @@ def speed(head: Head, default: float | None = None) -> float:
     value = head.get("speed", default)
     if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
         raise _refuse("speed", "a number from -16 to 16, or infinity")
-    return float(value) if abs(value) < 1e9 else math.copysign(math.inf, value)
+    return float(value)
 
 
 def choice(head: Head, name: str, known: tuple[str, ...], default: str | None = None) -> str:

@@ -64,13 +64,13 @@ class PlayFeed(TaskSubscription):
         deps = session.shared.deps
         self._player = Player(store_of(deps, view), self._tracks, deps.clock, options)
         self._place = 0  # grows whenever play goes elsewhere
+        self._arriving = 0  # the place whose picture is still to come: until then play stands
         self._commands: deque[Command] = deque()
         self._commanded = asyncio.Event()
 
     async def run(self) -> None:
         """Play from the place asked for until the subscription is stopped."""
         number, mode, time_us, cursor = self._first
-        self._player.set_speed(self._speed)
         await self._go(number, mode, time_us, cursor)
         self.start("play commands", self._work())
         while True:
@@ -82,6 +82,9 @@ class PlayFeed(TaskSubscription):
                 if place != self._place:
                     break
                 self._send(item)
+            if place == self._arriving and any(not isinstance(one, Frame) or not one.preroll for one in items):
+                self._arriving = 0
+                self._keep_speed()
 
     def seek(self, request: Request) -> None:
         place = _place(request.head, self._tracks[0])
@@ -89,8 +92,9 @@ class PlayFeed(TaskSubscription):
 
     def speed(self, request: Request) -> None:
         speed = fields.speed(request.head)
-        self._player.set_speed(speed)
+        motion_of(speed)
         self._speed = speed
+        self._keep_speed()
 
     def step(self, request: Request) -> None:
         frames = fields.count(request.head, "frames", -MAX_STEP, MAX_STEP)
@@ -124,11 +128,22 @@ class PlayFeed(TaskSubscription):
 
     async def _go(self, number: int | None, mode: SeekMode, time_us: int | None, cursor: Cursor | None) -> None:
         at_us = self._player.position().time_us if time_us is None and mode not in _NO_TIME and not cursor else time_us
-        await self._player.seek(at_us or 0, mode, cursor)
+        self._arriving = self._place + 1
+        self._keep_speed()
+        try:
+            await self._player.seek(at_us or 0, mode, cursor)
+        except BaseException:
+            self._arriving = 0
+            self._keep_speed()
+            raise
         self._moved(number)
 
+    def _keep_speed(self) -> None:
+        """The speed that was asked for, once the picture of a seek was sent."""
+        self._player.set_speed(0 if self._arriving else self._speed)
+
     async def _step(self, number: int | None, frames: int) -> None:
-        self._speed = 0.0
+        self._speed, self._arriving = 0.0, 0
         items = await self._player.step(frames)
         edge = items[0].reason if isinstance(items[0], End) else None
         self._moved(number, edge)
@@ -144,12 +159,10 @@ class PlayFeed(TaskSubscription):
 
     async def _stand_still(self) -> None:
         """The clock of play stops while nothing can be sent."""
-        speed = self._speed
-        if not math.isinf(speed):
+        if not math.isinf(self._speed):
             self._player.set_speed(0)
         await self.room()
-        if not math.isinf(speed):
-            self._player.set_speed(self._speed)
+        self._keep_speed()
 
     def _send(self, item: Item) -> None:
         if isinstance(item, Frame):
