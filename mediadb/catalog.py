@@ -334,15 +334,16 @@ class Catalog:
             if a is not None
         ]
 
-    def parts(self, track: uuid.UUID, start_us: int, end_us: int) -> list[PartRow]:
-        """Segments that have media of the track in [start_us, end_us), by first time."""
+    def parts(self, track: uuid.UUID, start_us: int, end_us: int, limit: int = -1) -> list[PartRow]:
+        """Segments (the first `limit`, unless negative) that have media of the track in [start_us, end_us), by first
+        time."""
         known = self._known(track)
         if known is None:
             return []
         rows = self._run(
             f"SELECT {_PART_COLUMNS} {_PART_FROM} AND p.first_us >= ? AND p.first_us < ? AND p.end_us > ?"
-            " ORDER BY p.first_us",
-            (known[0], _clamp(start_us - known[1]), _clamp(end_us), _clamp(start_us)),
+            " ORDER BY p.first_us LIMIT ?",
+            (known[0], _clamp(start_us - known[1]), _clamp(end_us), _clamp(start_us), limit),
         )
         return [_part(row) for row in rows]
 

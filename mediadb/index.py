@@ -169,7 +169,7 @@ class StorageIndex:
 
     def look_again(self, track: uuid.UUID, start_us: int, end_us: int) -> None:
         """Find sealed segments of a range that went or were cut without a word; of a long range, what reads found."""
-        rows = self._with_catalog(lambda: self._catalog.parts(track, start_us, end_us))
+        rows = self._with_catalog(lambda: self._catalog.parts(track, start_us, end_us, LOOKED_AGAIN + 1))
         if len(rows) <= LOOKED_AGAIN:
             self.recheck({row.segment.name for row in rows})
 
