@@ -64,7 +64,7 @@ class PlayFeed(TaskSubscription):
         deps = session.shared.deps
         self._player = Player(store_of(deps, view), self._tracks, deps.clock, options)
         self._place = 0  # grows whenever play goes elsewhere
-        self._arriving = 0  # the place whose picture is still to come: until then play stands
+        self._arriving = 0  # backwards: the place whose picture is still to come; until then play stands
         self._commands: deque[Command] = deque()
         self._commanded = asyncio.Event()
 
@@ -128,7 +128,7 @@ class PlayFeed(TaskSubscription):
 
     async def _go(self, number: int | None, mode: SeekMode, time_us: int | None, cursor: Cursor | None) -> None:
         at_us = self._player.position().time_us if time_us is None and mode not in _NO_TIME and not cursor else time_us
-        self._arriving = self._place + 1
+        self._arriving = self._place + 1 if self._speed < 0 and mode is not SeekMode.CURSOR else 0
         self._keep_speed()
         try:
             await self._player.seek(at_us or 0, mode, cursor)
@@ -139,7 +139,7 @@ class PlayFeed(TaskSubscription):
         self._moved(number)
 
     def _keep_speed(self) -> None:
-        """The speed that was asked for, once the picture of a seek was sent."""
+        """The speed that was asked for; backwards, once the picture of a seek was sent."""
         self._player.set_speed(0 if self._arriving else self._speed)
 
     async def _step(self, number: int | None, frames: int) -> None:
