@@ -17,7 +17,7 @@ from typing import Final
 from mediadb.errors import ChunkCorrupt
 from mediadb.groups import Group, PiecePlan, lay_group
 from mediadb.long_line import Line
-from mediadb.long_plan import LongPlan, plan_groups
+from mediadb.long_plan import LongPlan, Wanted, plan_groups
 from mediadb.mp4 import tables
 from mediadb.mp4.group import LONGEST_SUBSEGMENT, MAX_REFERENCES, MovieTrack, Reference, movie_head, segment_index
 from mediadb.mp4.plan import to_us
@@ -122,7 +122,7 @@ def plan_long(
     for which `doubt` holds are checked now, and left out where they cannot be read; `skipped` names them."""
     skipped = [] if skipped is None else skipped
     target_us = max(GROUP_US, (end_us - start_us) // MOST_GROUPS)
-    plan = plan_groups(reader, tracks, start_us, end_us, target_us, doubt, skipped)
+    plan = plan_groups(reader, Wanted(tracks, start_us, end_us, target_us), doubt, skipped)
     return None if plan is None else LongMovie(plan, skipped)
 
 

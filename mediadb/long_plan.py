@@ -57,22 +57,25 @@ class LongPlan:
         return [self.lead] if self.other is None else [self.lead, self.other]
 
 
-def plan_groups(
-    reader: Reader,
-    tracks: Sequence[uuid.UUID],
-    start_us: int,
-    end_us: int,
-    target_us: int,
-    doubt: DoubtName,
-    skipped: list[Skipped],
-) -> LongPlan | None:
-    """The groups of one video track, one sound track or both, video first; None when nothing is there.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which tracks, video first, over [start_us, end_us); groups are at least `target_us` long where keyframes allow."""
+
+    tracks: Sequence[uuid.UUID]
+    start_us: int
+    end_us: int
+    target_us: int
+
+
+def plan_groups(reader: Reader, wanted: Wanted, doubt: DoubtName, skipped: list[Skipped]) -> LongPlan | None:
+    """The groups of one video track, one sound track or both; None when nothing is there.
 
     Begins with the keyframe at or before `start_us`, ends with the chunk that holds `end_us`. `skipped` is filled as by
     `select_rows`."""
     video: tuple[uuid.UUID, list[Coded]] | None = None
     audio: tuple[uuid.UUID, list[Coded]] | None = None
-    for track in tracks:
+    start_us, end_us, target_us = wanted.start_us, wanted.end_us, wanted.target_us
+    for track in wanted.tracks:
         coded: list[Coded] = []
         kind = TrackKind.METADATA
         low_us = start_us if video is None else min(start_us, _shown_us(video[1]))  # sound begins where pictures do

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from mediadb.errors import ChunkCorrupt, FormatError
 from mediadb.groups import Group
-from mediadb.long_plan import plan_groups
+from mediadb.long_plan import Wanted, plan_groups
 from mediadb.reader import Reader
 from mediadb.row_range import Skipped
 from mediadb.segments import PieceName, Segment, lay_segment, name_segments, segment_header
@@ -77,7 +77,7 @@ def _playlist(reader: Reader, tracks: Pair, role: str, span: TimeRange, doubted:
     if end_us <= span.start_us:
         return None
     skipped: list[Skipped] = []
-    plan = plan_groups(reader, tracks, span.start_us, end_us, SEGMENT_US, lambda name: name in doubted, skipped)
+    plan = plan_groups(reader, Wanted(tracks, span.start_us, end_us, SEGMENT_US), lambda name: name in doubted, skipped)
     if plan is None:
         damaged = [one.what for one in skipped if one.damaged]
         if damaged:

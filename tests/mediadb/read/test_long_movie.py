@@ -10,7 +10,7 @@ from conftest import offline
 
 from mediadb.errors import ChunkCorrupt, ChunkGone
 from mediadb.long_movie import LongMovie, plan_long
-from mediadb.long_plan import plan_groups
+from mediadb.long_plan import Wanted, plan_groups
 from mediadb.mp4.reader import Movie, Track, pts_of, read_movie
 from mediadb.reader import Reader
 from mediadb.row_range import Skipped
@@ -219,7 +219,7 @@ def test_a_camera_without_keyframes_is_still_cut_into_groups(volume: Path) -> No
     film.seconds(300)
     film.stop()
     reader = offline(volume)
-    plan = plan_groups(reader, TRACKS, T0, T0 + 300 * S, 8 * S, lambda _: False, [])
+    plan = plan_groups(reader, Wanted(TRACKS, T0, T0 + 300 * S, 8 * S), lambda _: False, [])
     assert plan is not None
     assert len(plan) == 10
     assert sum(plan.sync) == 1
@@ -290,7 +290,7 @@ def test_segments_of_a_playlist_hold_every_sample_and_need_no_playlist(volume: P
     film.seconds(30)
     film.stop()
     reader = offline(volume)
-    plan = plan_groups(reader, TRACKS, T0, T0 + 400 * S, 4 * S, lambda _: False, [])
+    plan = plan_groups(reader, Wanted(TRACKS, T0, T0 + 400 * S, 4 * S), lambda _: False, [])
     assert plan is not None
     segments = list(name_segments(plan))
     pictures, sounds = [], []
