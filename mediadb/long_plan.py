@@ -59,7 +59,7 @@ class LongPlan:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which tracks, video first, over [start_us, end_us); groups are at least `target_us` long where keyframes allow."""
+    """Which tracks, video first, over [start_us, end_us); groups are `target_us` long at least if keyframes allow."""
 
     tracks: Sequence[uuid.UUID]
     start_us: int
