@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from recorderd.rtspserver.statuses import Refused
 
-BURST_DATAGRAMS = 32
-BURST_GAP_S = 0.001
+BURST_DATAGRAMS = 8
+BURST_GAP_S = 0.002  # 45 Mbit/s with full packets: receivers read that, and keep what comes in a burst
 _LOW_BYTES = 64 * 1024
 _SEND_BUFFER_BYTES = 512 * 1024
 _MAX_REPORT_BYTES = 2048
