@@ -22,6 +22,14 @@ _OPEN = (KeyType.OPEN_GOP, KeyType.RECOVERY_POINT)
 
 
 @dataclass(frozen=True, slots=True)
+class Budget:
+    """What one call may bring, whichever is reached first; the chunk that reaches it is brought whole."""
+
+    size_bytes: int
+    frames: int
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One item and when it is due in media time (None: at once). `barrier`: behind a hole or a step back of recorder
     time; `back` in the latter case. `gop`: where a frame belongs."""
@@ -46,8 +54,8 @@ class Target:
 class Feed(Protocol):
     """A direction of play."""
 
-    def more(self, budget_bytes: int) -> list[Entry]:
-        """The next entries, about `budget_bytes`; [] when nothing is there (any more, or yet)."""
+    def more(self, budget: Budget) -> list[Entry]:
+        """The next entries, about as many as `budget` says; [] when nothing is there (any more, or yet)."""
         ...
 
 
@@ -63,14 +71,14 @@ class ForwardFeed:
         self._key_pts: int | None = None
         self._barrier = self._back = False
 
-    def more(self, budget_bytes: int) -> list[Entry]:
+    def more(self, budget: Budget) -> list[Entry]:
         out: list[Entry] = []
         size = 0
-        while size < budget_bytes:
+        while size < budget.size_bytes and len(out) < budget.frames:
             if self._next >= len(self._gop.refs) and not self._advance(out):
                 break
             refs = self._gop.refs[self._next :]
-            loaded = self._footage.load(refs, budget_bytes - size)
+            loaded = self._footage.load(refs, budget.size_bytes - size)
             for chunk in loaded.chunks:
                 self._inner_hole(out)
                 out += self._entries(frames(chunk))
@@ -142,7 +150,7 @@ class KeyFeed:
         self._footage, self._gop, self._step, self._own = footage, gop, step, own
         self._barrier = self._back = False
 
-    def more(self, budget_bytes: int) -> list[Entry]:
+    def more(self, budget: Budget) -> list[Entry]:
         out: list[Entry] = []
         for _ in range(KEYS_AT_ONCE):
             if not self._own and not self._advance(out):
@@ -192,13 +200,13 @@ class ReverseFeed:
         self._barrier = self._back = False
         self._key: Frame | None = None
 
-    def more(self, budget_bytes: int) -> list[Entry]:
+    def more(self, budget: Budget) -> list[Entry]:
         out: list[Entry] = []
         size = 0
-        while size < budget_bytes:
+        while size < budget.size_bytes and len(out) < budget.frames:
             if self._next >= len(self._gop.refs) and not self._retreat(out):
                 break
-            loaded = self._footage.load(self._gop.refs[self._next :], budget_bytes - size)
+            loaded = self._footage.load(self._gop.refs[self._next :], budget.size_bytes - size)
             for chunk in loaded.chunks:
                 out += self._entries(frames(chunk))
                 self._next += 1

@@ -19,7 +19,7 @@ from recorderd.core.errors import UsageError
 from recorderd.services.playback.arrival import Arrival, Arrivals
 from recorderd.services.playback.companions import Companions
 from recorderd.services.playback.due_queue import DueQueue
-from recorderd.services.playback.feeds import Entry, Feed, ForwardFeed, KeyFeed, ReverseFeed
+from recorderd.services.playback.feeds import Budget, Entry, Feed, ForwardFeed, KeyFeed, ReverseFeed
 from recorderd.services.playback.footage import Footage
 from recorderd.services.playback.pacing import MasterClock
 from recorderd.services.playback.types import (
@@ -41,9 +41,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FIRST_BYTES = 256 * 1024  # read at first after a seek: the picture is wanted soon
+FIRST = Budget(256 * 1024, 32)  # read at first after a seek: the picture is wanted soon
 POLL_S = 0.2  # how often the durable end is looked at while following
 LIVE_US = 15_000_000  # footage that ends this close to now is still being recorded
+BATCH_FRAMES = 512  # of one read
 AT_ONCE = 256  # items of one answer
 DEFAULT_OPTIONS = PlayerOptions()
 
@@ -253,7 +254,7 @@ class Player:
         out: list[Item] = []
         while self._picture_due and self._feed is not None:
             if not self._queue:
-                self._queue.extend(await self._read(self._feed.more, FIRST_BYTES))
+                self._queue.extend(await self._read(self._feed.more, FIRST))
             if not self._queue:
                 break
             out.append(self._take())
@@ -302,13 +303,13 @@ class Player:
         """Read on; the End when there is nothing."""
         async with self._lock:
             feed = self._feed
-            if feed is None or self._queue:
+            if feed is None or self._queue or not (self._speed or self._picture_due):
                 return None
             self._master.hold(self)
             entries: list[Entry] = []
             end: End | None = None
             try:
-                budget = FIRST_BYTES if self._picture_due else self._options.batch_bytes
+                budget = FIRST if self._picture_due else Budget(self._options.batch_bytes, BATCH_FRAMES)
                 entries = await self._read(feed.more, budget)
                 if feed is self._feed:
                     kept = self._until_end(entries)
@@ -374,7 +375,7 @@ class Player:
 class _Nothing:
     """The feed behind the end that was asked for."""
 
-    def more(self, budget_bytes: int) -> list[Entry]:
+    def more(self, budget: Budget) -> list[Entry]:
         return []
 
 
