@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from recorderd.media.access_unit import AccessUnit, MediaKind, TimeQuality, UnitType
 from recorderd.server.stream_tcp.live_share import TURN
+from recorderd.wire.stream.messages import Message
 from tests.server.server_scene import T0, S, audio_clip, record, units, video_clip
 from tests.stream_tcp.raw_peer import (
     CONFIG,
@@ -108,15 +109,11 @@ async def test_who_joins_in_the_middle_of_a_turn_misses_nothing(scene: StreamSce
     source.gop = items[:1]
     old.send(LIVE, 1, camera="gate")
     await old.expect(UNIT)
-    shared = scene.server._shared
-    assert shared is not None
+    session = next(c.session for c in scene.server._shared.connections if not c.session.subscriptions)  # type: ignore[union-attr]
     for item in items[1:3]:  # both in this turn of the loop, before the fan had its own
         source.gop = [*source.gop, item]
         source.push(*item)
-    share = shared.live(camera_id(), "main")
-    assert not share._source.idle
-    new.send(LIVE, 1, camera="gate")
-    await new.expect(OK)
+    session.message(Message(LIVE, 0, 1, {"camera": "gate"}))
     source.push(*items[3])
     assert [(await old.expect(UNIT)).head["dts"] for _ in range(3)] == [9000, 18_000, 27_000]
     assert [(await new.expect(UNIT)).head["dts"] for _ in range(4)] == [0, 9000, 18_000, 27_000]
