@@ -16,6 +16,7 @@ from mediadb.fs import RealFs
 from mediadb.lane import LanePlace, LaneWriter
 from mediadb.reader import Reader
 from mediadb.types import KeyType, Names, Origin, Sample, State
+from recorderd.services.playback.pacing import MasterClock
 from recorderd.services.playback.player import Player
 from recorderd.services.playback.types import BadCursor, Cursor, End, Frame, Hole, PlayerOptions, SeekMode
 
@@ -186,3 +187,31 @@ async def test_play_follows_what_becomes_durable(film: Film) -> None:
     await task
     assert got == list(range(75, 125)), "nothing twice, nothing missing, no second End"
     film.stop()
+
+
+async def test_waiting_for_footage_costs_little(film: Film) -> None:
+    """Two cameras on one clock whose recordings ended an hour ago: they look five times a second, no more."""
+    film.start()
+    film.film(2, 25)
+    film.stop()
+    clock = LoopClock(film.now_us + 3600 * S)
+    master = MasterClock(clock)
+    stores = [InlineStore(film.reader()) for _ in range(2)]
+    options = PlayerOptions(follow=True)
+    players = [Player(store, [TRACK.track], clock, options, master=master) for store in stores]  # type: ignore[arg-type]
+    for player in players:
+        await player.seek(0, SeekMode.END)
+    master.jump(film.now_us)
+
+    async def watch(player: Player) -> None:
+        while True:
+            await player.next()
+
+    tasks = [asyncio.ensure_future(watch(player)) for player in players]
+    await asyncio.sleep(1)
+    before = sum(store.reads for store in stores)
+    await asyncio.sleep(10)
+    assert sum(store.reads for store in stores) - before < 10 * 5 * 2 * 4
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
