@@ -14,7 +14,8 @@ that, and `unexplained` in every other case: a claim is never shown as footage.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from mediadb.ledger_facts import (
@@ -27,6 +28,7 @@ from mediadb.ledger_facts import (
     Statement,
     Transition,
     follows,
+    is_damaged,
     is_gone,
     join_spans,
 )
@@ -50,8 +52,6 @@ class _Piece:
     end_us: int
     cause: Cause
     span: MediaSpan | None = None
-    packets: int = 0
-    samples: int = 0
 
 
 @dataclass(slots=True)
@@ -86,7 +86,7 @@ class _Canvas:
 def _cut(piece: _Piece, start_us: int, end_us: int) -> _Piece:
     if piece.start_us == start_us and piece.end_us == end_us:
         return piece
-    return _Piece(start_us, end_us, piece.cause, piece.span, piece.packets, piece.samples)
+    return _Piece(start_us, end_us, piece.cause, piece.span)
 
 
 def _flatten(layer: Iterable[_Piece]) -> list[_Piece]:
@@ -139,14 +139,10 @@ def _media_pieces(given: FoldInput, *, lanes: bool) -> list[_Piece]:
                     break
                 if high < span.end_us and high > low:
                     if low > at:
-                        pieces.append(_media_piece(at, low, cause, span))
+                        pieces.append(_Piece(at, low, cause, span))
                     at = max(at, high)
-        pieces.append(_media_piece(at, span.end_us, cause, span))
+        pieces.append(_Piece(at, span.end_us, cause, span))
     return pieces
-
-
-def _media_piece(start_us: int, end_us: int, cause: Cause, span: MediaSpan) -> _Piece:
-    return _Piece(start_us, end_us, cause, span, span.lost_packets, span.damaged_samples)
 
 
 def _statement_pieces(statements: Sequence[Statement]) -> list[_Piece]:
@@ -342,29 +338,40 @@ def _claims_joined(pieces: list[_Piece]) -> list[_Piece]:
 
 def _intervals(pieces: Sequence[_Piece], start_us: int, end_us: int) -> list[Interval]:
     out: list[Interval] = []
-    last_span: MediaSpan | None = None
-    for piece in pieces:
+    for piece, (packets, samples) in zip(pieces, _damage(pieces), strict=True):
         low, high = max(piece.start_us, start_us), min(piece.end_us, end_us)
         if low >= high:
             continue
         last = out[-1] if out else None
-        if last is not None and last.cause == piece.cause and _alike(last, piece):
-            fresh = piece.span is not None and piece.span is not last_span
-            out[-1] = Interval(
-                last.start_us,
-                high,
-                last.cause,
-                last.damaged_packets + (piece.packets if fresh else 0),
-                last.damaged_samples + (piece.samples if fresh else 0),
-            )
+        damaged = bool(packets or samples)
+        # Damaged and sound footage stay apart; a joined short hole goes with whatever is before it.
+        if (
+            last is not None
+            and last.cause == piece.cause
+            and (piece.span is None or damaged == bool(last.damaged_packets or last.damaged_samples))
+        ):
+            packets, samples = last.damaged_packets + packets, last.damaged_samples + samples
+            out[-1] = Interval(last.start_us, high, last.cause, packets, samples)
         else:
-            out.append(Interval(low, high, piece.cause, piece.packets, piece.samples))
-        last_span = piece.span or last_span
+            out.append(Interval(low, high, piece.cause, packets, samples))
     return out
 
 
-def _alike(last: Interval, piece: _Piece) -> bool:
-    """Damaged and sound footage stay apart; a joined short hole goes with whatever is before it."""
-    if piece.span is None:
-        return True
-    return bool(last.damaged_packets or last.damaged_samples) == bool(piece.packets or piece.samples)
+def _damage(pieces: Sequence[_Piece]) -> Iterator[tuple[int, int]]:
+    """Lost packets and damaged samples of each piece. A stretch that gaps cut into several pieces is counted once:
+    each has its share by time."""
+    whole: Counter[int] = Counter()
+    for piece in pieces:
+        if piece.span is not None:
+            whole[id(piece.span)] += piece.end_us - piece.start_us
+    done: Counter[int] = Counter()
+    for piece in pieces:
+        span = piece.span
+        if span is None or not is_damaged(span):
+            yield 0, 0
+            continue
+        before, total = done[id(span)], whole[id(span)]
+        after = done[id(span)] = before + piece.end_us - piece.start_us
+        packets = span.lost_packets * after // total - span.lost_packets * before // total
+        samples = span.damaged_samples * after // total - span.damaged_samples * before // total
+        yield packets, samples

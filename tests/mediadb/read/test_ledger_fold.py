@@ -141,6 +141,18 @@ def test_damaged_stretches_stay_apart_and_carry_counts() -> None:
     ]
 
 
+def test_damage_of_a_stretch_cut_by_gaps_is_counted_once() -> None:
+    """Packets lost inside a stretch that gaps lie in: the sum over its parts is what was lost, not a multiple."""
+    gaps = [Statement(at * S, (at + 1) * S, Cause(State.NETWORK_LOSS, "packets-lost")) for at in (30, 40, 70)]
+    parts = [media(10, 100, 1, 0, lost_packets=88, damaged_samples=7), media(100, 110, 1, 1, lost_packets=5)]
+    out = fold(scene(media=parts, gaps=gaps), 0, 110 * S)
+    recorded = [one for one in out if one.cause.state is State.RECORDED and one.start_us >= 10 * S]
+    assert len(recorded) == 4
+    assert sum(one.damaged_packets for one in recorded) == 93
+    assert sum(one.damaged_samples for one in recorded) == 7
+    assert all(one.damaged_packets for one in recorded)
+
+
 def test_the_live_edge_is_pending_only_as_long_as_memory_can_hold_it() -> None:
     fresh = scene(media=[media(10, 100, 1), media(110, 998, 2)])
     assert states(fresh, 990, 1010) == [
