@@ -93,7 +93,7 @@ class ExportService:
     # -- what is asked --------------------------------------------------------------------------------------------
 
     async def submit(self, order: ExportOrder, key: str | None = None) -> Job:
-        """A job, or the one made under the same key before. Raises ExportConflict when that asked for something else."""
+        """A job, or the one made under the same key before. Raises ExportConflict when that asked for another."""
         async with self._asking:
             if key is not None and (known := await self._jobs.find(KIND, key)) is not None:
                 if known.params != order.params():
