@@ -33,11 +33,11 @@ from recorderd.client import (
 from tests.server.server_scene import CAMERAS, T0, S
 from tests.stream_tcp.stream_scene import StreamScene, stream_scene
 
-SCRUBS = int(os.environ.get("RECORDERD_SCRUBS", "100"))  # 1000 on demand
+SCRUBS = int(os.environ.get("RECORDERD_SCRUBS", "1000" if os.environ.get("CI") else "300"))
 DAY_S = 86_400
 GATE = CAMERAS["gate"]
 # A day that ends an hour before the server's now; three holes, at GOP boundaries.
-DAY = Recipe(GATE, T0 - (DAY_S + 3600) * S, DAY_S, holes=((5_000, 8_000), (200_000, 200_010), (431_000, 431_500)))
+DAY = Recipe(GATE, T0 - (DAY_S + 3600) * S, DAY_S, 2, 4, holes=((5_000, 8_000), (100_000, 100_008), (172_000, 172_200)))
 NIGHT = Recipe(GATE, T0 - 7200 * S, 3600, fps=5, gop=10, size=1400, holes=((12_000, 12_600),), commit_s=5)
 
 
