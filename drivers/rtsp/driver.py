@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
 from drivers.rtsp.info import RtspSettings, Transport
+from recorderd.core.errors import UsageError
 from recorderd.driverapi.base import (
     Address,
     Candidate,
@@ -167,11 +168,11 @@ def _read(address: Address, settings: RtspSettings) -> Target:
     except ProtocolError as error:
         raise DeviceUnsupported(error.message, "address") from error
     transport = settings.transport
-    if not url.tls and (settings.tls_fingerprint or settings.tls_ca):
-        raise DeviceUnsupported("tls_fingerprint and tls_ca need an address with rtsps://", "address")
-    if url.tls and transport in (Transport.UDP, Transport.MULTICAST):
-        message = f'rtsps:// with transport = "{transport}" would leave the media unencrypted: set transport = "tcp"'
-        raise DeviceUnsupported(message, "transport")
+    try:
+        settings.check_address(address.url)
+    except UsageError as error:
+        key = str(error.params["key"])
+        raise DeviceUnsupported(f"{key}: {error.message}", "transport" if key == "transport" else "address") from error
     lowers = (Lower.TCP,) if url.tls else _LOWERS[transport]
     approach = Approach(TlsCheck(settings.tls_fingerprint, settings.tls_ca), transport is Transport.HTTP)
     credentials = None

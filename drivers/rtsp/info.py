@@ -29,7 +29,7 @@ class Transport(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RtspSettings:
-    """Keys of a [[hardware]] with driver = "rtsp". What does not fit the address is refused when it is connected."""
+    """Keys of a [[hardware]] with driver = "rtsp". `check_address` refuses what does not fit the address."""
 
     transport: Transport = Transport.TCP
     tls_fingerprint: str = ""  # rtsps: this very certificate, whoever signed it
@@ -47,6 +47,16 @@ class RtspSettings:
             raise UsageError("must be an absolute path", key="tls_ca")
         if self.multicast_interface and self.transport is not Transport.MULTICAST:
             raise UsageError('needs transport = "multicast"', key="multicast_interface")
+
+    def check_address(self, url: str) -> None:
+        """Raises UsageError for keys that contradict the address's scheme."""
+        secure = url.lower().startswith("rtsps:")
+        if not secure and (self.tls_fingerprint or self.tls_ca):
+            raise UsageError("needs an address with rtsps://", key="tls_ca" if self.tls_ca else "tls_fingerprint")
+        if secure and self.transport in (Transport.UDP, Transport.MULTICAST):
+            raise UsageError(
+                f'"{self.transport}" beside rtsps:// would leave the media unencrypted: set "tcp"', key="transport"
+            )
 
 
 def _load() -> Driver[Any]:

@@ -49,13 +49,15 @@ def read_hardware(raw: Mapping[str, Any], place: Place, findings: Findings, arou
     if info is not None and info.api_version != API_VERSION:
         table.error("driver", f"{driver!r} speaks driver API {info.api_version}, this version {API_VERSION}: update it")
         info = None
+    address, settings = _address(table, info), _settings(table, info)
+    _check_together(table, address, settings)
     hardware = HardwareConfig(
         name=name,
         driver=driver,
-        address=_address(table, info),
+        address=address,
         username=table.value("username", str, "") or None,
         password=read_secret(table, "password", around.secrets),
-        settings=_settings(table, info),
+        settings=settings,
         cameras=_cameras(table, name, around, _setting_names(info)),
         id=table.identity(),
     )
@@ -66,6 +68,17 @@ def read_hardware(raw: Mapping[str, Any], place: Place, findings: Findings, arou
 
 def _settings(table: Table, info: DriverInfo | None) -> Any:
     return None if info is None else read_settings(table, info)
+
+
+def _check_together(table: Table, address: str, settings: Any) -> None:
+    """What the driver says about its settings and this address."""
+    check = getattr(settings, "check_address", None)
+    if check is None or not address:
+        return
+    try:
+        check(address)
+    except UsageError as error:
+        table.error(str(error.params.get("key", "address")), error.message)
 
 
 def _setting_names(info: DriverInfo | None) -> frozenset[str]:

@@ -29,8 +29,9 @@ class Capability(enum.StrEnum):
 @dataclass(frozen=True, slots=True)
 class DriverInfo:
     """One driver. `settings` is a frozen dataclass type whose fields are the driver's own configuration keys
-    under [[hardware]] (str, int, float, bool, or an enum; every field has a default). `schemes` are the address
-    schemes it accepts; `load` imports and returns the driver."""
+    under [[hardware]] (str, int, float, bool, or an enum; every field has a default); a method
+    `check_address(url)` of it may refuse, with UsageError (param `key`), what does not fit the address. `schemes` are
+    the address schemes it accepts; `load` imports and returns the driver."""
 
     id: str
     name: str

@@ -27,6 +27,10 @@ class RtspSettings:
         if self.timeout_s < 0:
             raise ValueError("timeout_s must not be negative")
 
+    def check_address(self, url: str) -> None:
+        if self.nickname is not None and "stream2" in url:
+            raise UsageError("does not go with /stream2", key="nickname")
+
 
 @dataclass(frozen=True)
 class NoSettings:

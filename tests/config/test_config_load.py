@@ -108,6 +108,7 @@ BAD = [
     (STORAGE + GATE.replace("192.0.2.10", "192.0.2.10:http"), "hardware[0].address", "not a valid URL"),
     (STORAGE + GATE.replace("192.0.2.10", "[::1"), "hardware[0].address", "not a valid URL"),
     (STORAGE + GATE + "adress = 'x'\n", "hardware[0].adress", "did you mean 'address'?"),
+    (STORAGE + GATE.replace("stream1", "stream2") + "nickname = 'x'\n", "hardware[0].nickname", "does not go with"),
     (STORAGE + GATE + "transport = 'udp'\n", "hardware[0].transport", "'udp' is not built yet"),
     (STORAGE + GATE + "transport = 'pigeon'\n", "hardware[0].transport", "is not one of 'tcp', 'udp'"),
     (STORAGE + GATE + "timeout_s = -1\n", "hardware[0]", "driver 'rtsp' refuses its settings: timeout_s must not be"),

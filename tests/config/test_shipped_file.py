@@ -56,7 +56,7 @@ def test_all_of_it_uncommented_is_valid(tmp_path: Path) -> None:
     assert [str(error) for error in found.errors] == []
     assert [str(warning) for warning in found.warnings] == []
     assert found.config is not None
-    assert [device.name for device in found.config.hardware] == ["gate", "encoder", "try"]
+    assert [device.name for device in found.config.hardware] == ["gate", "encoder", "vault", "lobby", "try"]
     assert [len(camera.streams) for camera in found.config.hardware[1].cameras] == [2, 1]
 
 

@@ -13,6 +13,7 @@ from rtsp_rig import RigHost, RigSink, address, playing
 from scripted_camera import Camera, running
 
 from drivers.rtsp.info import RtspSettings, Transport
+from recorderd.core.errors import UsageError
 from recorderd.driverapi import tls
 from recorderd.driverapi.errors import DeviceUnavailable, DeviceUnsupported, DriverError
 from recorderd.driverapi.tls import TlsCheck, fingerprint
@@ -139,3 +140,21 @@ def test_there_is_no_unchecked_way() -> None:
     assert not hasattr(TlsCheck(), "verify")
     assert tls._authorities("").verify_mode is ssl.CERT_REQUIRED
     assert tls._authorities("").check_hostname
+
+
+@pytest.mark.parametrize(
+    ("settings", "url", "key"),
+    [
+        (RtspSettings(tls_fingerprint="sha256:" + "ab" * 32), "rtsp://192.0.2.1/", "tls_fingerprint"),
+        (RtspSettings(tls_ca="/etc/ca.pem"), "rtsp://192.0.2.1/", "tls_ca"),
+        (RtspSettings(transport=Transport.UDP), "rtsps://192.0.2.1/", "transport"),
+        (RtspSettings(transport=Transport.MULTICAST), "rtsps://192.0.2.1/", "transport"),
+    ],
+)
+def test_keys_that_do_not_fit_the_address_are_refused_before_anything_is_dialled(
+    settings: RtspSettings, url: str, key: str
+) -> None:
+    with pytest.raises(UsageError) as refused:
+        settings.check_address(url)
+    assert refused.value.params["key"] == key
+    RtspSettings().check_address(url)
