@@ -53,3 +53,34 @@ async def test_live_file(server: Scene, tmp_path: Path) -> None:
     lines, complaints = await probe(str(path))
     assert complaints == ""
     assert lines == ["audio,60", "video,40"]
+
+
+@pytest.mark.curl
+async def test_curl_fetches_a_file_in_ranges_and_goes_on_after_a_cut(tmp_path: Path) -> None:
+    """What people script: -r for a part, -C - to go on, -z and ETags for what they have already."""
+    async with scene(tmp_path) as made:
+        made.clock.advance(20 * S)
+        await record(made.store, "gate", end=100, clip=video_clip())
+        span = f"start={format_time(T0)}&end={format_time(T0 + 10 * S)}"
+        url = str(made.client.make_url(f"/api/v1/cameras/gate/media.mp4?{span}"))
+
+        async def curl(*words: str) -> str:
+            done = await asyncio.to_thread(
+                subprocess.run, ["curl", "-sS", "-L", *words, url], capture_output=True, text=True, timeout=60
+            )
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+
+        whole, part, grown = tmp_path / "whole", tmp_path / "part", tmp_path / "grown"
+        tag = tmp_path / "tag"
+        assert await curl("-o", str(whole), "--etag-save", str(tag), "-w", "%{http_code}") == "200"
+        data = whole.read_bytes()
+        assert await curl("-o", str(part), "-r", "1000-1999", "-w", "%{http_code}") == "206"
+        assert part.read_bytes() == data[1000:2000]
+        assert await curl("-o", str(part), "-r", "-500", "-w", "%{http_code}") == "206"
+        assert part.read_bytes() == data[-500:]
+        grown.write_bytes(data[: len(data) // 2])
+        assert await curl("-o", str(grown), "-C", "-", "-w", "%{http_code}") == "206"
+        assert grown.read_bytes() == data
+        assert await curl("-o", str(part), "--etag-compare", str(tag), "-w", "%{http_code}") == "304"
+        assert await curl("-o", str(part), "-r", f"{len(data)}-", "-w", "%{http_code}") == "416"

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from server_scene import Scene
 from structlog.testing import capture_logs
 
@@ -20,7 +18,6 @@ CHECKS = (
 ENDLESS = ("openWebSocket", "getLive")  # not made of one answer
 
 
-@pytest.mark.skipif(not TOOL.exists() and shutil.which("schemathesis") is None, reason="pip install schemathesis")
 async def test_every_operation_answers_as_the_document_says(server: Scene, tmp_path: Path) -> None:
     url = str(server.client.make_url("/api/v1/openapi.json"))
     command = [str(TOOL), "run", url, "--checks", CHECKS, "--phases", "examples,coverage,fuzzing", "--seed", "1",
