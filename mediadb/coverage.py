@@ -33,7 +33,8 @@ from mediadb.ledger_fold import fold
 from mediadb.segment_files import SEALED
 from mediadb.types import Cause, Interval, State
 
-MARGIN_US: Final = 60_000_000  # media this far outside a range may settle what holds at its edges
+# Media this far outside a range may settle what holds at its edges: the next picture of the slowest camera does.
+MARGIN_US: Final = 300_000_000
 # Without a live store, a run still lives when its last sign of life is younger: commits come each second while
 # anything records, ledger heartbeats each minute while nothing does.
 ALIVE_RECORDING_US: Final = 10_000_000

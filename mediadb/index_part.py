@@ -72,14 +72,26 @@ def coding_tolerance_us(config: TrackConfig | None) -> int:
     return nominal_tolerance_us(config.frame_ticks * 1_000_000 / config.timebase_hz)
 
 
+def coding_interval_us(config: TrackConfig | None) -> int:
+    """The distance of two samples of a coding, 0 when unknown."""
+    return config.frame_ticks * 1_000_000 // config.timebase_hz if config is not None and config.timebase_hz else 0
+
+
+def _of_row(values: Sequence[int], config: int, unknown: int = 0) -> int:
+    """The value of a row's coding."""
+    return values[config] if config < len(values) else unknown
+
+
 def part_spans(part: Part, codings: Sequence[TrackConfig | None]) -> list[MediaSpan]:
     """The gapless stretches of one part; `codings` are its configs in order, None where one cannot be read."""
     media = part.media
     numbers = sorted([*media.seq[: part.count], *part.notes.seq[: part.notes.count]])
     rates = [coding.timebase_hz if coding is not None else 0 for coding in codings]
+    intervals = [coding_interval_us(coding) for coding in codings]
     tolerance = coding_tolerance_us(codings[-1] if codings else None)
+    limits = [max(coding_tolerance_us(coding), QUIET_US) for coding in codings]
     spans = []
-    for first, last, end_us in _plain_stretches(part, max(tolerance, QUIET_US)):
+    for first, last, end_us in _plain_stretches(part, limits):
         began, _ = _media_times(media, first, rates)
         _, ended = _media_times(media, last, rates)
         lost = media.lost_packets[first]
@@ -97,18 +109,21 @@ def part_spans(part: Part, codings: Sequence[TrackConfig | None]) -> list[MediaS
                 seam=bool(media.flags[first] & _SEAM),
                 media_start_us=began,
                 media_end_us=ended,
+                interval_us=_of_row(intervals, media.config[last]),
+                lead_us=_of_row(intervals, media.config[first]),
             )
         )
     return join_spans(spans, tolerance)
 
 
-def _plain_stretches(part: Part, tolerance_us: int) -> Iterator[tuple[int, int, int]]:
+def _plain_stretches(part: Part, limits_us: Sequence[int]) -> Iterator[tuple[int, int, int]]:
     """(first row, last row, end in us): rows that `join_spans` would join without a doubt, told by plain numbers.
 
-    Undamaged, next sequence number, later start, within the tolerance, no seam. Anything else is a stretch of its own.
+    Undamaged, next sequence number, later start, same coding and within its limit, no seam. Anything else is a stretch
+    of its own.
     """
     count, media = part.count, part.media
-    starts, seqs = media.recv_us[:count], media.seq[:count]
+    starts, seqs, coded = media.recv_us[:count], media.seq[:count], media.config[:count]
     doubts = list(map(_doubt, media.lost_packets[:count], media.damaged_count[:count], media.flags[:count]))
     if not all(map(lt, starts, starts[1:])):
         doubts = [True] * count  # equal times are put in order by more than their place
@@ -117,8 +132,8 @@ def _plain_stretches(part: Part, tolerance_us: int) -> Iterator[tuple[int, int, 
     for i in range(1, count):
         start = starts[i]
         ends = start + media.duration_us[i]
-        plain = not doubts[i] and not doubts[i - 1] and seqs[i] == seqs[i - 1] + 1 and start - end_us <= tolerance_us
-        if plain:
+        plain = not doubts[i] and not doubts[i - 1] and seqs[i] == seqs[i - 1] + 1 and coded[i] == coded[i - 1]
+        if plain and start - end_us <= _of_row(limits_us, coded[i], QUIET_US):
             end_us = max(end_us, ends)
         else:
             yield first, i - 1, end_us

@@ -30,7 +30,8 @@ class MediaSpan:
     `lost_before` are the packets lost directly before its first sample; `lane` is "" for live media, else the
     origin word. `seam` is set when media time does not continue from what came before. `media_start_us` and
     `media_end_us` are the same stretch on the track's own media clock (no epoch), NO_MEDIA_TIME when unknown: a
-    sample that was merely late on the network continues there although it does not in receive time.
+    sample that was merely late on the network continues there although it does not in receive time. `interval_us` is
+    the nominal distance of its samples where it ends, `lead_us` where it begins; 0 when unknown.
     """
 
     start_us: int
@@ -45,6 +46,16 @@ class MediaSpan:
     seam: bool = False
     media_start_us: int = NO_MEDIA_TIME
     media_end_us: int = NO_MEDIA_TIME
+    interval_us: int = 0
+    lead_us: int = 0
+
+    @property
+    def sure_us(self) -> int:
+        """Where it ends whatever else is known: the last sample of a slow camera stands until the next one is due, but
+        not against the word that the camera or the recorder was gone by then."""
+        if self.interval_us <= QUIET_US:
+            return self.end_us
+        return max(self.start_us, self.end_us - self.interval_us)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +130,7 @@ def join_spans(spans: Iterable[MediaSpan], tolerance_us: int) -> list[MediaSpan]
         if last is not None and _continues(last, span, tolerance_us):
             joined[-1] = MediaSpan(
                 last.start_us,
-                max(last.end_us, span.end_us),
+                max(last.sure_us, span.end_us),
                 last.run,
                 last.first_seq,
                 span.end_seq,
@@ -130,6 +141,8 @@ def join_spans(spans: Iterable[MediaSpan], tolerance_us: int) -> list[MediaSpan]
                 last.seam,
                 last.media_start_us,
                 span.media_end_us,
+                span.interval_us,
+                last.lead_us,
             )
         else:
             joined.append(span)
@@ -151,6 +164,8 @@ def _span_key(span: MediaSpan) -> tuple[object, ...]:
         span.seam,
         span.media_start_us,
         span.media_end_us,
+        span.interval_us,
+        span.lead_us,
     )
 
 
@@ -162,12 +177,19 @@ def follows(last: MediaSpan, span: MediaSpan, tolerance_us: int) -> bool:
     """No chunk is missing between the two, and either clock says that no sample is."""
     if last.run != span.run or last.lane != span.lane or last.end_seq != span.first_seq or span.seam:
         return False
+    tolerance_us = pair_tolerance_us(last, span, tolerance_us)
     wait = span.start_us - last.end_us
     if wait <= (tolerance_us if span.lost_before else max(tolerance_us, QUIET_US)):
         return True
     if NO_MEDIA_TIME in (last.media_end_us, span.media_start_us):
         return False
     return wait <= LATEST_US and abs(span.media_start_us - last.media_end_us) <= tolerance_us
+
+
+def pair_tolerance_us(last: MediaSpan | None, coming: MediaSpan | None, tolerance_us: int) -> int:
+    """The join tolerance between two spans: `tolerance_us`, or more when either side has its samples further apart."""
+    interval_us = max(last.interval_us if last is not None else 0, coming.lead_us if coming is not None else 0)
+    return max(tolerance_us, nominal_tolerance_us(interval_us)) if interval_us else tolerance_us
 
 
 def is_damaged(span: MediaSpan) -> bool:

@@ -31,11 +31,13 @@ from mediadb.ledger_facts import (
     is_damaged,
     is_gone,
     join_spans,
+    pair_tolerance_us,
 )
 from mediadb.types import Cause, Interval, State
 
 HANDOVER_US = 2_000_000  # a cause noticed this long after the last sample explains the time since that sample
 RUN_TAIL_US = 15_000_000  # what a process may hold in memory when it ends: commit, sync, low-rate flush
+BESIDE_US = 2_500_000  # what a join tolerance is worth where samples do not prove that they follow each other
 STARTING_US = 60_000_000  # a run that has not spoken of a track for longer did not know it
 
 RECORDED = Cause(State.RECORDED)
@@ -105,8 +107,8 @@ def fold(given: FoldInput, start_us: int, end_us: int) -> list[Interval]:
         return []
     runs = _lives(given)
     canvas = _Canvas([(PAST_US, FUTURE_US)])
-    canvas.paint(_media_pieces(given, lanes=False))
-    canvas.paint(_media_pieces(given, lanes=True))
+    canvas.paint(_media_pieces(given, _Ends(given, runs)))
+    canvas.paint(_media_pieces(given, None))
     canvas.paint([_Piece(given.now_us, FUTURE_US, IN_FUTURE)])
     canvas.paint(_statement_pieces(given.removed))
     canvas.paint([_Piece(PAST_US, _first_record_us(given), NOT_CONFIGURED)])
@@ -123,25 +125,48 @@ def fold(given: FoldInput, start_us: int, end_us: int) -> list[Interval]:
     return _intervals(settled, start_us, end_us)
 
 
-def _media_pieces(given: FoldInput, *, lanes: bool) -> list[_Piece]:
-    """Media as pieces. A gap that a span strictly contains is cut out of it: the statement is the finer one."""
+class _Ends:
+    """Where live media end: a picture stands until the next one is due, or until the camera or the run is gone."""
+
+    def __init__(self, given: FoldInput, runs: Sequence[RunLife]) -> None:
+        self._now_us = given.now_us
+        self._gone: dict[int, list[int]] = {}
+        if any(span.sure_us < span.end_us for span in given.media):
+            for word in given.transitions:
+                if word.cause.state is not State.RECORDED:
+                    self._gone.setdefault(word.run, []).append(word.time_us)
+            for life in runs:
+                self._gone.setdefault(life.run, []).append(end_of(life))
+
+    def of(self, span: MediaSpan) -> int:
+        sure = span.sure_us
+        if sure >= span.end_us:
+            return span.end_us
+        ends = (time for time in (self._now_us, *self._gone.get(span.run, ())) if sure <= time)
+        return min(span.end_us, min(ends, default=sure))
+
+
+def _media_pieces(given: FoldInput, live: _Ends | None) -> list[_Piece]:
+    """Live media as pieces, or those of lanes. A gap that a span strictly contains is cut out of it: the statement is
+    the finer one."""
     gaps = sorted((g.start_us, g.end_us) for g in given.gaps if g.cause.state is not State.RECORDED)
     starts = [g[0] for g in gaps]
     pieces: list[_Piece] = []
     for span in join_spans(given.media, given.tolerance_us):
-        if bool(span.lane) != lanes or span.start_us >= span.end_us:
+        if bool(span.lane) == (live is not None) or span.start_us >= span.end_us:
             continue
+        end_us = span.end_us if live is None else live.of(span)
         cause = Cause(State.RETRIEVED, span.lane) if span.lane else RECORDED
         at = span.start_us
         if not span.lane:
             for low, high in gaps[bisect_right(starts, span.start_us) :]:
-                if low >= span.end_us:
+                if low >= end_us:
                     break
-                if high < span.end_us and high > low:
+                if high < end_us and high > low:
                     if low > at:
                         pieces.append(_Piece(at, low, cause, span))
                     at = max(at, high)
-        pieces.append(_Piece(at, span.end_us, cause, span))
+        pieces.append(_Piece(at, end_us, cause, span))
     return pieces
 
 
@@ -168,8 +193,8 @@ def _lives(given: FoldInput) -> list[RunLife]:
     seen: dict[int, tuple[int, int]] = {}
     for span in given.media:
         if not span.lane:
-            low, high = seen.get(span.run, (span.start_us, span.end_us))
-            seen[span.run] = (min(low, span.start_us), max(high, span.end_us))
+            low, high = seen.get(span.run, (span.start_us, span.sure_us))
+            seen[span.run] = (min(low, span.start_us), max(high, span.sure_us))
     lives: dict[int, RunLife] = {}
     for life in sorted(given.runs, key=lambda r: (r.start_us, r.run)):
         low, high = seen.pop(life.run, (life.start_us, life.start_us))
@@ -282,18 +307,19 @@ class _Settler:
         coming = after.span if after is not None else None
         if last is not None and coming is not None and follows(last, coming, self._given.tolerance_us):
             return RECORDED
-        if (last or coming) and length <= self._given.tolerance_us and not _jumps(last, coming):
+        tolerance_us = pair_tolerance_us(last, coming, self._given.tolerance_us)
+        if (last or coming) and length <= min(tolerance_us, BESIDE_US) and not _jumps(last, coming):
             return RECORDED
-        if coming is not None and coming.lost_before and length > self._given.tolerance_us:
+        if coming is not None and coming.lost_before and length > tolerance_us:
             return Cause(State.NETWORK_LOSS, "packets-lost", {"packets": coming.lost_before})
         ended = self._run_end(hole)
-        if ended is not None and length <= RUN_TAIL_US:
+        if ended is not None and length <= max(RUN_TAIL_US, tolerance_us):
             return ended
         explained = [p.cause for p in (before, after) if p is not None and p.span is None]
         gone = [cause for cause in explained if is_gone(cause)]
         if gone and length <= LATEST_US:
             return gone[0]  # whatever told of this hole was in the footage beside it
-        if explained and length <= self._given.tolerance_us:
+        if explained and length <= tolerance_us:
             return explained[0]
         if length <= HANDOVER_US:
             if last is not None and after is not None and after.span is None:

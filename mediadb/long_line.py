@@ -21,6 +21,7 @@ from typing import Final
 from mediadb.format.chunk import CHUNK_HEADER_BYTES
 from mediadb.format.constants import SALT_LEN
 from mediadb.index_part import ENTRY_KINDS, coding_tolerance_us
+from mediadb.ledger_facts import QUIET_US
 from mediadb.mp4.group import SAMPLE_BYTES
 from mediadb.mp4.plan import to_ticks
 from mediadb.row_range import PartRows, Stretch
@@ -102,7 +103,7 @@ class Line:
     rows: int = 0
     _bytes: array[int] = field(default_factory=lambda: array("Q", [0]))
     _counts: array[int] = field(default_factory=lambda: array("Q", [0]))
-    _last: tuple[int, str, int, int] | None = None  # run, lane, end as the camera counts, nominal sample
+    _last: tuple[int, str, int, TrackConfig] | None = None  # run, lane, end as the camera counts, coding
 
     def add(self, coded: Coded) -> None:
         """Append rows. They follow what was added before."""
@@ -130,7 +131,7 @@ class Line:
                 self._piece(first_row + a, self.breaks[-1].time, dts[a], entry)
             shift = self.piece_time[-1] - self.piece_dts[-1]
             end = dts[b - 1] - (-lasts[b - 1] * self.scale // 1_000_000)
-            self._last = (part.run, part.lane, end, self._nominal(config))
+            self._last = (part.run, part.lane, end, config)
             self.end = end + shift
             self._note(dts, media.kind[low:high], (a, b), first_row, shift)
 
@@ -175,8 +176,8 @@ class Line:
     def _bounds(self, config: TrackConfig) -> tuple[int, int]:
         """How far (ticks) a row may lie from the end of the one before and still continue it. Not before the start of
         the sample before: decode times must not fall."""
-        tolerance = coding_tolerance_us(config) * self.scale // 1_000_000
-        return -min(tolerance, self._nominal(config) * 3 // 4), tolerance
+        tolerance, nominal = coding_tolerance_us(config) * self.scale // 1_000_000, self._nominal(config)
+        return min(nominal // 4, self.scale // 100) - nominal, tolerance
 
     def _nominal(self, config: TrackConfig) -> int:
         return config.frame_ticks * self.scale // config.timebase_hz or self.scale // 25
@@ -184,15 +185,20 @@ class Line:
     def _breaks(self, run: int, lane: str, dts: int, flags: int, config: TrackConfig) -> bool:
         if self._last is None or flags & _SEAM or self._last[:2] != (run, lane):
             return True
-        low, high = self._bounds(config)
-        return not low <= dts - self._last[2] <= high
+        (low, high), (low_before, high_before) = self._bounds(config), self._bounds(self._last[3])
+        return not min(low, low_before) <= dts - self._last[2] <= max(high, high_before)
 
     def _tie(self, row: int, wall_us: int) -> None:
         """Media time at `row` is wall time again, or as soon after it as what came before allows."""
         offset_us = self.first_offset * 1_000_000 // self.scale
         wanted = to_ticks(wall_us - self.start_us + offset_us, self.scale)
-        time = max(wanted, self.end) if self.breaks else wanted
-        self.breaks.append(Break(row, time, wall_us, self.end if self.breaks else time, self.key_row))
+        time = max(wanted, self._sure_end()) if self.breaks else wanted
+        self.breaks.append(Break(row, time, wall_us, min(self.end, time) if self.breaks else time, self.key_row))
+
+    def _sure_end(self) -> int:
+        """The end of what came before; of a slow camera's last sample only a little: it need not have stood longer."""
+        soft = self._nominal(self._last[3]) - QUIET_US * self.scale // 1_000_000 if self._last is not None else 0
+        return self.end - max(soft, 0)
 
     def _piece(self, row: int, time: int, dts: int, entry: int) -> None:
         self.piece_row.append(row)

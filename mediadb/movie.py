@@ -110,7 +110,7 @@ class _Laid:
         self._entries: dict[bytes, int] = {}
         self._boxes: list[bytes] = []
         self._scale = 0
-        self._last: tuple[ChunkRef, int] | None = None  # chunk before and the dts at which it ends
+        self._last: tuple[ChunkRef, int, int] | None = None  # chunk before, dts at which it ends, its tolerance
 
     def lay(self, start_us: int, end_us: int, doubt: Doubt) -> tuple[int, TrackPlan] | None:
         tables = [
@@ -120,7 +120,7 @@ class _Laid:
         ]
         if not tables:
             return None
-        first = tables[0][1]
+        first, last = tables[0][1], tables[-1][1]
         kind = first.spec.kind
         for _, table in tables:
             self._learn(table.config)
@@ -128,7 +128,7 @@ class _Laid:
             "video" if kind is TrackKind.VIDEO else "audio",
             self._scale,
             tuple(self._boxes),
-            first.config.frame_ticks * self._scale // (first.config.timebase_hz or 1),
+            last.config.frame_ticks * self._scale // (last.config.timebase_hz or 1),
             self._track.bytes,
         )
         builder = TrackBuilder(spec, start_us, end_us)
@@ -172,8 +172,9 @@ class _Laid:
         pts: Sequence[int] = [d + c for d, c in zip(dts, rows.cts, strict=True)]
         if hz != scale:
             dts, pts = [d * scale // hz for d in dts], [p * scale // hz for p in pts]
-        new_span = self._breaks(ref, dts[0], coding_tolerance_us(table.config) * scale // 1_000_000)
-        self._last = (ref, dts[0] + ref.row.duration_us * scale // 1_000_000)
+        tolerance = coding_tolerance_us(table.config) * scale // 1_000_000
+        new_span = self._breaks(ref, dts[0], tolerance)
+        self._last = (ref, dts[0] + ref.row.duration_us * scale // 1_000_000, tolerance)
         self._refs.append(ref)
         shown_after = (pts[0] - dts[0]) * 1_000_000 // scale
         return ChunkSamples(
@@ -192,6 +193,7 @@ class _Laid:
         """Does media time not continue from the chunk before?"""
         if self._last is None or ref.discontinuity:
             return True
-        before, end = self._last
+        before, end, tolerance_before = self._last
+        tolerance = max(tolerance, tolerance_before)
         same = (before.run, before.lane) == (ref.run, ref.lane)
         return not same or not -tolerance <= dts - end <= tolerance

@@ -7,7 +7,7 @@ Law: `unit` is the hot path, one call per frame: it makes one Sample, never awai
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -15,6 +15,7 @@ from mediadb.types import Cause, Names, Sample, State, TrackConfig, TrackKind, T
 from recorderd.core.clock import Clock
 from recorderd.engine.alarm import LossReport, RecordingAlarm, silence_limit_us
 from recorderd.engine.coverage import CONNECTING, NEVER, RECORDED, TrackCoverage, offline
+from recorderd.engine.pace import believable, coded_ticks, is_pace
 from recorderd.engine.ports import Emit, MediaStore, TrackCommit
 from recorderd.engine.sample_entry import UnusableConfig, track_config
 from recorderd.media.access_unit import AccessUnit, CodecConfig, MediaKind, UnitType
@@ -22,6 +23,7 @@ from recorderd.media.access_unit import AccessUnit, CodecConfig, MediaKind, Unit
 CLOCK_STEP_US = 500_000  # the recorder's UTC moved against its monotonic clock by more: a step
 PAUSE_US = 1_000_000  # the camera itself sent nothing for so long (and 2.5 intervals): said in the ledger
 CAMERA_STEP_US = 10_000_000  # a discontinuity this soon after the driver said "clock-step" is that step
+NO_MEDIA = "no-media"
 _UNKNOWN = -1  # hole threshold before two units told the interval: every unit looks closer
 
 _log = structlog.get_logger("track")
@@ -71,6 +73,8 @@ class TrackRecorder:
         self._seam_next = False
         self._camera_step: tuple[int, object] | None = None  # monotonic time of the driver's word, delta
         self._storage_cause: Cause | None = None
+        self._odd: tuple[AccessUnit, int] | None = None  # a unit that came after a stated pause of so many ticks
+        self._silent = False  # nothing comes although the stream is open, and that was said
         self._off = offline(CONNECTING)  # what holds without media, as far as the storage works
         self._unit_mono_us = clock.monotonic_us()
 
@@ -96,7 +100,8 @@ class TrackRecorder:
     def record(self, on: bool, reason: str = CONNECTING, time_us: int | None = None) -> None:
         """Recording is wanted or not, from `time_us` on (None: now). Media follow from the next key on."""
         self._recording = on
-        self._live = False
+        self._seam_next = self._seam_next or self._live  # what comes meanwhile is not stored
+        self._live = self._silent = False
         self._need_key = True
         self.alarm.arm(self._clock.monotonic_us())
         since_us = self._clock.utc_us() if time_us is None else time_us
@@ -115,10 +120,16 @@ class TrackRecorder:
 
     def offline(self, reason: str, params: dict[str, object]) -> None:
         """The stream broke off or could not be opened."""
-        start_us = self.end_us() if self._coverage.recorded else self._clock.utc_us()
-        self._live = False
+        self._gone(reason, params)
         self._need_key = self._seam_next = True  # another connection counts its media time anew
+        self._silent = False
         self._last = None
+
+    def _gone(self, reason: str, params: dict[str, object]) -> None:
+        """Nothing comes: since the newest unit ended, or since now when the next one was not due yet."""
+        now_us = self._clock.utc_us()
+        start_us = min(self.end_us(), now_us) if self._coverage.recorded else now_us
+        self._live = False
         self._off = offline(reason, **params)
         if self._recording:
             self._coverage.holds(start_us, self._storage_cause or self._off)
@@ -214,9 +225,11 @@ class TrackRecorder:
         told = self.spec.kind is TrackKind.METADATA
         if not (self._recording and (self.expected or told)):
             return
+        self._keeps(self._interval_ticks)  # what the hot path learned since
         if online and now_mono_us - self._unit_mono_us > silence_limit_us(self.interval_us):
-            self.offline("no-media", {})
+            self._gone(NO_MEDIA, {})
             self._need_key = self._seam_next = False  # the stream was never closed: what comes next continues it
+            self._silent = True
         if told:
             return  # no alarm: a camera may have nothing to tell
         cause = self.cause
@@ -234,15 +247,16 @@ class TrackRecorder:
 
     def _configure(self, config: CodecConfig) -> None:
         """Another CodecConfig object: tell the store, learn the frame interval anew."""
-        if self._config is not None and self._config.timebase_hz != config.timebase_hz:
+        old, self._config = self._config, config
+        if old is not None and old.timebase_hz != config.timebase_hz:
             self._last = None
-        self._config = config
-        self._interval_ticks = config.frame_ticks
-        # Documents come when there is something to tell: each is looked at, none teaches an interval.
-        regular = config.kind is not MediaKind.METADATA
-        self._hole_ticks = (config.frame_ticks * 3 // 2 or _UNKNOWN) if regular else _UNKNOWN
+        announced = config.timebase_hz, config.frame_ticks
+        self.stored = None
+        if old is None or (old.timebase_hz, old.frame_ticks) != announced:  # else what was learned still holds
+            self._keeps(config.frame_ticks)
         try:
             self.stored = track_config(config)
+            self.stored = replace(self.stored, frame_ticks=self._coded_ticks(self.stored))
         except UnusableConfig as error:
             self.stored = None
             self.offline("unusable-config", {})
@@ -260,6 +274,8 @@ class TrackRecorder:
         if self._need_key and unit.type is UnitType.DELTA:
             self.counters.units_before_key += 1
             return False
+        if not self._silent:
+            self._last = None  # units in between were not taken: the distance to the last one says nothing
         self._live = True
         self.expected = True
         self._coverage.holds(unit.recv_us, self._storage_cause or RECORDED)
@@ -273,7 +289,8 @@ class TrackRecorder:
         dropped_here, self._dropped_here = min(packets, self._dropped_here), 0
         counters.lost_packets += packets
         counters.damaged_units += unit.damaged
-        last = self._last
+        last, off = self._last, NO_MEDIA if self._silent else "no-frames"
+        self._silent = False
         if last is None:
             return packets
         if unit.discontinuity:
@@ -283,8 +300,10 @@ class TrackRecorder:
             self._pause(last, unit, packets)
             return packets
         if self._hole_ticks == _UNKNOWN:
-            if not packets and ticks > 0:
-                self._interval_ticks, self._hole_ticks = ticks, ticks * 3 // 2
+            if not packets and ticks > 0 and believable(ticks, unit.config.timebase_hz):
+                self._keeps(ticks)
+                if off == NO_MEDIA:  # said already: the one picture before it is no proof of a slow camera
+                    self._coverage.hole(last.recv_us + 1, unit.recv_us, offline(off))
             return packets
         nominal = self._interval_ticks
         if 2 * ticks > 3 * nominal > 0:
@@ -302,10 +321,36 @@ class TrackRecorder:
                 self._coverage.hole(start_us, unit.recv_us, cause)
                 return packets
             if hole_us > PAUSE_US and ticks > 5 * nominal // 2:
-                self._coverage.hole(start_us, unit.recv_us, offline("no-frames"))
-        self._interval_ticks += (ticks - nominal) >> 3
-        self._hole_ticks = self._interval_ticks * 3 // 2
+                before = self._odd[1] if self._odd is not None and self._odd[0] is last else 0
+                if is_pace(before, ticks, unit.config.timebase_hz):
+                    self._keeps(max(before, ticks))
+                    return packets
+                self._coverage.hole(start_us, unit.recv_us, offline(off))
+                self._odd = unit, ticks
+                return packets
+        self._keeps(nominal + ((ticks - nominal) >> 3))
         return packets
+
+    def _keeps(self, ticks: int) -> None:
+        """The stream has a unit every so many ticks, 0: unknown. Documents come when there is something to tell: each
+        is looked at, none teaches an interval."""
+        self._interval_ticks = ticks
+        config = self._config
+        regular = config is None or config.kind is not MediaKind.METADATA
+        self._hole_ticks = (ticks * 3 // 2 or _UNKNOWN) if regular else _UNKNOWN
+        self._say_pace()
+
+    def _coded_ticks(self, stored: TrackConfig) -> int:
+        return coded_ticks(self._config, self._interval_ticks, stored.frame_ticks) if self._config is not None else 0
+
+    def _say_pace(self) -> None:
+        """The coding tells readers how far apart the pictures of a slow camera are."""
+        stored = self.stored
+        if stored is not None:
+            ticks = self._coded_ticks(stored)
+            if ticks != stored.frame_ticks:
+                self.stored = replace(stored, frame_ticks=ticks)
+                self._writer.config(self.stored)
 
     def _pause(self, last: AccessUnit, unit: AccessUnit, packets: int) -> None:
         """More than a second without a document beyond the second that the last one stands for."""

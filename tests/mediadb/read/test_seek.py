@@ -228,6 +228,7 @@ def one_by_one(part: Part, config: TrackConfig) -> list[MediaSpan]:
     """A span for every row, joined by the rule."""
     media = part.media
     numbers = {*media.seq, *part.notes.seq}
+    interval = config.frame_ticks * 1_000_000 // config.timebase_hz
     spans = []
     for i in range(part.count):
         end = media.seq[i] + 1
@@ -238,7 +239,7 @@ def one_by_one(part: Part, config: TrackConfig) -> list[MediaSpan]:
             MediaSpan(
                 media.recv_us[i], media.recv_us[i] + media.duration_us[i], 5, media.seq[i], end,
                 media.lost_packets[i], media.damaged_count[i], media.lost_packets[i], "",
-                bool(media.flags[i] & ChunkFlag.DISCONTINUITY), began, began + media.duration_us[i],
+                bool(media.flags[i] & ChunkFlag.DISCONTINUITY), began, began + media.duration_us[i], interval, interval,
             )
         )  # fmt: skip
     return join_spans(spans, coding_tolerance_us(config))
