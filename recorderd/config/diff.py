@@ -60,7 +60,7 @@ def in_force(old: Config, new: Config) -> Config:
     server = replace(old.server, **{key: getattr(new.server, key) for key in _LIVE_SERVER_KEYS})
     before = {storage.name: storage for storage in old.storages}
     storages = tuple(_live_keys(before.get(storage.name, storage), storage) for storage in new.storages)
-    return Config(server, old.http, old.stream, old.rtsp, storages, new.hardware)
+    return Config(server, old.http, old.stream, old.rtsp, old.exports, storages, new.hardware)
 
 
 def _live_keys(before: StorageConfig, after: StorageConfig) -> StorageConfig:
@@ -78,7 +78,7 @@ def _restart_needed(old: Config, new: Config, kept: list[tuple[StorageConfig, St
         for field in fields(old.http)
         if getattr(old.http, field.name) != getattr(new.http, field.name)
     ]
-    waiting += [f"{name}.listen" for name in ("stream", "rtsp") if getattr(old, name) != getattr(new, name)]
+    waiting += [name for name in ("stream", "rtsp", "exports") if getattr(old, name) != getattr(new, name)]
     for before, after in kept:
         waiting += [
             f"storage {after.name}.{field.name.removesuffix('_us').removesuffix('_bytes')}"

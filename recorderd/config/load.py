@@ -6,7 +6,6 @@ changes nothing, and reports every finding with its place. Drivers and the stora
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import tomllib
 import zoneinfo
@@ -18,18 +17,17 @@ from typing import Any
 from recorderd.config.findings import ConfigError, Findings, Place, did_you_mean
 from recorderd.config.hardware import Surroundings, read_hardware
 from recorderd.config.names import check_unique, folder_name
-from recorderd.config.schema import Config, HttpConfig, ListenConfig, ServerConfig, StorageConfig
+from recorderd.config.schema import Config, ServerConfig, StorageConfig
 from recorderd.config.secrets import SecretSources
+from recorderd.config.servers import read_exports, read_http, read_rtsp, read_stream
 from recorderd.config.table import Table
 from recorderd.core.errors import UsageError
 from recorderd.core.timerange import DAY_US, MINUTE_US, SECOND_US
 from recorderd.driverapi.info import DriverInfo
 
-_SINGLE = ("server", "http", "stream", "rtsp")
+_SINGLE = ("server", "http", "stream", "rtsp", "exports")
 _SECTIONS = (*_SINGLE, "storage", "hardware")
-_STREAM_DEFAULT, _RTSP_DEFAULT = ("127.0.0.1", 7563), ("127.0.0.1", 8554)
 _PLANNED_SECTIONS = frozenset({"https", "identity", "rules", "archive", "interconnect", "failover"})
-_SOCKET_LIMIT_BYTES = 107  # sun_path of unix(7) without the closing zero
 _MIB = 2**20
 
 
@@ -81,17 +79,18 @@ def load(
     for file in (path, *_extra_files(path)):
         _gather(file, path, parts, findings)
     server = _server(_single("server", path, parts, findings))
-    http = _http(_single("http", path, parts, findings))
-    stream, rtsp = (
-        _listener(_single(name, path, parts, findings), default) if name in parts.single else None
-        for name, default in (("stream", _STREAM_DEFAULT), ("rtsp", _RTSP_DEFAULT))
-    )
+    http = read_http(_single("http", path, parts, findings))
+    stream = read_stream(_single("stream", path, parts, findings)) if "stream" in parts.single else None
+    rtsp = read_rtsp(_single("rtsp", path, parts, findings)) if "rtsp" in parts.single else None
+    exports = read_exports(_single("exports", path, parts, findings))
     storages = [(place, _storage(raw, place, findings)) for place, raw in parts.lists["storage"]]
     around = Surroundings(drivers, tuple(storage.name for _, storage in storages), SecretSources(environ, checking))
     hardware = [(place, read_hardware(raw, place, findings, around)) for place, raw in parts.lists["hardware"]]
     check_unique(storages, hardware, findings)
     _check_storages(storages, server, inspect_storage, findings)
-    config = Config(server, http, stream, rtsp, tuple(one for _, one in storages), tuple(one for _, one in hardware))
+    config = Config(
+        server, http, stream, rtsp, exports, tuple(one for _, one in storages), tuple(one for _, one in hardware)
+    )
     return _result(config, findings)
 
 
@@ -167,42 +166,6 @@ def _time_zone(text: str) -> str:
     except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
         raise UsageError(f"unknown time zone {text!r}: write it like 'Europe/Copenhagen' or 'UTC'") from None
     return text
-
-
-def _http(table: Table) -> HttpConfig:
-    default = HttpConfig()
-    socket = table.absolute("socket", Path("/")) if table.has("socket") else None
-    if socket is not None and len(os.fsencode(socket)) > _SOCKET_LIMIT_BYTES:
-        table.error("socket", f"is longer than the {_SOCKET_LIMIT_BYTES} bytes that a Unix socket's path may have")
-    http = HttpConfig(table.parsed("listen", parse_listen, default.listen), socket)
-    table.finish()
-    return http
-
-
-def _listener(table: Table, default: tuple[str, int]) -> ListenConfig:
-    config = ListenConfig(table.parsed("listen", parse_listen, default))
-    table.finish()
-    return config
-
-
-def parse_listen(text: str) -> tuple[str, int]:
-    """'127.0.0.1:8080', '[::1]:8080' or 'localhost:8080' as host and port; anything but loopback is refused."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise UsageError(f"{text!r} is not HOST:PORT; write it like '127.0.0.1:8080'")
-    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if bare == "localhost":
-        bare = "127.0.0.1"
-    try:
-        loopback = ipaddress.ip_address(bare).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
-        raise UsageError(
-            f"{text!r} is not a loopback address: without logins nothing is served off this machine; use 127.0.0.1 "
-            "or [::1] and put a TLS proxy or an SSH tunnel in front"
-        )
-    return bare, int(port)
 
 
 def _storage(raw: Mapping[str, Any], place: Place, findings: Findings) -> StorageConfig:

@@ -42,6 +42,22 @@ class ListenConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RtspConfig(ListenConfig):
+    """`udp_ports`: first and last port that UDP viewers are served from; (0, 0): what the system gives."""
+
+    udp_ports: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class ExportsConfig:
+    """`folder` None means data_dir/exports; finished exports stay `keep_us`, `reserve_bytes` are left free there."""
+
+    folder: Path | None = None
+    keep_us: int = 7 * DAY_US
+    reserve_bytes: int = 2**30
+
+
+@dataclass(frozen=True, slots=True)
 class StorageConfig:
     name: str
     path: Path
@@ -94,6 +110,7 @@ class Config:
     server: ServerConfig = field(default_factory=ServerConfig)
     http: HttpConfig = field(default_factory=HttpConfig)
     stream: ListenConfig | None = None  # the TCP stream API; None: off
-    rtsp: ListenConfig | None = None  # RTSP for players; None: off
+    rtsp: RtspConfig | None = None  # RTSP for players; None: off
+    exports: ExportsConfig = field(default_factory=ExportsConfig)
     storages: tuple[StorageConfig, ...] = ()
     hardware: tuple[HardwareConfig, ...] = ()

@@ -36,7 +36,7 @@ from recorderd.daemon.vitals import Vitals
 from recorderd.engine.engine import Engine, EngineDeps
 from recorderd.engine.registry import Registry
 from recorderd.server.deps import ServerDeps, ServerInfo
-from recorderd.services.exports.service import ExportService
+from recorderd.services.exports.service import ExportOptions, ExportService
 from recorderd.state.events import EventLog
 from recorderd.state.jobs import Jobs
 
@@ -82,7 +82,12 @@ class Daemon:
         await jobs.interrupt_open()
         await self._start_engine(config, state, events)
         self._exports = ExportService(
-            jobs, self.storages.stores, self.clock, self._tree, config.server.data_dir / "exports"
+            jobs,
+            self.storages.stores,
+            self.clock,
+            self._tree,
+            config.exports.folder or config.server.data_dir / "exports",
+            ExportOptions(keep_us=config.exports.keep_us, reserve_bytes=config.exports.reserve_bytes),
         )
         await self._start_servers(config, state, events, jobs)
         await self._exports.start()

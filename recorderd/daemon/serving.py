@@ -18,7 +18,7 @@ from recorderd.daemon.vitals import Vitals
 from recorderd.server.deps import ServerDeps
 from recorderd.server.http.app import build_app
 from recorderd.server.http.listeners import HttpServer
-from recorderd.server.rtsp.listener import RtspOut
+from recorderd.server.rtsp.listener import RtspLimits, RtspOut
 from recorderd.server.stream_tcp.listener import StreamServer
 
 _SOCKET_LIMIT_BYTES = 107
@@ -47,7 +47,8 @@ class Serving:
         if config.stream is not None:
             await self._add("stream", StreamServer(self._deps), config.stream)
         if config.rtsp is not None:
-            await self._add("rtsp", RtspOut(self._deps), config.rtsp)
+            limits = RtspLimits(udp_ports=config.rtsp.udp_ports)
+            await self._add("rtsp", RtspOut(self._deps, limits), config.rtsp)
         shown = {
             name: [f"{host}:{port}" for host, port in server.addresses] for name, server in self._vitals.servers.items()
         }

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from recorderd.config.load import LoadResult, StorageFindings
-from recorderd.config.schema import Config, ListenConfig, ServerConfig, StorageConfig, StreamConfig
+from recorderd.config.schema import Config, ListenConfig, RtspConfig, ServerConfig, StorageConfig, StreamConfig
 
 pytestmark = pytest.mark.fast
 Loader = Callable[..., LoadResult]
@@ -72,6 +72,10 @@ BAD = [
     ("server = 3\n", "server", "must be a table"),
     ("[serve]\n", "serve", "unknown section; did you mean 'server'?"),
     ("[stream]\nlisten = '0.0.0.0:7563'\n", "stream.listen", "not a loopback address"),
+    ("[rtsp]\nudp_ports = '50000'\n", "rtsp.udp_ports", "like '50000-50399'"),
+    ("[rtsp]\nudp_ports = '900-950'\n", "rtsp.udp_ports", "between 1024"),
+    ("[exports]\nfolder = 'out'\n", "exports.folder", "absolute path"),
+    ("[exports]\nkeep = '5m'\n", "exports.keep", "too small"),
     ("[rtsp]\nport = 554\n", "rtsp.port", "unknown key"),
     ("[rules]\n", "rules", "not built yet"),
     ("[http]\nlisten = '0.0.0.0:8080'\n", "http.listen", "not a loopback address"),
@@ -213,4 +217,4 @@ def test_further_servers_are_off_without_their_section(load_text: Loader) -> Non
     found = load_text("[stream]\n[rtsp]\nlisten = '[::1]:0'\n" + STORAGE + GATE)
     assert found.config is not None
     assert found.config.stream == ListenConfig(("127.0.0.1", 7563))
-    assert found.config.rtsp == ListenConfig(("::1", 0))
+    assert found.config.rtsp == RtspConfig(("::1", 0))

@@ -79,7 +79,17 @@ def known_keys(sandbox: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, set[
 
 def test_every_key_stands_in_the_file_and_in_the_documentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = known_keys(tmp_path, monkeypatch)
-    sections = {"server", "http", "stream", "rtsp", "storage", "hardware", "hardware.camera", "hardware.camera.stream"}
+    sections = {
+        "server",
+        "http",
+        "stream",
+        "rtsp",
+        "exports",
+        "storage",
+        "hardware",
+        "hardware.camera",
+        "hardware.camera.stream",
+    }
     assert set(seen) == sections
     in_file: dict[str, str] = {}
     for part in re.split(r"^(?:# )?(?=\[+[a-z.]+\]+)", FILE.read_text(), flags=re.MULTILINE)[1:]:
