@@ -21,6 +21,8 @@ STALL_MIN_US = 5_000_000
 STALL_MAX_US = 60_000_000
 FIRST_UNIT_US = 10_000_000
 STALL_GOPS = 3
+STALL_PICTURES = 3
+SLOWEST_US = 75_000_000  # one picture a minute, and late: no picture of a camera that works is further from the next
 BYE_PATIENCE_US = 2_000_000
 UPKEEP_S = 1.0
 LATE_MIN_US = 1_000_000
@@ -52,6 +54,8 @@ class RtspStream:
         self._over = asyncio.Event()
         self._started_us = self._report_us = self._alive_us = host.clock.monotonic_us()
         self._armed_us = self._started_us  # silence is counted from here at the earliest
+        self._seen = 0, 0  # units of the leading track at the last look, and when the newest came
+        self._interval_us = 0  # between its units, when that is longer than a look
         self._ssrc = hash((id(self), self._started_us)) & 0xFFFFFFFF
 
     @property
@@ -102,6 +106,7 @@ class RtspStream:
         """Once a second until the end: what a session needs besides media."""
         while not self._over.is_set() and not self._connection.closed.is_set():
             now_us = self._host.clock.monotonic_us()
+            self._learn_interval()
             lost = self._find_stall(now_us)
             if lost is not None:
                 self._connection.abort(lost)
@@ -130,13 +135,30 @@ class RtspStream:
         if now_us - before_us > max(2 * UPKEEP_S * 1e6, LATE_MIN_US):
             self._armed_us = now_us
 
+    def _learn_interval(self) -> None:
+        """How far apart pictures are now: longer distances are believed at once, shorter ones by halves."""
+        lead, (units, last_us) = self._lead, self._seen
+        if lead.counters.units == units:
+            return
+        self._seen = lead.counters.units, lead.last_unit_mono_us
+        if units:
+            between_us = min(SLOWEST_US, (lead.last_unit_mono_us - last_us) // (lead.counters.units - units))
+            self._interval_us = max(between_us, (self._interval_us + between_us) // 2)
+
+    def _patience_us(self) -> int:
+        """How long the leading track may be silent. Who has made one picture only may be slow: nobody knows yet."""
+        if self._seen[0] == 1:
+            return max(SLOWEST_US, STALL_MIN_US)
+        gops_us = min(STALL_MAX_US, STALL_GOPS * self._lead.gop_us)
+        return max(STALL_MIN_US, gops_us, STALL_PICTURES * self._interval_us)
+
     def _find_stall(self, now_us: int) -> DriverError | None:
         lead = self._lead
         last_us = lead.last_unit_mono_us
         if not last_us:
             limit_us, silent_us = FIRST_UNIT_US, now_us - self._armed_us
         else:
-            limit_us = min(STALL_MAX_US, max(STALL_MIN_US, STALL_GOPS * lead.gop_us))
+            limit_us = self._patience_us()
             silent_us = now_us - max(last_us, self._armed_us)
             if lead.counters.byes and silent_us >= BYE_PATIENCE_US:
                 return StreamLost("the camera said goodbye", reason="closed")
