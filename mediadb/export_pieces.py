@@ -112,7 +112,8 @@ class PieceExport:
         digest = hashlib.sha256()
         if self._fs.stat(path) is not None:  # renamed, and broken off before the journal knew
             self._fs.rename(path, part)
-            self._journal.part = (movie.etag, movie.total_bytes)
+            if self._journal.part is not None and self._journal.part[0] == movie.etag:
+                self._journal.part = (movie.etag, movie.total_bytes)
         fd = self._open(part, movie)
         try:
             at = self._known(fd, digest)

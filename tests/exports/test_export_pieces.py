@@ -12,6 +12,7 @@ from mediadb import export_pieces
 from mediadb.export import ExportRequest
 from mediadb.export_pieces import PieceExport, estimated_bytes
 from mediadb.fs import RealFs
+from mediadb.types import TrackKind
 from mediadb.verify import verify_export
 
 
@@ -100,6 +101,32 @@ def test_a_part_of_other_footage_and_a_spoilt_journal_begin_again(server: Scene,
         (folder / "gate.export").write_text(text)
         PieceExport(reader, RealFs(), request(folder), "gate", lambda _: None).run()
         assert contents(folder) == contents(tmp_path / "whole")
+
+
+def test_a_file_whose_footage_changed_before_it_was_journalled_begins_again(server: Scene, tmp_path: Path) -> None:
+    reader, folder = server.store.reader, tmp_path / "torn"
+
+    class DiesAfterRename(RealFs):
+        def rename(self, source: Path, target: Path) -> None:
+            super().rename(source, target)
+            if target.suffix == ".mp4":
+                raise Enough
+
+    with pytest.raises(Enough):
+        PieceExport(reader, DiesAfterRename(), request(folder), "gate", lambda _: None).run()
+    assert (folder / "gate.mp4").exists()
+    # meanwhile a group of pictures shows damage: the file to make is another, shorter one
+    (video,) = [one.spec.track for one in reader.tracks() if one.spec.kind is TrackKind.VIDEO]
+    ref = next(ref for ref in reader.chunks(video, T0 + 2 * S, T0 + 3 * S))
+    path = next(path for path in tmp_path.rglob(Path(ref.name).name + ".*") if path.suffix in (".rseg", ".open"))
+    with path.open("r+b") as file:
+        file.seek(ref.row.offset + ref.row.length - 3)
+        file.write(b"\0\1\2")
+    reader._chunks.forget(ref.name)  # as after a restart of the server
+    fresh = PieceExport(reader, RealFs(), request(tmp_path / "whole"), "gate", lambda _: None)
+    assert json.loads(fresh.run().read_text())["skipped"]
+    PieceExport(reader, RealFs(), request(folder), "gate", lambda _: None).run()
+    assert contents(folder) == contents(tmp_path / "whole")
 
 
 def test_without_sound_and_without_footage(server: Scene, tmp_path: Path) -> None:
