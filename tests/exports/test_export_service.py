@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import uuid
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from recorderd.services.exports import work
 from recorderd.services.exports.order import ExportOrder, Target
 from recorderd.services.exports.service import ExportConflict, ExportOptions, ExportService
 from recorderd.services.exports.work import Meter
-from recorderd.state.jobs import Job, JobState
+from recorderd.state.jobs import Job, Jobs, JobState
 
 GATE = Target(CAMERAS["gate"], "gate", "main")
 ORDER = ExportOrder((GATE,), T0, T0 + 10 * S)
@@ -220,6 +221,33 @@ async def test_a_missing_storage_and_a_bug_fail_the_job_and_the_worker_lives(
     assert job.error["code"] == "internal"
     monkeypatch.undo()
     assert (await until(service, await service.submit(ORDER), ended)).state is JobState.DONE
+    await service.stop()
+
+
+async def test_a_cancel_that_comes_too_late_leaves_the_files(
+    server: Scene, tree: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(monkeypatch)
+    service = build(server, tree, tmp_path / "e")
+    await service.start()
+    job = await service.submit(ORDER)
+    await reach(gate)
+    real = Jobs.cancel
+
+    async def late(jobs: Jobs, identity: uuid.UUID) -> None:
+        """The job ends between the look at its state and the change of it."""
+        gate.free.set()
+        await until(service, job, ended)
+        while service._running:
+            await asyncio.sleep(0.001)
+        await real(jobs, identity)
+
+    monkeypatch.setattr(Jobs, "cancel", late)
+    assert (await service.cancel(job.id)).state is JobState.DONE
+    done = await service.get(job.id)
+    assert done.result is not None
+    for one in done.result["files"]:
+        assert (service.folder_of(job.id) / one["name"]).stat().st_size == one["bytes"]
     await service.stop()
 
 

@@ -113,11 +113,12 @@ class ExportService:
         if found.finished_us is None:
             await self._jobs.cancel(job)
             meter = self._running.get(job)
+            found = await self._jobs.get(job)
             if meter is not None:
                 meter.stop.set()
-            else:
+            elif found.state is JobState.CANCELLED:  # else it ended in the meantime
                 await self._remove_files(job)
-        return await self._jobs.get(job)
+        return found
 
     async def resume(self, job: uuid.UUID) -> Job:
         """Go on with a failed job. Raises ExportConflict for any other."""
