@@ -7,7 +7,7 @@ Law: values and the rule that joins spans; no I/O, no clock. `mediadb.index` mak
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mediadb.types import Cause, State
 
@@ -18,6 +18,7 @@ LATEST_US = 30_000_000  # a later sample is not merely late: the stream stood st
 # Without packet loss a camera may make fewer pictures than it announced (variable frame rate): no statement is due
 # for so long, and nothing is missing. The engine states a pause of the camera from 1 s on.
 QUIET_US = 1_250_000
+BESIDE_US = 2_500_000  # what a join tolerance is worth where nothing proves that samples follow each other
 SEGMENT_MISSING = "segment-missing"  # reasons of storage-error: a sealed segment without file or without its bytes
 SEGMENT_DAMAGED = "segment-damaged"
 UNKNOWN_TOLERANCE_US = 500_000  # join tolerance of a track whose frame interval is not known
@@ -145,6 +146,8 @@ def join_spans(spans: Iterable[MediaSpan], tolerance_us: int) -> list[MediaSpan]
                 last.lead_us,
             )
         else:
+            if last is not None and last.sure_us < last.end_us and last.lane == span.lane:
+                joined[-1] = replace(last, end_us=min(last.end_us, max(last.sure_us, span.start_us)))
             joined.append(span)
     return joined
 

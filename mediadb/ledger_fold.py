@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from mediadb.ledger_facts import (
+    BESIDE_US,
     FUTURE_US,
     LATEST_US,
     PAST_US,
@@ -37,7 +38,6 @@ from mediadb.types import Cause, Interval, State
 
 HANDOVER_US = 2_000_000  # a cause noticed this long after the last sample explains the time since that sample
 RUN_TAIL_US = 15_000_000  # what a process may hold in memory when it ends: commit, sync, low-rate flush
-BESIDE_US = 2_500_000  # what a join tolerance is worth where samples do not prove that they follow each other
 STARTING_US = 60_000_000  # a run that has not spoken of a track for longer did not know it
 
 RECORDED = Cause(State.RECORDED)

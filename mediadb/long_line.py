@@ -196,9 +196,10 @@ class Line:
         self.breaks.append(Break(row, time, wall_us, min(self.end, time) if self.breaks else time, self.key_row))
 
     def _sure_end(self) -> int:
-        """The end of what came before; of a slow camera's last sample only a little: it need not have stood longer."""
-        soft = self._nominal(self._last[3]) - QUIET_US * self.scale // 1_000_000 if self._last is not None else 0
-        return self.end - max(soft, 0)
+        """The end of what came before; of a slow camera's last sample only a moment: it need not have stood longer."""
+        nominal = self._nominal(self._last[3]) if self._last is not None else 0
+        slow = nominal * 1_000_000 > QUIET_US * self.scale
+        return self.end - (nominal - self.scale // 100 if slow else 0)
 
     def _piece(self, row: int, time: int, dts: int, entry: int) -> None:
         self.piece_row.append(row)

@@ -22,7 +22,7 @@ from mediadb.format.constants import NO_TIME
 from mediadb.fs import Fs, RealFs
 from mediadb.index import StorageIndex
 from mediadb.index_part import ENTRY_KINDS, Part
-from mediadb.ledger_facts import FUTURE_US, PAST_US
+from mediadb.ledger_facts import BESIDE_US, FUTURE_US, PAST_US
 from mediadb.reader_chunks import ChunkData, ChunkReader, ChunkRef, ChunkTable, StoredChunk
 from mediadb.segment_files import list_storages
 from mediadb.segment_index import LiveSource
@@ -117,7 +117,7 @@ class Reader:
 
     def spans(self, track: uuid.UUID, start_us: int, end_us: int, resolution_us: int = 0) -> list[Span]:
         """Merged stretches of media cut to [start_us, end_us); holes shorter than `resolution_us` are closed."""
-        tolerance = max(resolution_us, self.index.tolerance_us(track))
+        tolerance = max(resolution_us, min(BESIDE_US, self.index.tolerance_us(track)))
         if end_us - start_us > LONGEST_US:  # days are looked up one by one: only those that can hold something
             start_us = max(start_us, self.index.first_us(track))
             end_us = min(end_us, self.durable_us(track) or start_us)

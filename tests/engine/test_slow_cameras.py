@@ -22,6 +22,7 @@ from mediadb.types import Interval, Names, State, TrackKind
 from recorderd.core.clock import FakeClock
 from recorderd.daemon.engine_store import EngineStore
 from recorderd.driverapi.base import StreamRequest
+from recorderd.engine.coverage import STOPPED
 from recorderd.engine.stream import StreamParts, StreamRecorder, track_id
 from recorderd.media.access_unit import AccessUnit, MediaKind, UnitType
 
@@ -131,8 +132,6 @@ class Scene:
 
     async def close(self) -> Reader:
         """Stop on purpose; the footage as read without a daemon, an hour later."""
-        from recorderd.engine.coverage import STOPPED
-
         self.stream.stop(STOPPED, "stopped")
         assert await self.store.close() == []
         later_us = self.clock.utc_us() + 3_600 * S
@@ -230,6 +229,57 @@ async def test_a_slow_camera_that_breaks_off_is_offline_from_then_on(
     assert gone.cause.reason == "closed"
     assert abs(gone.start_us - scene.start_us - broke_s * S) < 0.1 * S
     assert abs(gone.end_us - gone.start_us - 30 * S) < 0.1 * S
+    reader = await scene.close()
+    before, after = reader.spans(TRACK, scene.start_us + round(3 * wait_s * S), scene.clock.utc_us())
+    assert after.start_us - before.end_us >= (30 - wait_s) * S, "footage is not said to go on through it"
+    for movie in (plan_long, build_movie):
+        made = movie(reader, [TRACK], scene.start_us, scene.clock.utc_us())
+        assert made is not None
+        assert abs(made.duration_us - (12.25 * wait_s + 30) * S) < 0.45 * wait_s * S
+    reader.close()
+
+
+@pytest.mark.parametrize("wait_s", [2.0, 20.0])
+async def test_a_short_break_inside_an_interval_is_there(tmp_path: Path, wait_s: float) -> None:
+    """The next picture comes when the one before it would still have stood."""
+    scene = await Scene.open(tmp_path, 1 / wait_s)
+    await scene.film([wait_s] * 5)
+    scene.picture()
+    await scene.wait(wait_s / 4)
+    scene.fail("closed")
+    await scene.wait(wait_s / 4)
+    scene.reopen()
+    await scene.film([wait_s] * 4)
+    now = await scene.coverage()
+    assert [one.cause.state for one in now] == [State.RECORDED, State.CAMERA_OFFLINE, State.RECORDED]
+    assert (now[1].start_us - scene.start_us, now[1].end_us - scene.start_us) == (
+        round(5.25 * wait_s * S),
+        round(5.5 * wait_s * S),
+    )
+    reader = await scene.close()
+    for movie in (plan_long, build_movie):
+        made = movie(reader, [TRACK], scene.start_us, scene.clock.utc_us())
+        assert made is not None
+        assert made.duration_us == pytest.approx(9.5 * wait_s * S, abs=0.1 * S)
+    reader.close()
+
+
+async def test_what_came_while_recording_was_off_is_not_recorded(tmp_path: Path) -> None:
+    scene = await Scene.open(tmp_path, 1 / 20)
+    await scene.film([20.0] * 4)
+    scene.picture()
+    await scene.wait(5.0)
+    scene.stream.record(False, 0)
+    await scene.wait(15.0)
+    await scene.film([20.0] * 3)  # and a keyframe at 160 s, that the prebuffer holds
+    scene.picture()
+    await scene.wait(5.0)
+    scene.stream.record(True, 0)
+    await scene.wait(15.0)
+    await scene.film([20.0] * 3)
+    now = await scene.coverage()
+    assert [str(one.cause.state) for one in now] == ["recorded", "not-scheduled", "recorded"], now
+    assert (now[1].start_us - scene.start_us, now[1].end_us - scene.start_us) == (85 * S, 160 * S)
     await scene.close()
 
 

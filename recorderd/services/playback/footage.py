@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mediadb.errors import ChunkError, ChunkGone, ChunkNotDurable, FormatError
+from mediadb.ledger_facts import BESIDE_US
 from mediadb.reader import ChunkData, ChunkRef, Reader, Span
 from mediadb.types import Cause, Interval, State
 from recorderd.services.playback.gop import Gop, Picture, Place, Same, group, leading, pictures
@@ -153,7 +154,7 @@ class Footage:
         gops.sort(key=lambda gop: order.key(gop.start_us, gop.key.run, gop.key.seq))
         places = {gop.same: at for at, gop in enumerate(gops)}
         block = Block(start_us, end_us, gops, places, end_us + REACHES_US[0] < durable_us)
-        self._tolerance_us = self.reader.index.tolerance_us(self.track)
+        self._tolerance_us = min(BESIDE_US, self.reader.index.tolerance_us(self.track))
         self._blocks[start_us] = block
         while len(self._blocks) > BLOCKS_KEPT:
             self._blocks.popitem(last=False)
