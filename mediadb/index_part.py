@@ -124,6 +124,7 @@ def _plain_stretches(part: Part, limits_us: Sequence[int]) -> Iterator[tuple[int
     """
     count, media = part.count, part.media
     starts, seqs, coded = media.recv_us[:count], media.seq[:count], media.config[:count]
+    limit_of = dict(enumerate(limits_us)).get
     doubts = list(map(_doubt, media.lost_packets[:count], media.damaged_count[:count], media.flags[:count]))
     if not all(map(lt, starts, starts[1:])):
         doubts = [True] * count  # equal times are put in order by more than their place
@@ -133,7 +134,7 @@ def _plain_stretches(part: Part, limits_us: Sequence[int]) -> Iterator[tuple[int
         start = starts[i]
         ends = start + media.duration_us[i]
         plain = not doubts[i] and not doubts[i - 1] and seqs[i] == seqs[i - 1] + 1 and coded[i] == coded[i - 1]
-        if plain and start - end_us <= _of_row(limits_us, coded[i], QUIET_US):
+        if plain and start - end_us <= limit_of(coded[i], QUIET_US):
             end_us = max(end_us, ends)
         else:
             yield first, i - 1, end_us
