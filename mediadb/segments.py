@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 import uuid
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from mediadb.errors import ChunkGone, FormatError
@@ -81,7 +82,9 @@ def name_segments(plan: LongPlan) -> Iterator[Segment]:
     """The segments of a plan, in order."""
     lead, other = plan.lead, plan.other
     breaks = {one.row: one for one in lead.breaks}
+    sound_ends = {one.row: one.end for one in other.breaks} if other is not None else {}
     sound: tuple[int, ...] = (0,) if other is not None else ()
+    coded = cache(lambda number, entry: _coding(plan.lines[number], entry))
     before: tuple[int, tuple[int, ...]] | None = None
     fresh = True
     for group in range(len(plan)):
@@ -93,14 +96,14 @@ def name_segments(plan: LongPlan) -> Iterator[Segment]:
             end = max(tied.end, time + 1)
         entry = lead.piece_entry[bisect_right(lead.piece_row, low) - 1]
         lead_pieces = (_piece(lead, low, high, (time, end, 0, 0)),) if low < high else ()
-        other_pieces, sound = _sounds(other, (plan.other_row[group], plan.other_row[group + 1]), sound)
+        rows = plan.other_row[group], plan.other_row[group + 1]
+        other_pieces, sound = _sounds(other, rows, sound, sound_ends)
         fresh = fresh or before != (entry, sound)
         before = (entry, sound)
         wall_us = plan.start_us + time * 1_000_000 // lead.scale
         if low < high and not (group and low < plan.high[group - 1]):  # not a keyframe that is there again
             wall_us = lead.recv_us[low] + lead.first_offset * 1_000_000 // lead.scale
-        first = (_coding(lead, entry),)
-        second = tuple(_coding(other, one) for one in sound) if other is not None else ()
+        first, second = (coded(0, entry),), tuple(coded(1, one) for one in sound)
         video, audio = (lead_pieces, other_pieces) if lead.is_video else ((), lead_pieces)
         codings = (first, second) if lead.is_video else ((), first)
         yield Segment(
@@ -110,9 +113,10 @@ def name_segments(plan: LongPlan) -> Iterator[Segment]:
 
 
 def _sounds(
-    line: Line | None, rows: tuple[int, int], known: tuple[int, ...]
+    line: Line | None, rows: tuple[int, int], known: tuple[int, ...], ends: Mapping[int, int]
 ) -> tuple[tuple[PieceName, ...], tuple[int, ...]]:
-    """The pieces of sound in rows [low, high), and which codings they need (those before, when there are none)."""
+    """The pieces of sound in rows [low, high), and which codings they need (those before, when there are none).
+    `ends`: where media ends before a break, by its row."""
     low, high = rows
     if line is None or low == high:
         return (), known
@@ -122,10 +126,7 @@ def _sounds(
         stop = min(high, line.piece_row[number + 1] if number + 1 < len(line.piece_row) else high)
         skip = line.trim_samples if low == line.first_row else 0
         base = line.times[low] + (line.trim_ticks if skip else 0)
-        tied = next((one for one in line.breaks if one.row == stop), None) if stop < line.rows else None
-        end = line.times[stop] if stop < line.rows else line.end
-        if tied is not None:
-            end = tied.end
+        end = ends.get(stop, line.times[stop]) if stop < line.rows else line.end
         pieces.append((low, stop, base, max(end, base + 1), skip, line.piece_entry[number]))
         low = stop
     needed = tuple(sorted({piece[5] for piece in pieces}))

@@ -238,7 +238,7 @@ async def test_a_cancel_that_comes_too_late_leaves_the_files(
         """The job ends between the look at its state and the change of it."""
         gate.free.set()
         await until(service, job, ended)
-        while service._running:
+        while service._running:  # noqa: ASYNC110 - the service tells nobody
             await asyncio.sleep(0.001)
         await real(jobs, identity)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import offline
@@ -312,3 +314,24 @@ def test_segments_of_a_playlist_hold_every_sample_and_need_no_playlist(volume: P
     assert sounds == film.sounds[1:]
     assert sum(segment.fresh for segment in segments) == 3
     assert sum(segment.duration_us for segment in segments) == 150 * S
+
+
+def test_segments_of_a_camera_that_comes_and_goes_cost_no_look_at_every_break(volume: Path) -> None:
+    class Counted(list[Any]):
+        looks = 0
+
+        def __iter__(self) -> Iterator[Any]:
+            Counted.looks += 1
+            return super().__iter__()
+
+    film = Film(volume, specs(), T0)
+    for _ in range(20):
+        film.seconds(6)
+        film.wait(3)
+    film.stop()
+    plan = plan_groups(offline(volume), Wanted(TRACKS, T0, T0 + 400 * S, 4 * S), lambda _: False, [])
+    assert plan is not None
+    assert plan.other is not None
+    plan.lead.breaks, plan.other.breaks = Counted(plan.lead.breaks), Counted(plan.other.breaks)
+    assert len(list(name_segments(plan))) >= 40
+    assert Counted.looks <= 2
