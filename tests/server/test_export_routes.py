@@ -84,6 +84,17 @@ async def test_a_key_a_conflict_cancel_and_resume(server: Scene) -> None:
         assert (await answer.json())["state"] == "done"
 
 
+async def test_a_repeated_request_with_relative_times_gives_the_job_made_first(server: Scene) -> None:
+    for number, (start, end) in enumerate((("-11s", "now"), (format_time(T0), format_time(T0 + 60 * S)))):
+        body = {**ORDER, "start": start, "end": end}
+        first = await order(server, body, **{"Idempotency-Key": f"k{number}"})
+        server.clock.advance(3 * S)
+        again = await order(server, body, **{"Idempotency-Key": f"k{number}"})
+        assert (again[0], again[1].get("id")) == (202, first[1]["id"]), again
+        other = await order(server, {**body, "start": "-10s"}, **{"Idempotency-Key": f"k{number}"})
+        assert (other[0], other[1]["code"]) == (409, "conflict")
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [

@@ -144,7 +144,8 @@ async def _order(call: Call) -> ExportOrder:
             stream_tracks(view, stream)
         targets.append(Target(view.id, view.name, view.storage))
     return ExportOrder(
-        tuple(dict.fromkeys(targets)), start_us, end_us, tuple(streams), take_flag(body, "audio", True)
+        tuple(dict.fromkeys(targets)), start_us, end_us, tuple(streams), take_flag(body, "audio", True),
+        (body["start"], body["end"]),
     )  # fmt: skip
 
 

@@ -37,13 +37,15 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class ExportOrder:
-    """Footage of [start_us, end_us) of these cameras and streams; without sound unless `audio`."""
+    """Footage of [start_us, end_us) of these cameras and streams; without sound unless `audio`. `asked`: the times in
+    the words of the request, which mean other moments when it is repeated; () when there were none."""
 
     targets: tuple[Target, ...]
     start_us: int
     end_us: int
     streams: tuple[str, ...] = ("main",)
     audio: bool = True
+    asked: tuple[str, ...] = ()
 
     def params(self) -> dict[str, Any]:
         """As parameters of a job."""
@@ -55,7 +57,13 @@ class ExportOrder:
             "end_us": self.end_us,
             "streams": list(self.streams),
             "audio": self.audio,
+            "asked": list(self.asked),
         }
+
+    def repeats(self, params: Mapping[str, Any]) -> bool:
+        """Is this the request that the job of these parameters was made for?"""
+        own, times = self.params(), ("asked",) if self.asked else ("start_us", "end_us")
+        return all(own[name] == params.get(name) for name in ("cameras", "streams", "audio", *times))
 
     @classmethod
     def of(cls, params: Mapping[str, Any]) -> ExportOrder:
@@ -63,6 +71,7 @@ class ExportOrder:
         return cls(
             tuple(Target(uuid.UUID(one["id"]), one["name"], one["storage"]) for one in params["cameras"]),
             params["start_us"], params["end_us"], tuple(params["streams"]), params["audio"],
+            tuple(params.get("asked", ())),
         )  # fmt: skip
 
     def parts(self) -> Iterator[Part]:

@@ -96,7 +96,7 @@ class ExportService:
         """A job, or the one made under the same key before. Raises ExportConflict when that asked for another."""
         async with self._asking:
             if key is not None and (known := await self._jobs.find(KIND, key)) is not None:
-                if known.params != order.params():
+                if not order.repeats(known.params):
                     raise ExportConflict("this Idempotency-Key was used for another export", job=str(known.id))
                 return known
             job = await self._jobs.create(KIND, order.params(), key)
