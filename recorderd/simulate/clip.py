@@ -12,6 +12,7 @@ import tempfile
 import zlib
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ class VideoSpec:
     codec: Codec = Codec.H264
     width: int = 1920
     height: int = 1080
-    fps: int = 25
+    fps: int | Fraction = 25
     bitrate_bps: int = 4_000_000
     gop: int = 50
 

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from recorderd.core.errors import UsageError
@@ -46,7 +47,7 @@ def parse_options(argv: Sequence[str]) -> FarmOptions:
     args = _parser().parse_args(argv)
     _between("--cameras", args.cameras, 1, MAX_CAMERAS)
     _between("--port", args.port, 0, 65_535)
-    _between("--fps", args.fps, 1, 120)
+    fps = _rate(args.fps)
     _between("--gop", args.gop, 1, 600)
     faults: dict[int, Faults] = {}
     for text in args.fault:
@@ -56,7 +57,7 @@ def parse_options(argv: Sequence[str]) -> FarmOptions:
             raise UsageError(f"--fault {text}: {reason}")
         faults[camera] = found
     width, height = _size(args.size)
-    spec = VideoSpec(Codec(args.codec), width, height, args.fps, _bitrate(args.bitrate), args.gop)
+    spec = VideoSpec(Codec(args.codec), width, height, fps, _bitrate(args.bitrate), args.gop)
     return FarmOptions(
         cameras=args.cameras,
         host=args.host,
@@ -102,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     secret.add_argument("--password-file", type=Path, metavar="FILE", help="its first line")
     parser.add_argument("--codec", choices=("h264", "h265"), default="h264")
     parser.add_argument("--size", default="1920x1080", metavar="WxH")
-    parser.add_argument("--fps", type=int, default=25)
+    parser.add_argument("--fps", default="25", help="pictures a second: 25, or 1/20 for a slow camera")
     parser.add_argument("--bitrate", default="4M", help="bits a second, like 800k or 4M")
     parser.add_argument("--gop", type=int, default=50, help="pictures from keyframe to keyframe")
     parser.add_argument("--audio", choices=("none", "aac", "pcmu", "opus", "l16", "g726"), default="none")
@@ -131,6 +132,16 @@ def _accounts(args: argparse.Namespace) -> dict[str, Secret]:
     if not lines or not lines[0]:
         raise UsageError(f"--password-file {args.password_file} is empty")
     return {args.user: Secret(lines[0])}
+
+
+def _rate(text: str) -> int | Fraction:
+    try:
+        fps = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        fps = Fraction(0)
+    if not Fraction(1, 60) <= fps <= 120:
+        raise UsageError(f"--fps {text}: give a number from 1/60 to 120")
+    return fps.numerator if fps.denominator == 1 else fps
 
 
 def _between(option: str, value: int, low: int, high: int) -> None:
