@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -71,20 +71,22 @@ def select_rows(
     else:
         found = _chosen(parts, reader.chunks(track, start_us, end_us))
     decodable = False
+    missing: Skipped | None = None  # grows up to the next entry: what follows refers to what is missing
     for rows in found:
         media = rows.part.media
         if not decodable:
             low = next((i for i in range(rows.low, rows.high) if media.kind[i] in ENTRY_KINDS), rows.high)
+            if missing is not None and low > rows.low:
+                missing.end_us = max(missing.end_us, media.recv_us[low - 1] + media.duration_us[low - 1])
             rows = PartRows(rows.part, low, rows.high)
         if rows.low >= rows.high:
             continue
-        if not doubt(rows.part.name) and NO_CONFIG not in media.config[rows.low : rows.high]:
-            decodable = True
+        if doubt(rows.part.name) or NO_CONFIG in media.config[rows.low : rows.high]:
+            missing = yield from _readable(reader, track, rows, skipped)
+            decodable = missing is None
+        else:
+            decodable, missing = True, None
             yield rows
-            continue
-        for good in _readable(reader, track, rows, skipped):
-            decodable = good.high == rows.high
-            yield good
 
 
 def _plain(parts: list[Part], low_us: int, end_us: int) -> Iterator[PartRows]:
@@ -113,15 +115,17 @@ def _chosen(parts: list[Part], refs: Iterator[ChunkRef]) -> Iterator[PartRows]:
         yield last
 
 
-def _readable(reader: Reader, track: uuid.UUID, rows: PartRows, skipped: list[Skipped]) -> Iterator[PartRows]:
-    """What of these rows is read without an error, up to the next entry left out behind each one that is not."""
-    low: int | None = None
+def _readable(
+    reader: Reader, track: uuid.UUID, rows: PartRows, skipped: list[Skipped]
+) -> Generator[PartRows, None, Skipped | None]:
+    """What of these rows is read without an error, up to the next entry left out behind each one that is not; a decoder
+    may go on or begin with the first. Returns what is missing at their end."""
+    low: int | None = rows.low
     missing: Skipped | None = None
     for i in range(rows.low, rows.high):
         ref = reader.part_ref(track, rows.part, i)
-        if low is None and ref.kind not in ENTRY_KINDS:
-            if missing is not None:
-                missing.end_us = max(missing.end_us, ref.end_us)
+        if missing is not None and ref.kind not in ENTRY_KINDS:
+            missing.end_us = max(missing.end_us, ref.end_us)
             continue
         try:
             reader.table(ref)
@@ -129,13 +133,14 @@ def _readable(reader: Reader, track: uuid.UUID, rows: PartRows, skipped: list[Sk
         except ChunkError as error:
             missing = Skipped(track, ref.recv_us, ref.end_us, isinstance(error, ChunkCorrupt), error.message)
             skipped.append(missing)
-            if low is not None:
+            if low is not None and low < i:
                 yield PartRows(rows.part, low, i)
             low = None
             continue
-        low = i if low is None else low
+        low, missing = i if low is None else low, None
     if low is not None:
         yield PartRows(rows.part, low, rows.high)
+    return missing
 
 
 class RowFinder:

@@ -268,6 +268,30 @@ def test_damage_ends_the_read_and_a_doubted_segment_is_left_out(volume: Path) ->
     assert later[400] == 100 * S, "what follows keeps its time"
 
 
+@pytest.mark.parametrize("every", [False, True])
+def test_groups_over_the_edges_of_a_doubted_segment(volume: Path, every: bool) -> None:
+    """What can be shown stays, what refers to damage goes with it, and all that goes is named."""
+    film = Film(volume, specs(), T0, gop=28)
+    film.seconds(180)
+    film.stop()
+    path = sorted(volume.rglob("*.rseg"))[1]
+    raw = bytearray(path.read_bytes())
+    wrong = [number for number in range(252, 480, 28) if every or number == 308]
+    for number in wrong:
+        raw[raw.index(picture(number, True)) + 30] ^= 1
+    path.write_bytes(raw)
+    reader = offline(volume)
+    name = str(path.relative_to(volume).with_suffix(""))
+    skipped: list[Skipped] = []
+    movie = plan_long(reader, TRACKS, T0, T0 + 180 * S, lambda one: one == name, skipped)
+    assert movie is not None
+    whole = bytes_of(movie, reader)
+    gone = set(film.pictures) - set(numbers(parsed(whole).tracks[0], whole))
+    assert gone == {number + later for number in wrong for later in range(28)}
+    told = {n for n in film.pictures if any(one.start_us <= T0 + n * S // 4 < one.end_us for one in skipped)}
+    assert told == gone
+
+
 def test_removed_footage_is_gone_never_other_bytes(volume: Path) -> None:
     film = Film(volume, specs(), T0)
     film.seconds(140)
