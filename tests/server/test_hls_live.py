@@ -7,12 +7,14 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from server_scene import CAMERAS, S, Scene, units, video_clip
 
 from recorderd.core.rights import Principal
+from recorderd.core.timerange import parse_time
 from recorderd.server.http.fragments import Fragmenter, Init
 from recorderd.server.http.hls_live import HLS, IDLE_S
 from recorderd.server.http.hls_window import LISTED_S, TARGET_S, LiveWindow
@@ -37,6 +39,8 @@ class Feed:
             unit.dts, unit.pts = unit.dts + shift * 900_000, unit.pts + shift * 900_000
             unit.recv_us += shift * 10 * S
             unit.config = changes.get("config", unit.config)
+            slower = changes.get("slower", 1)
+            unit.dts, unit.pts, unit.recv_us = unit.dts * slower, unit.pts * slower, unit.recv_us * slower
             unit.discontinuity = bool(changes.get("broken")) and turn == 0
             self.number += 1
             for part in self.maker.feed(kind, unit):
@@ -107,8 +111,32 @@ def test_breaks_and_changes_of_coding_are_discontinuities() -> None:
     feed.run(200, config=replace(video_clip().config, parameter_sets=sets))
     text = window.playlist("")
     assert (text.count("#EXT-X-DISCONTINUITY\n"), number(text, "DISCONTINUITY-SEQUENCE")) == (0, 52)
-    assert window.init(1) is None
-    assert window.init(2) is not None
+    assert window.init(51) is None
+    assert window.init(52) is not None
+
+
+@pytest.mark.fast
+def test_a_camera_slower_than_it_says_has_segments_as_long_as_they_last() -> None:
+    window = LiveWindow(0)
+    feed = Feed(window)
+    feed.run(90, slower=2)  # 5 pictures a second, announced as 10
+    text = window.playlist("")
+    lengths = [float(one) for one in re.findall(r"#EXTINF:([\d.]+)", text)]
+    times = [parse_time(one, 0) for one in re.findall(r"PROGRAM-DATE-TIME:(.*)", text)]
+    assert len(lengths) >= 3
+    assert [round(later - time) for time, later in pairwise(times)] == [round(one * S) for one in lengths[:-1]]
+    assert max(lengths) <= TARGET_S
+
+
+@pytest.mark.fast
+def test_headers_of_a_later_window_have_names_of_their_own() -> None:
+    """A browser may keep what such a name meant for a minute."""
+    named = []
+    for first in (1_000, 1_031):
+        window = LiveWindow(first)
+        Feed(window).run(40)
+        named += re.findall(r'MAP:URI="([^"]*)"', window.playlist(""))
+    assert len(set(named)) == 2
 
 
 async def push(server: Scene, start: int, end: int) -> None:

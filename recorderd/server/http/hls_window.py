@@ -27,7 +27,8 @@ LIMIT_BYTES = 24 * 2**20
 
 @dataclass(slots=True)
 class Segment:
-    """Consecutive fragments; `duration_s` of its pictures. `discontinuity`: media time or coding broke off before."""
+    """Consecutive fragments; `duration_s`: until the next one's first picture, as far as that is known.
+    `discontinuity`: media time or coding broke off before."""
 
     number: int
     init: int
@@ -35,6 +36,7 @@ class Segment:
     begin_us: int
     parts: list[LiveFragment] = field(default_factory=list)
     size_bytes: int = 0
+    begin_dts: int = 0
     ticks: int = 0
     timescale: int = 1
 
@@ -56,7 +58,7 @@ class LiveWindow:
         self._gone: deque[Segment] = deque()  # out of the playlist, still fetchable
         self._open: Segment | None = None
         self._inits: dict[int, Init] = {}
-        self._init_number = 0
+        self._init_number = first  # a name must not mean another header in a later window: browsers keep them
         self._broken = False
 
     @property
@@ -81,18 +83,19 @@ class LiveWindow:
                 self._init_number += 1
                 self._inits[self._init_number] = part.init
         if video and self._is_full(part):
+            self._end_at(part.fragment.base_dts)
             complete = self._close() or complete
         if self._open is None:
             if not video or (self._broken and not part.is_key):
                 return complete
             self._open = Segment(self._next, self._init_number, self._broken, part.recv_us)
+            self._open.begin_dts, self._open.timescale = part.fragment.base_dts, part.fragment.timescale
             self._next, self._broken = self._next + 1, False
         segment = self._open
         segment.parts.append(part)
         segment.size_bytes += len(part.data) + len(part.fragment.head)
         if video:
-            segment.timescale = part.fragment.timescale
-            segment.ticks += part.fragment.duration
+            self._end_at(part.fragment.base_dts + part.fragment.duration)
         self._bound()
         return complete
 
@@ -131,8 +134,16 @@ class LiveWindow:
         segment = self._open
         if segment is None or segment.timescale != part.fragment.timescale:
             return False
-        after = segment.ticks + part.fragment.duration
-        return after > TARGET_S * segment.timescale or (part.is_key and segment.ticks >= MIN_S * segment.timescale)
+        ticks = part.fragment.base_dts - segment.begin_dts
+        after = ticks + part.fragment.duration
+        return after > TARGET_S * segment.timescale or (part.is_key and ticks >= MIN_S * segment.timescale)
+
+    def _end_at(self, dts: int) -> None:
+        """By decode times: what a camera says of its frame rate may be wrong. Never more than the target duration,
+        however few pictures come."""
+        segment = self._open
+        if segment is not None:
+            segment.ticks = min(dts - segment.begin_dts, TARGET_S * segment.timescale)
 
     def _close(self) -> bool:
         segment, self._open = self._open, None
