@@ -85,6 +85,17 @@ async def test_backwards_plays_groups_in_reverse(out: RtspScene) -> None:
     await peer.close()
 
 
+async def test_backwards_from_deep_inside_a_group_gives_nothing_forwards(
+    out: RtspScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many reads it takes to come to the picture."""
+    monkeypatch.setattr("recorderd.services.playback.player.AT_ONCE", 4)
+    await record(out.store, "gate")
+    peer = await replay(out, f"clock={clock(T0 + 37 * FRAME)}-{clock(T0 + 15 * FRAME)}", None, Scale="-1.0")
+    assert pictures(peer.units()) == [*range(30, 40), *range(20, 30), *range(10, 20)]
+    await peer.close()
+
+
 async def test_a_hole_is_marked_on_both_sides(out: RtspScene) -> None:
     await record(out.store, "gate", start=0, end=20)
     await record(out.store, "gate", start=20, end=40, shift_us=30 * S, new_run=True)

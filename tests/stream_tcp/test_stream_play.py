@@ -186,6 +186,23 @@ async def test_without_credit_play_stands_still(scene: StreamScene) -> None:
     assert numbers(seen) == list(range(100))
 
 
+async def test_a_speed_that_follows_a_step_waits_until_its_picture_was_sent(scene: StreamScene) -> None:
+    peer = await scene.peer()
+    await play(peer, time_us=T0 + 2 * S, paused=True, credit=1)
+    assert numbers([await peer.expect(UNIT)]) == [20]
+    peer.send(STEP, 1, frames=8)
+    peer.send(SPEED, 1, speed=FAST)
+    peer.send(PING)
+    await peer.until(PONG)
+    seen: list[Got] = []
+    while not seen or numbers(seen)[-1] < 99:
+        peer.send(CREDIT, 1, bytes=1_000)
+        peer.send(PING)
+        seen += [one for one in await peer.until(PONG) if one.type == UNIT]
+    assert numbers(seen) == [*range(20, 29), *range(20, 100)]
+    assert [bool(one.flags & PREROLL) for one in seen[:9]] == [True] * 8 + [False]
+
+
 async def test_in_its_own_time(scene: StreamScene, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a real clock: pictures and sound come, due one after the other, and speed can be changed under way."""
     real = SystemClock()
@@ -214,7 +231,7 @@ async def test_bad_input(scene: StreamScene) -> None:
         ({"time_us": True}, "bad-request"),
         ({"from": "middle"}, "bad-request"),
         ({"cursor": "nonsense"}, "bad-cursor"),
-        ({"cursor": f"{'0' * 32}:{'0' * 16}:0:0"}, "bad-request"),
+        ({"cursor": f"{'0' * 32}:{'0' * 16}:0:0"}, "bad-cursor"),
         ({"mode": "sideways", "time_us": T0}, "bad-request"),
         ({"mode": "cursor", "time_us": T0}, "bad-request"),
         ({"time_us": T0, "speed": 17}, "bad-request"),

@@ -196,20 +196,14 @@ class RecordedVisit:
         if course.after is not None:
             return await player.seek(course.start_us, SeekMode.CURSOR, course.after)
         if course.scale < 0:
-            arrived = await self._arrive_backwards(player, course.start_us)
+            player.set_speed(0)  # the group of the picture comes whole, then those before it
+            arrived = await player.seek(course.start_us, SeekMode.EXACT, picture=False)
         else:
             track = request.tracks[0][0]
             inside = await request.store.read(is_recorded, request.store.reader, track, course.start_us)
             arrived = await player.seek(course.start_us, SeekMode.KEY if inside else SeekMode.NEXT_KEY)
         if course.is_beyond(arrived.time_us):
             raise NoFootage("the range lies in a hole", camera=request.view.name)
-        return arrived
-
-    async def _arrive_backwards(self, player: Player, start_us: int) -> Position:
-        """Stand still on the picture shown at `start_us`: its group comes whole, then those before it."""
-        player.set_speed(0)
-        arrived = await player.seek(start_us, SeekMode.EXACT)
-        await player.next()  # the way to the picture, which comes again with its group
         return arrived
 
     def _make_player(self, wish: PlayWish, course: Course) -> Player:

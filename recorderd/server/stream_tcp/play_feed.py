@@ -22,7 +22,17 @@ from recorderd.server.stream_tcp.heads import hole_head, unit_head
 from recorderd.server.stream_tcp.request import Request
 from recorderd.server.stream_tcp.subscription import TaskSubscription
 from recorderd.services.playback.player import Player
-from recorderd.services.playback.types import Cursor, End, Frame, Gaps, Item, PlayerOptions, SeekMode, motion_of
+from recorderd.services.playback.types import (
+    BadCursor,
+    Cursor,
+    End,
+    Frame,
+    Gaps,
+    Item,
+    PlayerOptions,
+    SeekMode,
+    motion_of,
+)
 from recorderd.wire.stream.messages import Type
 
 if TYPE_CHECKING:
@@ -64,13 +74,13 @@ class PlayFeed(TaskSubscription):
         deps = session.shared.deps
         self._player = Player(store_of(deps, view), self._tracks, deps.clock, options)
         self._place = 0  # grows whenever play goes elsewhere
-        self._arriving = 0  # backwards: the place whose picture is still to come; until then play stands
         self._commands: deque[Command] = deque()
         self._commanded = asyncio.Event()
 
     async def run(self) -> None:
         """Play from the place asked for until the subscription is stopped."""
         number, mode, time_us, cursor = self._first
+        self._player.set_speed(self._speed)
         await self._go(number, mode, time_us, cursor)
         self.start("play commands", self._work())
         while True:
@@ -82,9 +92,6 @@ class PlayFeed(TaskSubscription):
                 if place != self._place:
                     break
                 self._send(item)
-            if place == self._arriving and any(not isinstance(one, Frame) or not one.preroll for one in items):
-                self._arriving = 0
-                self._keep_speed()
 
     def seek(self, request: Request) -> None:
         place = _place(request.head, self._tracks[0])
@@ -93,8 +100,7 @@ class PlayFeed(TaskSubscription):
     def speed(self, request: Request) -> None:
         speed = fields.speed(request.head)
         motion_of(speed)
-        self._speed = speed
-        self._keep_speed()
+        self._command(lambda: self._set_speed(speed))
 
     def step(self, request: Request) -> None:
         frames = fields.count(request.head, "frames", -MAX_STEP, MAX_STEP)
@@ -128,22 +134,15 @@ class PlayFeed(TaskSubscription):
 
     async def _go(self, number: int | None, mode: SeekMode, time_us: int | None, cursor: Cursor | None) -> None:
         at_us = self._player.position().time_us if time_us is None and mode not in _NO_TIME and not cursor else time_us
-        self._arriving = self._place + 1 if self._speed < 0 and mode is not SeekMode.CURSOR else 0
-        self._keep_speed()
-        try:
-            await self._player.seek(at_us or 0, mode, cursor)
-        except BaseException:
-            self._arriving = 0
-            self._keep_speed()
-            raise
+        await self._player.seek(at_us or 0, mode, cursor)
         self._moved(number)
 
-    def _keep_speed(self) -> None:
-        """The speed that was asked for; backwards, once the picture of a seek was sent."""
-        self._player.set_speed(0 if self._arriving else self._speed)
+    async def _set_speed(self, speed: float) -> None:
+        self._speed = speed
+        self._player.set_speed(speed)
 
     async def _step(self, number: int | None, frames: int) -> None:
-        self._speed, self._arriving = 0.0, 0
+        self._speed = 0.0
         items = await self._player.step(frames)
         edge = items[0].reason if isinstance(items[0], End) else None
         self._moved(number, edge)
@@ -162,7 +161,7 @@ class PlayFeed(TaskSubscription):
         if not math.isinf(self._speed):
             self._player.set_speed(0)
         await self.room()
-        self._keep_speed()
+        self._player.set_speed(self._speed)
 
     def _send(self, item: Item) -> None:
         if isinstance(item, Frame):
@@ -191,7 +190,7 @@ def _place(head: fields.Head, track: object) -> tuple[SeekMode, int | None, Curs
     if head.get("cursor") is not None:
         cursor = Cursor.parse(fields.text(head, "cursor"))
         if cursor.track != track:
-            raise UsageError("the cursor is of another track", name="cursor")
+            raise BadCursor("the cursor is of another track", cursor=str(cursor))
         return SeekMode.CURSOR, None, cursor
     if head.get("from") is not None:
         return SeekMode(fields.choice(head, "from", ("begin", "end"))), None, None

@@ -73,14 +73,22 @@ class Arrivals:
         if mode is SeekMode.KEY:
             return footage.newest(time_us)
         if mode is SeekMode.NEXT_KEY:
-            return footage.first_after(time_us)
+            here = footage.newest(time_us)
+            return here if here is not None and self._key_us(here) > time_us else footage.first_after(time_us)
         if mode is SeekMode.PREVIOUS_KEY:
-            return footage.newest(time_us - 1)
+            here = footage.newest(time_us - 1)
+            while here is not None and self._key_us(here) >= time_us:
+                here = footage.before(here)
+            return here
         if mode is SeekMode.BEGIN:
             return footage.first()
         forward = mode is SeekMode.NEXT_SEQUENCE
         span = footage.sequence_after(time_us) if forward else footage.sequence_before(time_us)
         return None if span is None else footage.first_after(span.start_us - 1)
+
+    def _key_us(self, gop: Gop) -> int:
+        """When a group's key is shown: with B-frames later than it arrives, where the group begins."""
+        return self.at_key(gop).picture.time_us
 
     def at_key(self, gop: Gop) -> Arrival:
         """A group's key; a group whose tables cannot be read is entered all the same: play tells the damage."""

@@ -11,47 +11,90 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 
 from mediadb.errors import ChunkError, FormatError
-from mediadb.reader import Reader
+from mediadb.reader import ChunkRef, Reader
 from recorderd.services.playback.feeds import Entry
 from recorderd.services.playback.gop import frames
-from recorderd.services.playback.types import Frame, Item
+from recorderd.services.playback.types import Frame, Hole, Item
 
 NEAR_US = 2_000_000  # nearer than this, they go on where they were left
 UNKNOWN_LENGTH_US = 40_000
+OVERLAP_US = 200_000  # less is jitter of a chunk's nominal end
 
 
 class Companions:
-    """Remembers up to where the tracks were given."""
+    """Remembers up to where the tracks were given, and up to which chunk."""
 
     def __init__(self, reader: Reader, tracks: Sequence[uuid.UUID]) -> None:
         self._reader, self._tracks = reader, tracks
         self._heard_us: int | None = None
+        self._heard: dict[uuid.UUID, tuple[int, int]] = {}  # (run, seq) of the chunk given last
 
     def arrive(self, time_us: int) -> None:
         """The leading track goes on from another place."""
         self._heard_us = time_us
+        self._heard.clear()
 
     def merge(self, entries: list[Entry]) -> list[Entry]:
-        """`entries` of the leading track with those of the others between them."""
-        timed = [entry for entry in entries if entry.due_us is not None and isinstance(entry.item, Frame)]
-        if not self._tracks or not timed:
+        """`entries` of the leading track with those of the others between them. What lies in its holes is left out:
+        it would be waited for, and there may be days of it."""
+        if not self._tracks:
             return entries
-        begin_us, end_us = timed[0].due_us or 0, (timed[-1].due_us or 0) + _length_us(timed[-1].item)
-        if self._heard_us is not None and not timed[0].barrier and abs(self._heard_us - begin_us) < NEAR_US:
+        out: list[Entry] = []
+        for stretch in _stretches(entries):
+            out += self._merge(stretch)
+        return out
+
+    def _merge(self, entries: list[Entry]) -> list[Entry]:
+        timed = [entry for entry in entries if entry.due_us is not None and isinstance(entry.item, Frame)]
+        if not timed:
+            return entries
+        first, last = timed[0], timed[-1]
+        begin_us, end_us = first.due_us or 0, (last.due_us or 0) + _length_us(last.item)
+        if self._heard_us is not None and not first.barrier and abs(self._heard_us - begin_us) < NEAR_US:
             begin_us = self._heard_us
         self._heard_us = end_us
-        found = [frame for track in self._tracks for frame in self._between(track, begin_us, end_us)]
+        runs = {entry.item.run for entry in timed if isinstance(entry.item, Frame)}
+        found = [
+            frame for track in self._tracks for frame in self._between(track, (begin_us, end_us), runs, first.back)
+        ]
         return _merged(entries, sorted(found, key=_arrived))
 
-    def _between(self, track: uuid.UUID, start_us: int, end_us: int) -> list[Frame]:
+    def _between(self, track: uuid.UUID, span: tuple[int, int], runs: set[int], back: bool) -> list[Frame]:
+        """Of the leading track's own runs only: time that was lived twice has two sounds."""
+        refs = [ref for ref in self._reader.chunks(track, *span) if ref.run in runs]
         out: list[Frame] = []
-        for ref in self._reader.chunks(track, start_us, end_us):
+        for ref in self._scene(track, refs, back):
+            self._heard[track] = ref.run, ref.seq
             try:
                 found = frames(self._reader.read(ref))
             except (ChunkError, FormatError, OSError):
                 continue
-            out += [frame for frame in found if start_us <= frame.sample.recv_us < end_us]
+            out += [frame for frame in found if span[0] <= frame.sample.recv_us < span[1]]
         return out
+
+    def _scene(self, track: uuid.UUID, refs: list[ChunkRef], back: bool) -> list[ChunkRef]:
+        """Where the clock was set back inside a run: the chunks that go on behind those given last."""
+        scenes: list[list[ChunkRef]] = []
+        for ref in sorted(refs, key=lambda ref: (ref.run, ref.seq)):
+            if not scenes or ref.recv_us < scenes[-1][-1].end_us - OVERLAP_US:
+                scenes.append([])
+            scenes[-1].append(ref)
+        run, seq = self._heard.get(track, (None, 0))
+        for scene in scenes if len(scenes) > 1 else ():
+            at = scene[0] if back else scene[-1]
+            if run is None or at.run != run or at.seq >= seq + back:
+                return scene
+        return scenes[-1] if scenes else []
+
+
+def _stretches(entries: Iterable[Entry]) -> list[list[Entry]]:
+    """Entries cut where a hole or a step back of recorder time lies."""
+    out: list[list[Entry]] = [[]]
+    for entry in entries:
+        if out[-1] and (entry.barrier or isinstance(entry.item, Hole)):
+            out.append([])
+        out[-1].append(entry)
+    return out
 
 
 def _length_us(item: Item) -> int:

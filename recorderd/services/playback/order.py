@@ -88,8 +88,13 @@ def _overlaps(stretches: list[MediaSpan]) -> list[Overlap]:
             merged[-1] = Overlap(merged[-1].start_us, max(merged[-1].end_us, one.end_us))
         else:
             merged.append(one)
+    return [piece for one in merged for piece in _pieces(one)]
+
+
+def _pieces(one: Overlap) -> list[Overlap]:
+    """Cut at multiples of LONGEST_US, which no block of time reaches across."""
+    first = one.start_us - one.start_us % LONGEST_US
     return [
-        Overlap(low, min(low + LONGEST_US, one.end_us))
-        for one in merged
-        for low in range(one.start_us, one.end_us, LONGEST_US)
+        Overlap(max(low, one.start_us), min(low + LONGEST_US, one.end_us))
+        for low in range(first, one.end_us, LONGEST_US)
     ]

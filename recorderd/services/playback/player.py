@@ -90,11 +90,15 @@ class Player:
 
     # -- commands -------------------------------------------------------------------------------------------------
 
-    async def seek(self, time_us: int, mode: SeekMode = SeekMode.EXACT, cursor: Cursor | None = None) -> Position:
-        """Go somewhere; `next` gives frames from there. Raises NoFootage, BadCursor; then play stays where it was."""
+    async def seek(
+        self, time_us: int, mode: SeekMode = SeekMode.EXACT, cursor: Cursor | None = None, *, picture: bool = True
+    ) -> Position:
+        """Go somewhere; `next` gives frames from there. `picture` False: not the picture first, only what the speed
+        asks for. Raises NoFootage, BadCursor; then play stays where it was."""
         async with self._lock:
             arrival = await self._read(self._arrivals.seek, time_us, mode, cursor)
             await self._arrive(arrival)
+            self._picture_due = picture
             if self._own:
                 later = mode is SeekMode.EXACT and self._position is not None and self._position.next_us is not None
                 self._master.jump(max(time_us, arrival.picture.time_us) if later else arrival.picture.time_us)
@@ -232,11 +236,17 @@ class Player:
 
     async def _turn(self) -> None:
         """Begin another feed when the speed now asks for one."""
-        motion = motion_of(self._speed)
-        if motion in (Motion.PAUSED, self._motion) or self._picture_due:
+        if not self._astray:
             return
         async with self._lock:
-            self._set_out(await self._base(), motion)
+            if self._astray:  # no seek came first
+                motion = motion_of(self._speed)
+                self._set_out(await self._base(), motion)
+
+    @property
+    def _astray(self) -> bool:
+        """Is what the feed gives not what the speed asks for? The picture of a seek comes in any case."""
+        return not self._picture_due and motion_of(self._speed) not in (Motion.PAUSED, self._motion)
 
     async def _base(self) -> Arrival:
         """The picture shown now: by the clock, among those given."""
@@ -269,7 +279,7 @@ class Player:
     def _pop(self) -> list[Item]:
         """All that is due."""
         out: list[Item] = []
-        while len(out) < AT_ONCE and self._queue:
+        while len(out) < AT_ONCE and self._queue and not self._astray:
             wait_us = self._wait_us()
             if wait_us is None or wait_us > 0:
                 break
