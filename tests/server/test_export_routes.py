@@ -108,6 +108,7 @@ async def test_a_repeated_request_with_relative_times_gives_the_job_made_first(s
         ({**ORDER, "audio": "yes"}, "bad-request"),
         ({**ORDER, "start": 5}, "bad-request"),
         ({**ORDER, "start": "now", "end": "-1h"}, "bad-request"),
+        ({**ORDER, "start": "-32d", "end": "now"}, "range-too-long"),
         ({**ORDER, "start": "2027-01-01T00:00:00Z", "end": "2027-01-02T00:00:00Z"}, "bad-request"),
     ],
 )  # fmt: skip

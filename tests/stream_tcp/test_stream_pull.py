@@ -135,7 +135,7 @@ async def test_bad_cursors_and_ranges(scene: StreamScene) -> None:
         ({"cursor": {"v": good + "0" * 40}}, "bad-cursor"),
         ({"cursor": {"v": 5}}, "bad-request"),
         ({"cursor": [good]}, "bad-request"),
-        ({"cursor": {"v": good}, "tracks": ["audio"]}, "bad-request"),
+        ({"cursor": {"v": good}, "tracks": ["audio"]}, "bad-cursor"),
         ({"tracks": []}, "bad-request"),
         ({"tracks": ["smell"]}, "bad-request"),
         ({"start_us": 5, "end_us": 5}, "bad-request"),

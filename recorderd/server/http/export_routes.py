@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from recorderd.core.rights import Right
+from recorderd.core.timerange import DAY_US
 from recorderd.server.footage import stream_tracks
 from recorderd.server.http.answers import json_answer
 from recorderd.server.http.bodies import json_body, take_flag, take_texts, take_time
@@ -22,6 +23,7 @@ from recorderd.server.http.list_routes import CURSOR, LIMIT
 from recorderd.server.http.routing import API, Answer, Call, Route
 from recorderd.server.problems import Refusal
 from recorderd.server.shapes import job_json
+from recorderd.server.timespan import MAX_MEDIA_US
 from recorderd.services.exports.order import KIND, ExportOrder, Target
 from recorderd.services.exports.service import ExportService
 from recorderd.state.jobs import Job, JobState
@@ -136,6 +138,9 @@ async def _order(call: Call) -> ExportOrder:
     start_us, end_us = take_time(body, "start", now_us), min(now_us, take_time(body, "end", now_us))
     if start_us >= end_us:
         raise Refusal("bad-request", "the range is empty: `end` must lie after `start`, and `start` before now")
+    if end_us - start_us > MAX_MEDIA_US:
+        days = MAX_MEDIA_US // DAY_US
+        raise Refusal("range-too-long", f"an export holds at most {days} days: ask in pieces", longest_s=days * 86_400)
     targets = []
     for name in names:
         view = call.deps.engine.camera(name)
@@ -184,7 +189,8 @@ def _route(method: Any, path: str, operation: str, handler: Any, **more: Any) ->
 _FILE = Answer("application/octet-stream", headers=("ETag", "Accept-Ranges"))
 
 ROUTES = (
-    _route("POST", "", "createExport", create_export, body="ExportOrder", problems=("not-found", "conflict"),
+    _route("POST", "", "createExport", create_export, body="ExportOrder",
+           problems=("not-found", "conflict", "range-too-long"),
            answer=Answer(schema="Job", status=202, headers=("Location",))),
     _route("GET", "", "listExports", list_exports, query=(LIMIT, CURSOR), answer=Answer(schema="JobList"),
            problems=("bad-cursor",)),

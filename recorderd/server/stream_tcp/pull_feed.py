@@ -25,7 +25,7 @@ from recorderd.server.stream_tcp.request import Request
 from recorderd.server.stream_tcp.subscription import TaskSubscription
 from recorderd.services.playback.footage import cause_of
 from recorderd.services.playback.gop import frames
-from recorderd.services.playback.types import Cursor, Hole
+from recorderd.services.playback.types import BadCursor, Cursor, Hole
 from recorderd.wire.stream.messages import FRAME_BYTES, Type
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def _cursors(given: dict[str, Any], tracks: Sequence[object]) -> dict[object, Cu
             raise UsageError("`cursor` maps track ids to cursors", name="cursor")
         cursor = Cursor.parse(value)
         if cursor.track not in tracks:
-            raise UsageError("a cursor is of a track that is not pulled", track=str(cursor.track))
+            raise BadCursor("a cursor is of a track that is not pulled", cursor=str(cursor))
         found[cursor.track] = cursor
     return found
 
