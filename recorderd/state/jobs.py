@@ -105,9 +105,9 @@ class Jobs:
             row = (await connection.execute(query)).first()
         return _job(row) if row is not None else None
 
-    async def queued(self, kind: str) -> list[Job]:
-        """What waits, oldest first."""
-        query = sa.select(jobs).where(jobs.c.kind == kind, jobs.c.state == str(JobState.QUEUED))
+    async def unfinished(self, kind: str) -> list[Job]:
+        """What waits or runs, oldest first."""
+        query = sa.select(jobs).where(jobs.c.kind == kind, jobs.c.state.in_([str(state) for state in _OPEN]))
         async with self._db.engine.connect() as connection:
             return [_job(row) for row in await connection.execute(query.order_by(jobs.c.created_us, jobs.c.id))]
 

@@ -224,6 +224,34 @@ async def test_a_missing_storage_and_a_bug_fail_the_job_and_the_worker_lives(
     await service.stop()
 
 
+@pytest.mark.parametrize("broken", ["progress", "start", "fail"])
+async def test_a_job_whose_state_could_not_be_written_is_not_left_running(
+    server: Scene, tree: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    gate = Gate(monkeypatch)
+    calls = []
+    for name in {"progress", broken}:
+        real = getattr(Jobs, name)
+
+        async def fails_once(*args: Any, name: str = name, real: Any = real) -> None:
+            calls.append(name)
+            gate.free.set()
+            if calls.count(name) == 1:
+                raise RuntimeError("database or disk is full")
+            await real(*args)
+
+        monkeypatch.setattr(Jobs, name, fails_once)
+    service = build(server, tree, tmp_path / "e")
+    await service.start()
+    job = await until(service, await service.submit(ORDER), ended)
+    assert broken in calls
+    assert job.error is None or job.error["code"] == "internal"
+    if job.state is JobState.FAILED:
+        await service.resume(job.id)
+    assert (await until(service, job, lambda one: one.state is JobState.DONE)).result is not None
+    await service.stop()
+
+
 async def test_a_cancel_that_comes_too_late_leaves_the_files(
     server: Scene, tree: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -134,7 +134,7 @@ async def test_a_kind_that_can_go_on_is_queued_again_and_what_failed_goes_on_whe
     first, second = await jobs.create("export", {}), await jobs.create("export", {})
     await jobs.start(first.id)
     assert await jobs.interrupt_open() == 2
-    assert [job.id for job in await jobs.queued("export")] == sorted([first.id, second.id], key=str)
+    assert [job.id for job in await jobs.unfinished("export")] == sorted([first.id, second.id], key=str)
     assert not await jobs.resume(first.id)
     await jobs.fail(first.id, {"code": "disk-full"})
     assert await jobs.resume(first.id)

@@ -149,7 +149,7 @@ class ExportService:
     async def _serve(self) -> None:
         while not self._stopping:
             self._wake.clear()
-            waiting = [job for job in await self._jobs.queued(KIND) if job.id not in self._running]
+            waiting = [job for job in await self._jobs.unfinished(KIND) if job.id not in self._running]
             if not waiting:
                 await self._wake.wait()
                 continue
@@ -160,7 +160,10 @@ class ExportService:
         over = self._over[job.id] = asyncio.Event()
         try:
             await self._jobs.start(job.id)
-            end = await self._run(job, meter)
+            try:
+                end = await self._run(job, meter)
+            except Exception as error:  # its progress could not be written: it fails, or is begun again
+                end = error
             await self._finish(job, end)
         finally:
             meter.stop.set()
@@ -182,8 +185,14 @@ class ExportService:
         self._ends.add(end)
         end.add_done_callback(self._ends.discard)
         begun_us = self._clock.monotonic_us()
-        while not (await asyncio.wait([end], timeout=REPORT_S))[0]:
-            await self._report(job.id, meter, begun_us)
+        try:
+            while not (await asyncio.wait([end], timeout=REPORT_S))[0]:
+                await self._report(job.id, meter, begun_us)
+        except Exception:
+            meter.stop.set()
+            await asyncio.wait([end])  # two threads must never write into one folder
+            end.exception()  # that it was broken off is nobody's news
+            raise
         failure = end.exception()
         return failure if failure is not None else end.result()
 
