@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import struct
 import uuid
+from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from operator import sub
 from typing import Final
 
 from mediadb.errors import ChunkCorrupt
@@ -19,7 +21,7 @@ from mediadb.groups import Group, PiecePlan, lay_group
 from mediadb.long_line import Line
 from mediadb.long_plan import LongPlan, Wanted, plan_groups
 from mediadb.mp4 import tables
-from mediadb.mp4.group import LONGEST_SUBSEGMENT, MAX_REFERENCES, MovieTrack, Reference, movie_head, segment_index
+from mediadb.mp4.group import LONGEST_SUBSEGMENT, MAX_REFERENCES, MovieTrack, movie_head, segment_index
 from mediadb.mp4.plan import to_us
 from mediadb.mp4.virtual import Anchor, TrackFacts
 from mediadb.reader import Reader
@@ -161,18 +163,24 @@ def _index(tracks: Sequence[MovieTrack], plan: LongPlan) -> bytes:
     """A sidx for each track, of the same groups."""
     out = b""
     for track, line in reversed(list(zip(tracks, plan.lines, strict=True))):
-        out = segment_index(track, _references(plan, line), len(out)) + out
+        out = segment_index(track, *_subsegments(plan, line), len(out)) + out
     return out
 
 
-def _references(plan: LongPlan, line: Line) -> Iterator[Reference]:
-    count, scale, own = len(plan), plan.lead.scale, line.scale
-    together = -(-count // MAX_REFERENCES)
-    for low in range(0, count, together):
-        high = min(low + together, count)
-        duration = plan.time[high] * own // scale - plan.time[low] * own // scale
-        sync = bool(plan.sync[low]) or not line.is_video
-        yield Reference(plan.at[high] - plan.at[low], min(duration, LONGEST_SUBSEGMENT), sync)
+def _subsegments(plan: LongPlan, line: Line) -> tuple[array[int], array[int], bytes]:
+    """How many bytes each has, how many ticks of the line, and whether a decoder may start there."""
+    together = -(-len(plan) // MAX_REFERENCES)
+    edges = slice(0, len(plan), together)
+    at, time = plan.at[edges], plan.time[edges]
+    at.append(plan.at[-1])
+    time.append(plan.time[-1])
+    scale, own = plan.lead.scale, line.scale
+    if own != scale:
+        time = array("q", [tick * own // scale for tick in time])
+    longest = LONGEST_SUBSEGMENT
+    sizes = array("I", map(sub, at[1:], at))
+    durations = array("I", [ticks if ticks < longest else longest for ticks in map(sub, time[1:], time)])
+    return sizes, durations, bytes(plan.sync[edges]) if line.is_video else b"\1" * len(sizes)
 
 
 def _facts(line: Line, plan: LongPlan) -> TrackFacts:

@@ -6,10 +6,8 @@ count they were given: nobody takes a memoryview of an open index (that would st
 
 from __future__ import annotations
 
-import itertools
 import sys
 from array import array
-from operator import le
 from typing import Final, NamedTuple
 
 from mediadb.errors import FormatError
@@ -76,7 +74,7 @@ class ChunkRow(NamedTuple):
 class ChunkColumns:
     """Rows in seq order. `ordered`: recv_us never falls, so it may be searched by bisection."""
 
-    __slots__ = (*(name for name, _ in COLUMNS), "count", "max_duration_us", "ordered")
+    __slots__ = (*(name for name, _ in COLUMNS), "count", "ordered")
 
     recv_us: array[int]
     duration_us: array[int]
@@ -102,7 +100,6 @@ class ChunkColumns:
             setattr(self, name, array(letter))
         self.count = 0  # rows a reader may look at; raised by `publish`
         self.ordered = True
-        self.max_duration_us = 0
 
     def __len__(self) -> int:
         return len(self.seq)
@@ -111,8 +108,6 @@ class ChunkColumns:
         """Add a row that readers do not see before `publish`."""
         if len(self.recv_us) and header.recv_us < self.recv_us[-1]:
             self.ordered = False
-        if header.duration_us > self.max_duration_us:
-            self.max_duration_us = header.duration_us
         self.recv_us.append(header.recv_us)
         self.duration_us.append(header.duration_us)
         self.gop.append(header.gop)
@@ -167,16 +162,18 @@ class ChunkColumns:
         """Raise FormatError when `raw` is not exactly `count` rows. All rows are published."""
         if len(raw) != count * ROW_BYTES:
             raise FormatError("chunk index has another length than its count says")
-        columns, position, view = cls(), 0, memoryview(raw)
-        for name, letter in COLUMNS if count else ():
+        if not count:
+            return cls()
+        columns, position, view = cls.__new__(cls), 0, memoryview(raw)
+        for name, letter in COLUMNS:
             size = WIDTHS[letter] * count
-            column: array[int] = getattr(columns, name)
+            column = array(letter)
             column.frombytes(view[position : position + size])
             if sys.byteorder == "big":
                 column.byteswap()
+            setattr(columns, name, column)
             position += size
-        recv = columns.recv_us
-        columns.ordered = all(map(le, recv, itertools.islice(recv, 1, None)))
-        columns.max_duration_us = max(columns.duration_us, default=0)
+        recv = columns.recv_us.tolist()
+        columns.ordered = recv == sorted(recv)
         columns.publish()
         return columns

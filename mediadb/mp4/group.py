@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,6 +21,7 @@ from mediadb.mp4.plan import Kind
 MAX_GROUP_BYTES: Final = (1 << 31) - (1 << 20)  # trun counts its data offset, sidx its references in 31 bits
 MAX_REFERENCES: Final = 65_535
 LONGEST_SUBSEGMENT: Final = (1 << 32) - 1
+LARGEST_SUBSEGMENT: Final = (1 << 31) - 1
 _GROUP_FIXED: Final = 8 + 16 + 8  # moof, mfhd; mdat
 _RUN_FIXED: Final = 8 + 20 + 20 + 20  # traf, tfhd, tfdt, trun
 SAMPLE_BYTES: Final = 16
@@ -28,7 +29,6 @@ _TFHD_FLAGS: Final = 0x020002  # default-base-is-moof, sample description index
 _TRUN_ALL: Final = 0x000F01
 _SYNC_FLAGS: Final = 0x02000000
 _DELTA_FLAGS: Final = 0x01010000
-_REFERENCE: Final = struct.Struct(">III")
 _STARTS_WITH_SAP: Final = 0x90000000  # type 1
 
 
@@ -56,15 +56,6 @@ class Run:
     sizes: array[int]
     offsets: array[int]
     sync: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """One subsegment: bytes, ticks until the next, and whether it begins with a sync sample."""
-
-    size_bytes: int
-    duration: int
-    is_sync: bool
 
 
 def head_bytes(runs: int, samples: int) -> int:
@@ -114,15 +105,20 @@ def movie_head(tracks: Sequence[MovieTrack], duration: int = 0) -> bytes:
     return FTYP + moov(tracks[0].timescale, 0, boxes, box(b"mvex", *extends))
 
 
-def segment_index(track: MovieTrack, references: Iterable[Reference], first_offset: int = 0) -> bytes:
-    """sidx (§8.16.3): subsegments without a byte between them, `first_offset` bytes behind the box. ValueError above
-    its limits.
+def segment_index(
+    track: MovieTrack, sizes: array[int], durations: array[int], sync: bytes, first_offset: int = 0
+) -> bytes:
+    """sidx (§8.16.3): subsegments without a byte between them, `first_offset` bytes behind the box: how many bytes each
+    has, ticks until the next, 1 where it begins with a sync sample. ValueError above its limits.
 
     One flat box, because ffmpeg reads no hierarchy of them; one per track, because ffmpeg 5 takes the times of one
     track's index for ticks of another that has none."""
-    pack = _REFERENCE.pack
-    rows = [pack(r.size_bytes, r.duration, _STARTS_WITH_SAP if r.is_sync else 0) for r in references]
-    if len(rows) > MAX_REFERENCES:
-        raise ValueError(f"{len(rows)} references, a sidx has room for {MAX_REFERENCES}")
-    fixed = struct.pack(">IIQQHH", track.track_id, track.timescale, 0, first_offset, 0, len(rows))
-    return full_box(b"sidx", 1, 0, fixed, *rows)
+    if len(sizes) > MAX_REFERENCES:
+        raise ValueError(f"{len(sizes)} references, a sidx has room for {MAX_REFERENCES}")
+    if len(sizes) and max(sizes) > LARGEST_SUBSEGMENT:
+        raise ValueError(f"a subsegment of {max(sizes)} bytes, a sidx counts 31 bits")
+    rows = array("I", bytes(12 * len(sizes)))
+    rows[0::3], rows[1::3] = sizes, durations
+    rows[2::3] = array("I", [_STARTS_WITH_SAP if is_sync else 0 for is_sync in sync])
+    fixed = struct.pack(">IIQQHH", track.track_id, track.timescale, 0, first_offset, 0, len(sizes))
+    return full_box(b"sidx", 1, 0, fixed, tables.big_endian(rows))
