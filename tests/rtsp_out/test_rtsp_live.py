@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from dataclasses import replace
 
 import pytest
 from rtsp_peer import Peer, has_bye, report_of, without_sets
@@ -110,6 +111,24 @@ async def test_a_camera_that_comes_is_waited_for(out: RtspScene) -> None:
     for kind, unit in units(video_clip(), 0, 1):
         out.source().push(kind, unit)
     assert len((await asking)[0]) == 1
+    await peer.close()
+
+
+async def test_sound_that_is_announced_and_still_to_come_is_waited_for(out: RtspScene) -> None:
+    """A camera that has just connected: its picture came, its sound is announced, nothing of it has arrived."""
+    views = out.engine.views
+    (key, view), *_ = [(key, one) for key, one in views.items() if one.name == "gate"]
+    main = view.streams[0]
+    tracks = tuple(replace(track, codec="") if track.kind == "audio" else track for track in main.tracks)
+    views[key] = replace(view, streams=(replace(main, tracks=tracks), *view.streams[1:]))
+    peer = await Peer.connect(out.port, "/live/gate")
+    asking = asyncio.gather(peer.describe())
+    await until(lambda: out.source().channel.viewers)
+    sound = units(audio_clip(), 0, 1, MediaKind.AUDIO)
+    for kind, unit in units(video_clip(), 0, 1) + sound + units(video_clip(), 1, 2):
+        out.source().push(kind, unit)
+        await asyncio.sleep(0)
+    assert len((await asking)[0]) == 2
     await peer.close()
 
 

@@ -33,13 +33,15 @@ REPORT_US = 5_000_000
 STUCK_S = 20.0
 LEARN_S = 5.0  # how long DESCRIBE waits for the first key of a camera that is just coming
 SOUND_S = 1.0  # and after it for sound that the camera is known to have
+NOT_ANNOUNCED = "not-announced"  # of a track that there was once
 
 
 @dataclass(frozen=True, slots=True)
 class LiveParts:
-    """What all live mounts share."""
+    """What all live mounts share. `look` gives a camera as it is now; it raises NotFoundError."""
 
     hub: LiveHub
+    look: Callable[[str], CameraView]
     tree: Supervisor
     formats: LiveFormats
     traffic: Traffic
@@ -130,13 +132,18 @@ class LiveMount:
             answer.refuse(Refused(503, ("Retry-After", "5")))
 
     def _is_complete(self, found: dict[MediaKind, CodecConfig]) -> bool:
-        """Is everything known that was asked for and that the camera has?"""
+        """Is everything known that was asked for and that the camera has? A camera that is just coming has announced
+        its sound before the first of it arrived."""
+        try:
+            streams = self.parts.look(str(self.request.view.id)).streams
+        except NotFoundError:
+            streams = ()
         there = {
             track.kind
-            for stream in self.request.view.streams
+            for stream in streams
             if stream.role == self.request.role
             for track in stream.tracks
-            if track.codec
+            if track.codec or track.reason != NOT_ANNOUNCED
         }
         return MediaKind.VIDEO in found and all(kind in found for kind in self.request.kinds if str(kind) in there)
 

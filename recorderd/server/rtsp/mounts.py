@@ -39,7 +39,7 @@ class OutMounts:
         self._deps = deps
         self._tree = tree
         self.traffic = Traffic()
-        self._live = LiveParts(deps.engine.live, tree, LiveFormats(), self.traffic)
+        self._live = LiveParts(deps.engine.live, deps.engine.camera, tree, LiveFormats(), self.traffic)
 
     def find(self, path: str, query: str) -> Mount | None:
         found = _PATH.fullmatch(path)
