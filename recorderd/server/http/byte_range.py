@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 _RANGE = re.compile(r"\s*bytes\s*=\s*(.*)\s*", re.ASCII | re.IGNORECASE)
-_SPEC = re.compile(r"(\d{0,19})\s*-\s*(\d{0,19})", re.ASCII)
+_SPEC = re.compile(r"(\d{0,100})\s*-\s*(\d{0,100})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
