@@ -6,8 +6,10 @@ import asyncio
 import json
 import struct
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import av
 import msgpack
@@ -15,11 +17,14 @@ import pytest
 from aiohttp import ClientWebSocketResponse, WSCloseCode, WSMsgType
 from server_scene import CAMERAS, T0, S, Scene, audio_clip, record, units, video_clip
 
+from mediadb.types import Sample, TrackKind
 from recorderd.core.rights import Principal, Right
 from recorderd.core.timerange import format_time
+from recorderd.engine.sample_entry import track_config
 from recorderd.media.access_unit import MediaKind
 from recorderd.server.http.fragments import Fragment, Fragmenter, Init
 from recorderd.server.http.live_share import SHARES
+from recorderd.server.http.ws_movie import RecordedFragment, RecordedMovie
 from recorderd.server.http.ws_protocol import (
     MAX_COMMAND_BYTES,
     MEDIA_HEAD,
@@ -28,6 +33,7 @@ from recorderd.server.http.ws_protocol import (
     MediaType,
 )
 from recorderd.server.http.ws_session import COMMANDS
+from recorderd.services.playback.types import Frame
 
 GATE = CAMERAS["gate"]
 
@@ -74,6 +80,30 @@ def test_a_break_in_media_time_goes_on_by_arrival() -> None:
     more = [part for kind, unit in back for part in maker.feed(kind, unit) if isinstance(part, Fragment)]
     assert base_dts(more[0]) == 540_000
     assert more[0].discontinuity
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("announced", [0, 3_600, 9_000])
+@pytest.mark.parametrize("slower", [1, 2, 5])
+def test_pictures_last_long_enough_for_mse_whatever_the_camera_announces(slower: int, announced: int) -> None:
+    """Media Source Extensions §3.5.8: a decode time more than two frame durations behind the last one waits for a
+    key."""
+    live, recorded = Fragmenter(audio=False), RecordedMovie(T0)
+    config = replace(video_clip().config, frame_ticks=announced)
+    stored = track_config(config)
+    heads: tuple[list[bytes], list[bytes]] = ([], [])
+    for number, (kind, unit) in enumerate(units(video_clip(), 0, 60, config=config)):
+        unit.dts, unit.pts = unit.dts * slower, unit.pts * slower
+        unit.recv_us += (slower - 1) * unit.recv_mono_us
+        heads[0].extend(part.head for part in live.feed(kind, unit) if isinstance(part, Fragment))
+        sample = Sample(unit.data, unit.pts, unit.dts, int(unit.is_key), unit.recv_us)
+        frame = Frame(UUID(int=1), TrackKind.VIDEO, sample, stored, unit.recv_us, 1, number, 0, unit.is_key, False)
+        heads[1].extend(part.head for part in recorded.feed(frame) if isinstance(part, RecordedFragment))
+    for some in heads:
+        assert len(some) == 60
+        lasted = [(int.from_bytes(head[60:68], "big"), int.from_bytes(head[88:92], "big")) for head in some]
+        assert all(later - at <= 2 * length for (at, length), (later, _) in pairwise(lasted))
+        assert max(length for _, length in lasted[2:]) <= max(announced, slower * 9_000)
 
 
 @pytest.mark.fast

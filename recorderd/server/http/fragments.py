@@ -19,6 +19,10 @@ from recorderd.media.access_unit import AccessUnit, Codec, CodecConfig, MediaKin
 from recorderd.media.marker import is_vcl
 
 JUMP_S = 2  # media time and time of arrival part by more: media time broke off
+# A picture that lasts less than half as long as the next one takes to come makes MSE drop everything up to a key: what
+# a camera says of its frame rate is not enough.
+UNKNOWN_STEP_US = 500_000  # before the second picture came
+LONGEST_STEP_US = 1_000_000
 BASE_DTS_AT = 60  # of `fragment_head`: tfdt's baseMediaDecodeTime, 8 bytes
 WAIT_FOR_AUDIO_UNITS = 50  # pictures held back at most until a first audio frame tells how sound is coded
 
@@ -60,10 +64,12 @@ class Fragment:
 class _Timeline:
     """Movie time of one track in its own ticks."""
 
-    __slots__ = ("_last", "_next", "_shift", "duration", "timescale")
+    __slots__ = ("_is_video", "_last", "_next", "_shift", "_step", "duration", "timescale")
 
-    def __init__(self, timescale: int) -> None:
+    def __init__(self, timescale: int, *, is_video: bool) -> None:
         self.timescale = timescale
+        self._is_video = is_video
+        self._step = to_ticks(UNKNOWN_STEP_US, timescale) if is_video else 0  # how far pictures lie apart
         self.duration = 0  # of the sample placed last
         self._last: tuple[int, int] | None = None  # dts and movie time of arrival of the unit before
         self._shift = 0
@@ -81,8 +87,10 @@ class _Timeline:
             if unit.discontinuity or observed < 0 or abs(observed - waited) > JUMP_S * self.timescale:
                 observed = 0
                 self._shift = max(arrived, self._next) - unit.dts
+            elif self._is_video:
+                self._step = min(observed, to_ticks(LONGEST_STEP_US, self.timescale))
         self._last = unit.dts, arrived
-        self.duration = unit.config.frame_ticks or observed or self.timescale // 25
+        self.duration = max(unit.config.frame_ticks, self._step) or observed or self.timescale // 25
         at = unit.dts + self._shift
         self._next = at + self.duration
         return at
@@ -92,6 +100,7 @@ class _Timeline:
         if timescale != self.timescale:
             self._next = self._next * timescale // self.timescale + 1
             self._last = (1 << 62, 0)
+            self._step = self._step * timescale // self.timescale
             self.timescale = timescale
 
 
@@ -151,7 +160,10 @@ class Fragmenter:
         self._started = True
         self._first_us = next(one.recv_us for what, one in held if what is MediaKind.VIDEO)
         self._configs = dict(sorted(self._configs.items(), reverse=True))  # video first
-        self._lines = {what: _Timeline(config.timebase_hz) for what, config in self._configs.items()}
+        self._lines = {
+            what: _Timeline(config.timebase_hz, is_video=what is MediaKind.VIDEO)
+            for what, config in self._configs.items()
+        }
         out: list[Init | Fragment] = [self._init()]
         for what, one in held:
             out += self._fragment(what, one)

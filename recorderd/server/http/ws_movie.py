@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mediadb.mp4.fragment import FragmentTrack, fragment_head, init_segment
-from mediadb.mp4.plan import to_ticks
+from mediadb.mp4.plan import to_ticks, to_us
 from mediadb.types import TrackConfig, TrackKind
-from recorderd.server.http.fragments import Init, mime_type
+from recorderd.server.http.fragments import LONGEST_STEP_US, UNKNOWN_STEP_US, Init, mime_type
 from recorderd.services.playback.types import Frame
 
 _TRACK_IDS = {TrackKind.VIDEO: 1, TrackKind.AUDIO: 2}
@@ -36,6 +36,7 @@ class RecordedMovie:
         self._begun = False
         self._sequence = 0
         self._last: dict[TrackKind, int] = {}
+        self._step_us = UNKNOWN_STEP_US  # how far pictures lie apart
 
     def arrive(self) -> None:
         """What follows does not continue what came before: decode times may fall."""
@@ -75,10 +76,14 @@ class RecordedMovie:
         last = self._last.get(kind)
         if last is not None and not frame.is_key:
             decoded = max(decoded, last + 1)  # arrival trembles between chunks; decode order must not
+            if kind is TrackKind.VIDEO:
+                self._step_us = min(to_us(decoded - last, config.timebase_hz), LONGEST_STEP_US)
         decoded = max(0, decoded)
         self._last[kind] = decoded
         self._sequence += 1
         length = config.frame_ticks or config.timebase_hz // 25
+        if kind is TrackKind.VIDEO:  # as in `fragments`
+            length = max(length, to_ticks(self._step_us, config.timebase_hz))
         sync = frame.is_key or kind is TrackKind.AUDIO
         timing = (length, max(0, shown - decoded), sync)
         head = fragment_head(self._sequence, _TRACK_IDS[kind], decoded, len(frame.sample.data), timing)
