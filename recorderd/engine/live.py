@@ -117,11 +117,12 @@ class LiveSubscription:
             self._notify()
 
     def close(self, reason: str = "unsubscribed") -> None:
-        """End the iteration after what is queued; idempotent, the first reason stays."""
+        """End the iteration, at once when the viewer left or is too slow, else after what is queued; idempotent, the
+        first reason stays."""
         if self.reason is None:
             self.reason = reason
             self._channel.forget(self)
-            if reason == "too-slow":
+            if reason in ("too-slow", "unsubscribed"):  # nobody takes it: its bytes are others' room again
                 self._forget_waiting()
             if self._notify is not None:
                 self._notify()

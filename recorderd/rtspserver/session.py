@@ -88,6 +88,7 @@ class RtspSession:
         self._replay = False
         self._id = ""
         self.playing = False
+        self._played = False  # the visit was told to play, perhaps to pause since
         self._handlers: dict[str, Callable[[RtspRequest, Target], Reply]] = {
             "DESCRIBE": self._describe,
             "SETUP": self._setup,
@@ -258,7 +259,7 @@ class RtspSession:
             return _with(RtspResponse(200), self._session_header())
 
         def answer(start: PlayStart) -> RtspResponse:
-            self.playing = True
+            self.playing = self._played = True
             return _with(RtspResponse(200), self._session_header(), *self._play_headers(start, target))
 
         self.playing = False
@@ -293,7 +294,7 @@ class RtspSession:
 
     def _teardown(self, request: RtspRequest, target: Target) -> Reply:
         self._check_session(request, required=True)
-        if self.playing and self._visit is not None:
+        if self._played and self._visit is not None:
             self._visit.stop()
         self._end_session()
         return RtspResponse(200)
@@ -302,6 +303,7 @@ class RtspSession:
         if self._id:
             self._context.tally.sessions -= 1
         self.playing, self._id, self._transport, self._replay = False, "", None, False
+        self._played = False
         self._tracks.clear()
         self._wiring.close_udp()
 

@@ -40,6 +40,7 @@ class LinePlan:
     replay: bool
     cseq: int
     continues: bool = False  # the viewer decodes on: what leads to the first picture is not sent again
+    follows: bool = False  # at the durable end more may come
 
 
 class Line:
@@ -107,8 +108,8 @@ class Line:
         return out
 
     def _end(self, end: End) -> bytes:
-        if end.reason == "live":
-            return self._release(ReplayFlag(0))  # more may come
+        if end.reason == "live" and self._plan.follows:
+            return self._release(ReplayFlag(0))
         self.over = True
         return self._release(ReplayFlag.END | ReplayFlag.TERMINAL)
 

@@ -236,6 +236,9 @@ class LiveVisit:
         except TimeoutError:
             self._outlet.drop("too-slow")
             return
+        except Exception:  # told by the supervisor; the viewer would wait for ever
+            self._outlet.close()
+            raise
         finally:
             subscription.close()
         if subscription.reason not in ("unsubscribed", "too-slow"):

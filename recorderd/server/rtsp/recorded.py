@@ -96,6 +96,7 @@ class RecordedVisit:
         self._bases: dict[uuid.UUID, int] = {}
         self._player: Player | None = None
         self._line: Line | None = None
+        self._tracks: frozenset[int] = frozenset()  # that play
         self._speed = 1.0
         self._end_us: int | None = None
         self._parting = True  # say goodbye at the end; a replay without one is told by the terminal flag alone
@@ -104,8 +105,10 @@ class RecordedVisit:
         self._task: asyncio.Task[None] | None = None
 
     def play(self, wish: PlayWish) -> PlayStart | Later[PlayStart]:
-        if self._player is not None and self._line is not None and not wish.changes and not self._line.over:
+        known = self._line is not None and not self._line.over and wish.tracks == self._tracks
+        if self._player is not None and known and not wish.changes:
             return self._resume(wish)
+        self._tracks = wish.tracks
         answer: Later[PlayStart] = Later()
         self._leave()
         self._start("rtsp play", self._begin(wish, answer))
@@ -119,6 +122,7 @@ class RecordedVisit:
 
     def stop(self) -> None:
         self._leave()
+        self._line = None
         self._senders.clear()
 
     def auth_failed(self) -> None:
@@ -184,6 +188,7 @@ class RecordedVisit:
             replay=wish.replay,
             cseq=wish.cseq,
             continues=course.after is not None,
+            follows=_follows(wish, course),
         )
         self._line = Line(plan, self._senders, self._bases)
         said_scale = scale if wish.scale is not None else None
@@ -209,8 +214,9 @@ class RecordedVisit:
     def _make_player(self, wish: PlayWish, course: Course) -> Player:
         request = self._mount.request
         end_us = course.end_us if course.scale > 0 else None
-        follow = wish.replay and end_us is None and course.scale > 0
-        options = PlayerOptions(gaps=request.gaps, follow=follow, end_us=end_us, batch_bytes=BATCH_BYTES)
+        options = PlayerOptions(
+            gaps=request.gaps, follow=_follows(wish, course), end_us=end_us, batch_bytes=BATCH_BYTES
+        )
         sent = {track for number, (track, _) in enumerate(self._mount.tracks) if number in wish.tracks}
         leading = request.tracks[0][0]
         tracks = [leading, *(track for track in sent if track != leading)]
@@ -254,6 +260,9 @@ class RecordedVisit:
                         await self._outlet.drain()
                 self._flush(parts)
                 await self._outlet.drain()
+        except Exception:  # told by the supervisor; the viewer would wait for ever
+            self._outlet.close()
+            raise
         finally:
             await player.close()
         if not self._parting and not line.foreign:
@@ -279,3 +288,8 @@ class RecordedVisit:
         if self._task is not None:
             self._task.cancel()
             self._task = None
+
+
+def _follows(wish: PlayWish, course: Course) -> bool:
+    """A replay without an end waits at the durable end for more."""
+    return wish.replay and course.end_us is None and course.scale > 0

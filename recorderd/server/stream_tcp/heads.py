@@ -18,7 +18,7 @@ from mediadb.types import ChunkFlag, KeyType, Kind, TrackConfig, TrackKind
 from recorderd.engine.sample_entry import UnusableConfig, track_config
 from recorderd.engine.stream import track_id
 from recorderd.media.access_unit import AccessUnit, CodecConfig, MediaKind, UnitType
-from recorderd.server.stream_tcp.limits import MAX_CAUSES
+from recorderd.server.stream_tcp.limits import MAX_CAUSES, MAX_CAUSES_BYTES
 from recorderd.services.playback.types import Cursor, Frame, Hole
 from recorderd.wire.stream.codec import frame, pack
 from recorderd.wire.stream.messages import Type, UnitFlag
@@ -176,16 +176,18 @@ def chunk_head(chunk: StoredChunk, cfg: int) -> tuple[bytes, int]:
 
 def hole_head(hole: Hole, track: uuid.UUID | None = None) -> dict[str, Any]:
     """The head of a `hole`."""
-    causes: Sequence[Any] = hole.causes[:MAX_CAUSES]
-    head: dict[str, Any] = {
-        "start_us": hole.start_us,
-        "end_us": hole.end_us,
-        "causes": [
-            {"start_us": one.start_us, "end_us": one.end_us, "state": str(one.cause.state),
-             "reason": one.cause.reason, "params": dict(one.cause.params)}
-            for one in causes
-        ],
-    }  # fmt: skip
+    causes: list[dict[str, Any]] = []
+    size = 0
+    for one in hole.causes[:MAX_CAUSES]:
+        cause = {
+            "start_us": one.start_us, "end_us": one.end_us, "state": str(one.cause.state),
+            "reason": one.cause.reason, "params": dict(one.cause.params),
+        }  # fmt: skip
+        size += len(pack(cause))
+        if size > MAX_CAUSES_BYTES:
+            break
+        causes.append(cause)
+    head: dict[str, Any] = {"start_us": hole.start_us, "end_us": hole.end_us, "causes": causes}
     return head if track is None else {**head, "track": str(track)}
 
 

@@ -14,6 +14,7 @@ MAX_CREDIT = 2**40
 MAX_INTERVALS = 20_000  # stretches in one answer
 MAX_CAMERAS = 100  # in one question for coverage
 MAX_CAUSES = 100  # of one hole
+MAX_CAUSES_BYTES = 48 * 1024  # of them together: a head ends at 65535
 
 
 @dataclass(frozen=True, slots=True)

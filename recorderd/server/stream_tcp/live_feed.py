@@ -91,7 +91,7 @@ class LiveFeed(Subscription):
             front = head.front(self.number)
         if self.credit is not None:
             self.credit -= head.size
-        self.outlet.send_pair(front, unit.data, len(front) + len(unit.data))
+        self.outlet.send(front, unit.data)  # the config may wait there already
 
     def _notify(self) -> None:
         self.session.shared.fan.add(self)
