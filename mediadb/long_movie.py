@@ -32,6 +32,7 @@ from mediadb.row_range import DoubtName, RowFinder, Skipped
 GROUP_US: Final = 8_000_000  # least length of a group; a player seeks in the index by groups
 MOST_GROUPS: Final = 20_000  # of a month: groups get longer, the index does not
 KEPT_GROUPS: Final = 4
+BREAK_BYTES: Final = 360  # what a break costs to keep, its anchor included
 
 
 class LongMovie:
@@ -58,7 +59,8 @@ class LongMovie:
     @property
     def cost_bytes(self) -> int:
         """About how much memory the plan holds."""
-        return len(self.head) + len(self._plan) * 33 + sum(len(line.stretches) * 400 for line in self._plan.lines)
+        lines = sum(len(line.stretches) * 400 + len(line.breaks) * BREAK_BYTES for line in self._plan.lines)
+        return len(self.head) + len(self._plan) * 33 + lines
 
     def read(self, reader: Reader, start: int, end: int) -> Iterator[bytes | memoryview]:
         """Bytes [start, end) in pieces, views into checked chunks. Raises as `Reader.read`: never other bytes."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -338,6 +340,25 @@ def test_segments_of_a_playlist_hold_every_sample_and_need_no_playlist(volume: P
     assert sounds == film.sounds[1:]
     assert sum(segment.fresh for segment in segments) == 3
     assert sum(segment.duration_us for segment in segments) == 150 * S
+
+
+def test_a_plan_says_what_it_costs_to_keep_also_with_many_breaks(volume: Path) -> None:
+    film = Film(volume, specs(), T0, fps=1, gop=2, segment_s=600, commit_s=60)
+    for _ in range(300):
+        film.seconds(4)
+        film.wait(3)
+    film.stop()
+    reader = offline(volume)
+    planned(reader, 0, 2_100)  # fills the caches of the reader
+    gc.collect()
+    tracemalloc.start()
+    try:
+        movie = planned(reader, 0, 2_100)
+        gc.collect()
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert held * 0.7 < movie.cost_bytes < held * 2
 
 
 def test_segments_of_a_camera_that_comes_and_goes_cost_no_look_at_every_break(volume: Path) -> None:
