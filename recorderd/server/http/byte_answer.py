@@ -1,14 +1,17 @@
 """Bytes that are made when they are asked for, as an answer with ranges and conditions.
 
 Law: knows how to send, not what: the source says how long it is and hands out its bytes in pieces. Memory per answer
-is two pieces: one on its way, one being read. Called by the handlers of recorded media. Source of the range rules:
-RFC 9110 §13, §14 (`byte_range`).
+is two pieces: one on its way, one being read. Its head and what is encrypted go through the HTTP library, the rest by
+`straight`. Called by the handlers of recorded media. Source of the range rules: RFC 9110 §13, §14 (`byte_range`).
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
@@ -16,6 +19,7 @@ from aiohttp import web
 from mediadb.errors import MediaDbError
 from mediadb.reader import Reader
 from recorderd.server.http.byte_range import NotModified, Part, PreconditionFailed, Unsatisfiable, decide
+from recorderd.server.http.straight import straight
 from recorderd.server.problems import Refusal
 
 if TYPE_CHECKING:
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
 
 PIECE_BYTES = 1024 * 1024  # read at once
 WRITE_BYTES = 256 * 1024  # handed over at once: what the socket does not take is copied by the transport
+FIRST_PIECES = 64  # of small ones fewer bytes are read before the head leaves
 Pieces = list[bytes | memoryview]
 
 
@@ -77,38 +82,64 @@ async def _stream(
     request: web.Request, response: web.StreamResponse, store: AsyncStore, what: Bytes, span: tuple[int, int]
 ) -> web.StreamResponse:
     start, end = span
-    stop = min(end, start + PIECE_BYTES)
-    # the first piece before any header, so that reclaimed footage can still be answered with 412
+    # the first pieces before any header, so that reclaimed footage can still be answered with 412
     try:
-        pieces: Pieces = await store.read(_read, what.source, store.reader, start, stop)
+        pieces: Pieces = await store.read(_first, what.source, store.reader, start, end)
     except Exception as error:
         what.failed(error)
         raise
     await response.prepare(request)
-    while True:
-        start, stop = stop, min(end, stop + PIECE_BYTES)
-        # read while the piece before is sent: a disk that has to be waited for costs no throughput
-        ahead = store.read_ahead(_read, what.source, store.reader, start, stop) if start < stop else None
-        try:
-            for piece in pieces:
-                for at in range(0, len(piece), WRITE_BYTES):
-                    await response.write(memoryview(piece)[at : at + WRITE_BYTES])
-            if ahead is None:
-                await response.write_eof()
-        except ConnectionResetError:
-            return response  # a player that seeks breaks off its last request: nothing to tell anybody
-        if ahead is None:
-            return response
-        try:
-            pieces = await ahead
-        except Exception as error:
-            what.failed(error)
-            if not isinstance(error, MediaDbError):
-                raise
-            # broken off: a problem document would be taken for bytes of the file
-            if request.transport is not None:
-                request.transport.close()
-            raise ConnectionError(f"the file ends before its time: {error.message}") from error
+    try:
+        await _send(request, response, store, what.source, (deque(pieces), start + sum(map(len, pieces)), end))
+        await response.write_eof()
+    except ConnectionResetError:
+        pass  # a player that seeks breaks off its last request: nothing to tell anybody
+    except Exception as error:
+        what.failed(error)
+        if not isinstance(error, MediaDbError):
+            raise
+        # broken off: a problem document would be taken for bytes of the file
+        if request.transport is not None:
+            request.transport.close()
+        raise ConnectionError(f"the file ends before its time: {error.message}") from error
+    return response
+
+
+async def _send(
+    request: web.Request,
+    response: web.StreamResponse,
+    store: AsyncStore,
+    source: Source,
+    rest: tuple[deque[bytes | memoryview], int, int],
+) -> None:
+    """What waits, then bytes [at, end)."""
+    waiting, at, end = rest
+    transport = request.transport
+    if transport is not None:
+        transport.set_write_buffer_limits(0)  # `write` waits until the kernel has all of it: then there is another way
+    try:
+        while waiting or at < end:
+            if not waiting:
+                upto = min(end, at + PIECE_BYTES)
+                waiting.extend(await store.read(_read, source, store.reader, at, upto))
+                at = upto
+            piece = memoryview(waiting.popleft())
+            await response.write(piece[:WRITE_BYTES])
+            if len(piece) > WRITE_BYTES:
+                waiting.appendleft(piece[WRITE_BYTES:])
+            way = straight(transport, partial(source.read, store.reader), PIECE_BYTES)
+            if way is not None:
+                try:
+                    return await way.send(store, waiting, at, end)
+                finally:
+                    way.close()
+    finally:
+        if transport is not None:
+            transport.set_write_buffer_limits()
+
+
+def _first(source: Source, reader: Reader, start: int, end: int) -> Pieces:
+    return list(islice(source.read(reader, start, min(end, start + PIECE_BYTES)), FIRST_PIECES))
 
 
 def _read(source: Source, reader: Reader, start: int, end: int) -> Pieces:
