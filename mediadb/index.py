@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 from mediadb.catalog import DAY_US, Catalog, CatalogLost, PartRow, SegmentRow, TrackRow, folder_of
 from mediadb.errors import FormatError, MediaDbError
 from mediadb.format.block import Commit
-from mediadb.format.columns import ROW_BYTES, ChunkColumns
+from mediadb.format.columns import ChunkColumns
 from mediadb.format.footer import ConfigPlace, FooterHead, TrackSummary
 from mediadb.format.records import config_hash, decode_config, decode_names, decode_spec, encode_config
 from mediadb.fs import FileStat, Fs
@@ -38,8 +38,7 @@ from mediadb.segment_files import (
 from mediadb.segment_index import LiveSource, SegmentIndex, TrackIndex
 from mediadb.types import Names, Origin, TrackConfig, TrackSpec
 
-CACHED_INDEX_BYTES: Final = 6 << 20  # decoded index regions kept: about 30 kB each at 5 min of video
-_PART_BYTES: Final = 2_000  # of a part without rows
+CACHED_ROWS: Final = 60_000  # of decoded index regions, of 100 bytes each; a region weighs as much as 20
 CACHED_CONFIGS: Final = 4096
 LOOKED_AGAIN: Final = 64  # segments of a range whose files are looked at before their coverage is told
 T = TypeVar("T")
@@ -70,9 +69,7 @@ class StorageIndex:
         self._seen: dict[str, Path] = {}  # what the writer showed last
         self._entered: set[str] = set()  # sealed and entered while the writer still showed them
         self._configs: RecentCache[bytes, tuple[TrackSpec, TrackConfig]] = RecentCache(CACHED_CONFIGS)
-        self._parts: RecentCache[tuple[str, uuid.UUID], Part] = RecentCache(
-            CACHED_INDEX_BYTES, lambda part: _PART_BYTES + ROW_BYTES * (len(part.media) + len(part.notes))
-        )
+        self._parts: RecentCache[tuple[str, uuid.UUID], Part] = RecentCache(CACHED_ROWS, lambda p: 20 + len(p.media))
 
     def refresh(self) -> None:
         """Compare the folders with the catalog; enter what is new, forget what is gone."""
