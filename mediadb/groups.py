@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Final
 
-from mediadb.errors import ChunkCorrupt
+from mediadb.errors import ChunkCorrupt, FormatError
 from mediadb.index_part import ENTRY_KINDS
 from mediadb.mp4.group import Run, group_head
 from mediadb.mp4.timeline import LONGEST_SAMPLE_S
@@ -60,7 +60,8 @@ class Group:
 
 
 def lay_group(reader: Reader, sequence: int, pieces: Sequence[PiecePlan]) -> Group:
-    """The group of these pieces. Raises as `Reader.table`, and ChunkCorrupt when a table contradicts the index."""
+    """The group of these pieces. Raises as `Reader.table`, ChunkCorrupt when a table contradicts the index, FormatError
+    for a `skip` that leaves nothing of a chunk."""
     slices: list[tuple[ChunkRef, int, int]] = []
     runs = [_run(reader, piece, slices) for piece in pieces]
     return Group(group_head(sequence, runs), slices)
@@ -74,7 +75,9 @@ def _run(reader: Reader, piece: PiecePlan, slices: list[tuple[ChunkRef, int, int
         found = reader.table(ref)
         table, hz = found.table, found.config.timebase_hz
         count = len(table.sizes)
-        if count != ref.frame_count or skip >= count:
+        if number == 0 and skip >= count > 0:
+            raise FormatError(f"{skip} samples are to be left out of {count}")
+        if count != ref.frame_count:
             raise ChunkCorrupt(
                 f"{ref.name} at {ref.row.offset}: {count} samples, {ref.frame_count} by its index; run mediadb verify",
                 file=ref.name, offset=ref.row.offset,

@@ -14,6 +14,7 @@ from server_scene import T0, S, Scene, audio_clip, record, scene, video_clip
 from mediadb.mp4.reader import read_movie
 from recorderd.core.timerange import format_time
 from recorderd.server.http import hls_recorded
+from recorderd.server.http.media_routes import SHELF
 
 BASE = "/api/v1/cameras/gate/hls/recorded.m3u8"
 GST_PLAYER = Path(__file__).with_name("gst_hls_player.py")
@@ -165,3 +166,14 @@ async def test_gstreamer_plays_it(tmp_path: Path) -> None:
     pictures, sounds = map(int, done.stdout.split())
     assert pictures == 80
     assert sounds > 100
+
+
+async def test_a_name_that_no_playlist_made_is_no_damage(server: Scene) -> None:
+    await film(server)
+    names = [line for line in (await playlist(server, url(0, 60))).splitlines() if line.startswith("recorded/segment")]
+    found = re.search(r"video=([0-9a-f-]+)", names[0])
+    assert found is not None
+    path = f"/api/v1/cameras/gate/hls/recorded/segment.m4s?stream=main&video={found[1]}"
+    await server.problem(f"{path}-1-0", "bad-request")  # all samples of the first chunk left out
+    assert server.client.app is not None
+    assert not server.client.app[SHELF].doubted

@@ -142,6 +142,8 @@ async def _send(call: Call, what: str, content_type: str) -> web.StreamResponse:
     except ChunkCorrupt as error:
         shelf.doubt(error)
         raise
+    except FormatError as error:
+        raise Refusal("bad-request", error.message, name="video" if video else "audio") from error
     identity = f"{what} {tracks} {video} {audio}"
     etag = f'"{hashlib.sha256(identity.encode()).hexdigest()[:40]}"'
     headers = {"Content-Type": content_type, "Cache-Control": "private, max-age=3600"}

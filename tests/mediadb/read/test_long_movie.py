@@ -138,6 +138,19 @@ def test_begins_with_the_keyframe_and_sound_begins_with_it(volume: Path) -> None
     assert movie.facts[1].samples == len(sound.samples)
 
 
+def test_sound_cut_in_a_long_chunk_goes_on_with_short_ones(volume: Path) -> None:
+    film = Film(volume, specs(), T0, commit_s=4)
+    film.seconds(4)
+    film.commit_s = 1
+    film.seconds(36)
+    film.stop()
+    reader = offline(volume)
+    raw = bytes_of(planned(reader, 2, 40), reader)
+    video, sound = parsed(raw).tracks
+    assert numbers(video, raw) == film.pictures[8:]
+    assert numbers(sound, raw) == film.sounds[4:]
+
+
 def test_a_change_of_coding_is_a_sample_entry(volume: Path) -> None:
     film = Film(volume, specs(), T0)
     film.seconds(50)
