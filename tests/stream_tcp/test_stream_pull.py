@@ -194,6 +194,21 @@ async def test_follow_goes_on_with_what_becomes_durable(scene: StreamScene) -> N
     assert media(got) == [video_clip().samples[n][:3] for n in wanted]
 
 
+async def test_follow_goes_on_though_the_clock_is_set_back(scene: StreamScene) -> None:
+    """What is recorded now lies before what was sent last: all of it comes, once, also when time catches up."""
+    peer = await scene.peer()
+    peer.send(PULL, 1, camera="gate", follow=True)
+    got = await peer.until(POSITION)
+    wanted = list(range(100))
+    for part in range(4):
+        scene.clock.advance(S)
+        await record(scene.store, "gate", start=part * 20, end=part * 20 + 20, shift_us=5 * S, new_run=not part)
+        wanted += range(part * 20, part * 20 + 20)
+        while len(media(got)) < len(wanted):
+            got.append(await peer.next())
+    assert media(got) == [video_clip().samples[n][:3] for n in wanted]
+
+
 async def test_damage_is_a_hole_and_the_rest_comes(scene: StreamScene) -> None:
     whole = media(await pulled(peer := await scene.peer()))
     refs = list(scene.store.reader.chunks(VIDEO, T0, T0 + 10 * S))

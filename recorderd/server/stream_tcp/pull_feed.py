@@ -16,6 +16,7 @@ from mediadb.errors import MediaDbError
 from mediadb.reader import Reader, StoredChunk
 from mediadb.types import Interval, TrackKind
 from recorderd.core.errors import UsageError
+from recorderd.engine.storage import CommitLike
 from recorderd.engine.stream import track_id
 from recorderd.server.footage import store_of, stream_tracks
 from recorderd.server.stream_tcp import fields
@@ -70,11 +71,21 @@ class PullFeed(TaskSubscription):
     async def run(self) -> None:
         """Send everything, then end; with `follow` go on as chunks become durable."""
         plan = await self._store.read(self._plan)
-        unwatch = self._deps.engine.listener(self._watch_storage).watch(lambda info: self._committed.set())
+        passed = asyncio.Event()
+
+        def committed(info: CommitLike) -> None:
+            self._committed.set()
+            if plan.passed(info.tracks):
+                passed.set()
+
+        unwatch = self._deps.engine.listener(self._watch_storage).watch(committed)
         told_live = False
         try:
             while True:
                 self._committed.clear()
+                if passed.is_set():
+                    passed.clear()
+                    await self._store.read(plan.set_back)
                 pieces = await self._store.read(plan.next)
                 if pieces is not None:
                     await self._send_all(pieces)

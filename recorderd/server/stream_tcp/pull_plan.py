@@ -7,9 +7,10 @@ after the other and holds the references of one stretch only. Nothing is read of
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from mediadb.commits import TrackCommit
 from mediadb.reader import ChunkRef, Reader
 from recorderd.services.playback.types import BadCursor, Cursor
 
@@ -36,6 +37,8 @@ class TrackPlan:
         self._whole = True  # the first stretch has what a decoder needs before it
         self._given: set[tuple[int, int]] = set()  # (run, seq) of chunks from `low_us` on that were given
         self._part = 0  # samples of the first chunk that were sent before
+        self._last: tuple[int, int] | None = None  # (run, seq) of the live chunk given last
+        self._until_us: int | None = None  # up to here, only what follows `_last`: the clock was set back
         if cursor is not None:
             self._take_up(cursor)
 
@@ -47,6 +50,7 @@ class TrackPlan:
         if found is None:
             raise BadCursor("nothing of the cursor's run from there on is here", cursor=str(cursor))
         self._whole = False
+        self._last = cursor.run, cursor.seq
         self.low_us = found.recv_us
         if found.seq == cursor.seq:
             if cursor.index + 1 < found.frame_count:
@@ -65,8 +69,11 @@ class TrackPlan:
         refs = [
             ref
             for ref in self._reader.chunks(self.track, low_us, high_us)
-            if self._whole or (ref.recv_us >= low_us and (ref.run, ref.seq) not in self._given)
+            if self._whole or (ref.recv_us >= low_us and (ref.run, ref.seq) not in self._given and self._is_ahead(ref))
         ]
+        if self._leaves_out(refs) and self.set_back():
+            return self.stretch(high_us)
+        self._note(refs)
         # What begins before `durable_us` is here now or never; what begins later may still come.
         self.low_us = max(low_us, min(high_us, durable_us))
         self._given = {key for key in self._given if self.low_us == low_us}
@@ -75,6 +82,44 @@ class TrackPlan:
         pieces = [Piece(ref, 0 if at else self._part) for at, ref in enumerate(refs)]
         self._part = 0 if pieces else self._part
         return pieces
+
+    def passed(self, next_seq: int, last_us: int) -> bool:
+        """Does a commit up to there hold chunks that lie before what was given already?"""
+        back = last_us < self.low_us or self._until_us is not None
+        return back and self._last is not None and next_seq > self._last[1] + 1
+
+    def set_back(self) -> bool:
+        """Go back to the chunk that follows the last one of its run; False when it does not lie behind."""
+        if self._last is None:
+            return False
+        run, seq = self._last
+        found = self._reader.find(self.track, run, seq + 1)
+        if found is None or found.recv_us >= self.low_us:
+            self._until_us = None if found is not None else self._until_us
+            return False
+        self._until_us = max(self.low_us, self._until_us or 0)
+        self.low_us = found.recv_us
+        return True
+
+    def _leaves_out(self, refs: Sequence[ChunkRef]) -> bool:
+        """Is a chunk missing between the last one and these? It may lie earlier."""
+        first = next((ref for ref in refs if not ref.lane), None)
+        last = self._last
+        return first is not None and last is not None and first.run == last[0] and first.seq > last[1] + 1
+
+    def _note(self, refs: Sequence[ChunkRef]) -> None:
+        live = [ref for ref in refs if not ref.lane]
+        if live:
+            run = live[-1].run
+            highest = max(ref.seq for ref in live if ref.run == run)
+            if self._last is not None and self._last[0] == run:
+                highest = max(highest, self._last[1])
+            self._last = run, highest
+
+    def _is_ahead(self, ref: ChunkRef) -> bool:
+        if self._until_us is None or self._last is None or ref.recv_us >= self._until_us:
+            return True
+        return ref.run == self._last[0] and ref.seq > self._last[1]
 
 
 class PullPlan:
@@ -100,6 +145,21 @@ class PullPlan:
         self._length_us = min(self._length_us * 2, LONGEST_US) if sum(map(len, found)) < LITTLE else FIRST_US
         self._at_us = high_us
         return list(_interleaved(found))
+
+    def passed(self, tracks: Mapping[uuid.UUID, TrackCommit]) -> bool:
+        """Did a commit bring chunks that lie before what was given: was the recorder's clock set back?"""
+        for plan in self._tracks:
+            commit = tracks.get(plan.track)
+            if commit is not None and commit.last_recv_us is not None:
+                if plan.passed(commit.next_seq, commit.last_recv_us):
+                    return True
+        return False
+
+    def set_back(self) -> None:
+        """Go back to where the clock was set to."""
+        lows = [plan.low_us for plan in self._tracks if plan.set_back()]
+        if self._at_us is not None:
+            self._at_us = min([self._at_us, *lows])
 
     @property
     def complete(self) -> bool:
