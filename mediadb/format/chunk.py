@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import zlib
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 from mediadb.errors import FormatError
@@ -77,6 +78,9 @@ class ChunkHeader(NamedTuple):
         return self.recv_us + self.duration_us
 
 
+_OWN_ORDER: Final = itemgetter(*(CHUNK_FIELDS.index(name) for name in ChunkHeader._fields))
+
+
 def encode_chunk_header(header: ChunkHeader) -> bytes:
     """256 bytes with their CRC."""
     h = header
@@ -100,14 +104,7 @@ def decode_chunk_header(raw: bytes | memoryview, offset: int = 0) -> ChunkHeader
         raise FormatError("no chunk header here")
     if f[-1] != zlib.crc32(raw[offset : offset + CHUNK_HEADER_BYTES - 4]):
         raise FormatError("chunk header does not verify")
-    header = ChunkHeader(
-        kind=f[2], codec=f[3], flags=f[4], origin=f[5], key_type=f[6], recv_quality=f[7], cam_quality=f[8],
-        source=f[9], track=f[10], run=f[11], seq=f[12], gop=f[13], epoch=f[14], frame_count=f[15], recv_us=f[16],
-        cam_us=f[17], base_pts=f[18], base_dts=f[19], min_pts=f[20], max_pts=f[21], timebase_hz=f[22],
-        clock_run=f[23], duration_us=f[24], lost_packets=f[25], damaged_count=f[26], table_len=f[27],
-        payload_len=f[28], key_id=f[29], table_crc=f[30], payload_crc=f[31], config_hash=f[32], frames_hash=f[33],
-        body_hash=f[34],
-    )  # fmt: skip
+    header = ChunkHeader._make(_OWN_ORDER(f))
     if header.payload_len < SALT_LEN or header.chunk_len > MAX_CHUNK_BYTES:
         raise FormatError("chunk header claims an impossible length")
     return header

@@ -7,6 +7,7 @@ code byte and values of one width; a constant column is one value (`CONSTANT` bi
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import struct
@@ -77,10 +78,7 @@ def decode_table(raw: bytes | memoryview, count: int) -> FrameTable:
         columns.append(values)
     if position != len(raw):
         raise FormatError("frame table is longer than its columns")
-    dts, at = [0], 0
-    for delta in columns[0][: count - 1]:
-        at += delta
-        dts.append(at)
+    dts = list(itertools.accumulate(columns[0][: count - 1], initial=0))
     return FrameTable(dts, *columns[1:])
 
 
@@ -101,6 +99,11 @@ def _encode_column(values: Sequence[int]) -> bytes:
     raise FormatError(f"frame table value out of range: {low}..{high}")
 
 
+@functools.lru_cache(1024)
+def _form(letter: str, count: int) -> struct.Struct:
+    return struct.Struct(f"<{count}{letter}")
+
+
 def _decode_column(raw: bytes | memoryview, position: int, rows: int) -> tuple[Sequence[int], int]:
     if position >= len(raw):
         raise FormatError("frame table is cut short")
@@ -109,9 +112,9 @@ def _decode_column(raw: bytes | memoryview, position: int, rows: int) -> tuple[S
     if width is None:
         raise FormatError(f"frame table column has unknown code {code:#x}")
     stored = 1 if code & CONSTANT else rows
-    form = f"<{stored}{width[0]}"
-    end = position + 1 + struct.calcsize(form)
+    form = _form(width[0], stored)
+    end = position + 1 + form.size
     if end > len(raw):
         raise FormatError("frame table is cut short")
-    values: tuple[int, ...] = struct.unpack_from(form, raw, position + 1)
+    values: tuple[int, ...] = form.unpack_from(raw, position + 1)
     return (values * rows if code & CONSTANT else values), end
