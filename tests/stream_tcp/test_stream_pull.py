@@ -8,6 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from mediadb.reader import ChunkRef
 from mediadb.types import Cause, Names, Sample, State, TrackKind, TrackSpec
 from recorderd.engine.sample_entry import track_config
 from recorderd.engine.stream import track_id
@@ -237,6 +240,25 @@ async def big_footage(scene: StreamScene, count: int, size: int) -> list[bytes]:
         writer.append(Sample(data, n * 3600, n * 3600, 0 if n else 1, T0 + n * 40_000))
     await scene.store.flush()
     return made
+
+
+@pytest.mark.parametrize("call", ["stored", "read"])
+async def test_a_disk_that_fails_in_mid_pull_is_a_hole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """`read`: what is sent as units is read once more, and may have gone meanwhile."""
+    async with stream_scene(tmp_path) as scene:
+        await big_footage(scene, 20, 100_000)
+        real = getattr(scene.store.reader, call)
+
+        def broken(ref: ChunkRef) -> object:
+            if ref.seq == 1:
+                raise OSError(5, "Input/output error")
+            return real(ref)
+
+        monkeypatch.setattr(scene.store.reader, call, broken)
+        got = await pulled(await scene.peer(limits={"message": 1 << 20}))
+        assert [one.type for one in got if one.type in (CHUNK, UNIT, HOLE)] == [CHUNK, HOLE]
 
 
 async def test_a_chunk_beyond_the_limit_of_the_peer_comes_as_units(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mediadb.errors import MediaDbError
-from mediadb.reader import Reader, StoredChunk
+from mediadb.reader import ChunkRef, Reader, StoredChunk
 from mediadb.types import Interval, TrackKind
 from recorderd.core.errors import UsageError
 from recorderd.engine.storage import CommitLike
@@ -39,7 +39,8 @@ _JOBS = 3
 _HEAD_BYTES = 4_096  # a chunk's head without its table, generously
 _FOLLOW_S = 1.0  # how often the durable end is looked at when no commit said so
 
-Loaded = tuple[Piece, StoredChunk | MediaDbError]
+Unread = MediaDbError | OSError
+Loaded = tuple[Piece, StoredChunk | Unread]
 
 
 class PullFeed(TaskSubscription):
@@ -132,14 +133,13 @@ class PullFeed(TaskSubscription):
                 await self._send(piece, chunk)
             ahead -= size
 
-    async def _send(self, piece: Piece, chunk: StoredChunk | MediaDbError) -> None:
+    async def _send(self, piece: Piece, chunk: StoredChunk | Unread) -> None:
         await self.room()
         ref = piece.ref
         self._last_us = ref.end_us
         self._last_cursor = Cursor(ref.track, ref.run, ref.seq, max(ref.frame_count - 1, 0))
-        if isinstance(chunk, MediaDbError):
-            cause = Interval(ref.recv_us, ref.end_us, cause_of(chunk))
-            self.tell(Type.HOLE, hole_head(Hole(ref.recv_us, ref.end_us, (cause,)), ref.track))
+        if isinstance(chunk, (MediaDbError, OSError)):
+            self._tell_hole(ref, chunk)
             return
         coding = self.session.shared.codings.of(ref.track, chunk.spec.kind, chunk.spec.stream, chunk.config)
         self.send_coding(coding)
@@ -151,10 +151,18 @@ class PullFeed(TaskSubscription):
 
     async def _send_units(self, piece: Piece, cfg: int) -> None:
         """A chunk that is no message of its own: sample by sample."""
-        data = await self._store.read(self._store.reader.read, piece.ref)
+        try:
+            data = await self._store.read(self._store.reader.read, piece.ref)
+        except (MediaDbError, OSError) as error:  # it went since it was read the first time
+            self._tell_hole(piece.ref, error)
+            return
         for unit in frames(data)[piece.skip :]:
             await self.room()
             self.send_media(Type.UNIT, unit_head(unit, cfg), unit.sample.data)
+
+    def _tell_hole(self, ref: ChunkRef, error: Unread) -> None:
+        cause = Interval(ref.recv_us, ref.end_us, cause_of(error))
+        self.tell(Type.HOLE, hole_head(Hole(ref.recv_us, ref.end_us, (cause,)), ref.track))
 
     def _tell_position(self, end: str) -> None:
         head: dict[str, Any] = {"time_us": self._last_us, "end": end}
@@ -197,6 +205,6 @@ def _load(reader: Reader, pieces: Sequence[Piece]) -> list[Loaded]:
     for piece in pieces:
         try:
             found.append((piece, reader.stored(piece.ref)))
-        except MediaDbError as error:
+        except (MediaDbError, OSError) as error:
             found.append((piece, error))
     return found

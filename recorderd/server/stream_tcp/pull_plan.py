@@ -10,8 +10,8 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from mediadb.commits import TrackCommit
 from mediadb.reader import ChunkRef, Reader
+from recorderd.engine.ports import TrackCommit
 from recorderd.services.playback.types import BadCursor, Cursor
 
 FIRST_US = 10 * 60_000_000  # of the first stretch asked for; the next is longer when that held little
@@ -148,12 +148,12 @@ class PullPlan:
 
     def passed(self, tracks: Mapping[uuid.UUID, TrackCommit]) -> bool:
         """Did a commit bring chunks that lie before what was given: was the recorder's clock set back?"""
-        for plan in self._tracks:
-            commit = tracks.get(plan.track)
-            if commit is not None and commit.last_recv_us is not None:
-                if plan.passed(commit.next_seq, commit.last_recv_us):
-                    return True
-        return False
+        commits = [(plan, tracks[plan.track]) for plan in self._tracks if plan.track in tracks]
+        return any(
+            plan.passed(commit.next_seq, commit.last_recv_us)
+            for plan, commit in commits
+            if commit.last_recv_us is not None
+        )
 
     def set_back(self) -> None:
         """Go back to where the clock was set to."""
