@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,10 +67,15 @@ async def export(client: Client, order: Order, as_json: bool) -> int:
     """Exit code: WRONG when a camera has no footage there, or some of it could not be given."""
     order.folder.mkdir(parents=True, exist_ok=True)
     known = {str(view[key]): view for view in await client.items("cameras") for key in ("name", "id")}
-    outcomes = []
+    views: dict[str, dict[str, Any]] = {}
     for camera in order.cameras:
         view = known.get(camera) or await client.get(f"cameras/{segment(camera)}")
-        outcomes.append(await _one(client, order, view))
+        views[view["id"]] = view
+    outcomes, taken = [], Counter[str]()
+    for view in views.values():
+        stem = file_stem(view["name"], order.stream, order.start_us)
+        taken[stem] += 1  # names that differ may make one file name
+        outcomes.append(await _one(client, order, view, stem if taken[stem] == 1 else f"{stem}_{taken[stem]}"))
     if as_json:
         print_json({"exports": [outcome.manifest for outcome in outcomes]})
     else:
@@ -83,9 +89,8 @@ def now_on(status: dict[str, Any]) -> int:
     return parse_time(str(status["time"]), 0)
 
 
-async def _one(client: Client, order: Order, view: dict[str, Any]) -> _Outcome:
-    """All files of one camera, then its manifest."""
-    stem = file_stem(view["name"], order.stream, order.start_us)
+async def _one(client: Client, order: Order, view: dict[str, Any], stem: str) -> _Outcome:
+    """All files of one camera, then its manifest; their names begin with `stem`."""
     manifest = order.folder / f"{stem}.json"
     _refuse_existing(manifest, order.replace)
     fetched = _Fetched()

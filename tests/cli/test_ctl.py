@@ -187,6 +187,24 @@ def test_export_writes_files_and_a_manifest(api: Any, tmp_path: Path, capsys: py
     assert "camera-offline (stall)" in capsys.readouterr().out
 
 
+def test_cameras_whose_names_make_one_file_name_have_files_of_their_own(api: Any, tmp_path: Path) -> None:
+    exporting(api, ({"Content-Type": "video/mp4", "X-Start-Time": T0, "ETag": '"e"'}, b"first"))
+    other = "8a55b5f1-5f0c-4d43-a7a6-3a5c5bd41c8f"
+    named = [CAMERA | {"name": "\u0412\u0445\u043e\u0434"}, CAMERA | {"name": "\u0414\u0432\u043e\u0440", "id": other}]
+    api.get("cameras", {"items": named, "next": None})
+    for path in ("media.mp4", "media.json", "coverage"):
+        api.get(f"cameras/{other}/{path}", api.answers["GET", f"/api/v1/cameras/{CAMERA_ID}/{path}"])
+    api.get(f"cameras/{other}/media.mp4", ({"Content-Type": "video/mp4", "X-Start-Time": T0, "ETag": '"e"'}, b"second"))
+    cameras = [named[0]["name"], named[1]["name"], CAMERA_ID]  # the first one twice
+    argv = ["export", *cameras, "--start", "-10s", "--end", "now", "-o", str(tmp_path)]
+    for more in ([], ["--replace"]):
+        assert run([*argv, *more]) == 0
+        assert sorted(path.read_bytes() for path in tmp_path.glob("*.mp4")) == [b"first", b"second"]
+        manifests = [json.loads(path.read_text()) for path in tmp_path.glob("*.json")]
+        assert {one["camera"] for one in manifests} == {CAMERA_ID, other}
+        assert all((tmp_path / one["files"][0]["name"]).exists() for one in manifests)
+
+
 def test_export_of_nothing_and_of_damage_is_1(api: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     argv = ["export", CAMERA_ID, "--start", "-10s", "--end", "now", "-o", str(tmp_path)]
     exporting(api, (404, {"code": "no-footage", "detail": "nothing"}))
