@@ -18,13 +18,14 @@ from typing import Final
 from mediadb.errors import MediaDbError
 from mediadb.left_out import fits_movie
 from mediadb.long_line import Break, Coded, Line, Marks
-from mediadb.mp4.group import SAMPLE_BYTES, head_bytes
+from mediadb.mp4.group import MAX_GROUP_BYTES, SAMPLE_BYTES, head_bytes
 from mediadb.mp4.timeline import LONGEST_SAMPLE_S
 from mediadb.reader import Reader
 from mediadb.row_range import DoubtName, PartRows, Skipped, select_rows
 from mediadb.types import TrackKind
 
 REPEAT_S: Final = 30  # sound goes on where pictures are missing: the keyframe again, as often as this
+LEAST_GROUP_US: Final = 1_000_000
 _LEAD_US: Final = 2_000_000  # sound that begins that much before the first picture is footage of its own
 _NO_RUNS, _RUN = head_bytes(0, 0), head_bytes(1, 0) - head_bytes(0, 0)
 
@@ -96,7 +97,12 @@ def plan_groups(reader: Reader, wanted: Wanted, doubt: DoubtName, skipped: list[
     if video is not None and audio is not None:
         other = _line(audio, begins, target_us, leads=False, is_video=False)
         _trim(reader, other, audio[1])
-    return _group(lead, other, begins)
+    plan = _group(lead, other, begins)
+    while target_us > LEAST_GROUP_US and max(b - a for a, b in pairwise(plan.at)) > MAX_GROUP_BYTES:
+        target_us //= 2  # a bit rate that long groups have no room for
+        lead = _line(first, begins, target_us, leads=True, is_video=video is not None)
+        plan = _group(lead, other, begins)
+    return plan
 
 
 def _coded(reader: Reader, rows: PartRows, out: list[Coded]) -> TrackKind | None:

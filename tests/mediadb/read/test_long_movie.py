@@ -244,6 +244,19 @@ def test_a_camera_without_keyframes_is_still_cut_into_groups(volume: Path) -> No
     assert numbers(parsed(raw).tracks[0], raw) == film.pictures
 
 
+def test_groups_of_a_high_bit_rate_are_shorter(volume: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A month is cut into groups of minutes; 31 bits count their bytes."""
+    for module in ("mediadb.long_plan", "mediadb.mp4.group"):
+        monkeypatch.setattr(f"{module}.MAX_GROUP_BYTES", 10_000, raising=False)
+    film = Film(volume, specs(), T0, padding=300)
+    film.seconds(120)
+    film.stop()
+    reader = offline(volume)
+    raw = bytes_of(planned(reader, 0, 120), reader)
+    assert len(raw) > 10 * 10_000
+    assert len(parsed(raw).tracks[0].samples) == len(film.pictures)
+
+
 def test_equal_footage_gives_an_equal_etag_and_other_footage_another(volume: Path) -> None:
     film = Film(volume, specs(), T0)
     film.seconds(140)
