@@ -123,7 +123,7 @@ class Player(Stream[Unit | Hole | Position]):
 
     async def step(self, frames: int) -> list[Unit]:
         """Go `frames` pictures on (or back, negative) and stand still. Returns what to decode; the last is the one to
-        show. Empty at the edge of footage. Raises Refused."""
+        show. Empty at the edge of footage, and when the picture cannot be read. Raises Refused."""
         return await self._shown(await self._move(Type.STEP, {"frames": frames}))
 
     async def show(self, time_us: int | None = None, mode: Mode = "exact") -> list[Unit]:
@@ -165,6 +165,8 @@ class Player(Stream[Unit | Hole | Position]):
                     return units
             elif isinstance(item, Position) and item.end is not None:
                 return []
+            elif isinstance(item, Hole) and (units or item.start_us <= place.time_us < item.end_us):
+                return []  # the picture itself cannot be read
         return units
 
     def _standing(self) -> Connection:

@@ -315,6 +315,28 @@ async def test_a_move_drops_what_was_on_its_way() -> None:
         await player.set_speed(2)
 
 
+@pytest.mark.parametrize("prerolls", [0, 2])
+async def test_a_step_to_a_picture_that_cannot_be_read_shows_nothing(prerolls: int) -> None:
+    async def script(side: Side) -> None:
+        await side.greet()
+        number = (await side.grant(Type.PLAY)).subscription
+        side.config(number)
+        message = await side.grant(Type.STEP)
+        side.send(Type.POSITION, number, {"id": message.head["id"], "time_us": 1042, "cursor": "c"})
+        side.send(Type.HOLE, number, {"start_us": 900, "end_us": 1000, "causes": []})  # passed on the way
+        for index in range(prerolls):
+            side.unit(number, index, 0x08, run=7, seq=4, i=index)
+        side.send(Type.HOLE, number, {"start_us": 1002, "end_us": 2000, "causes": []})
+
+    async with (
+        scripted(script) as (port, _),
+        connect("127.0.0.1", port) as client,
+        client.play("gate", 1000, PlayOptions(paused=True)) as player,
+        asyncio.timeout(30),
+    ):
+        assert await player.step(1) == []
+
+
 async def test_a_player_does_not_go_on_by_itself() -> None:
     async def script(side: Side) -> None:
         await side.greet()
