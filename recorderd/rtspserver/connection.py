@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from recorderd.rtspserver.server import RtspServer
 
 _MAX_BODY_BYTES = 64 * 1024
+_MAX_REQUESTS = 100  # that came and wait: they are worked off in one turn of the loop
 _MAX_RESPONSE_BACKLOG_BYTES = 1024 * 1024
 _HIGH_BYTES, _LOW_BYTES = 256 * 1024, 64 * 1024  # where `drain` begins and ends to wait
 _LINGER_S = 1.0
@@ -111,6 +112,8 @@ class RtspConnection(asyncio.Protocol):
             for message in self._decoder.feed(data):
                 if isinstance(message, RtspRequest):
                     self._requests.append(message)
+                    if len(self._requests) > _MAX_REQUESTS:
+                        raise ProtocolError("more requests at once than anybody means", highest=_MAX_REQUESTS)
                 elif isinstance(message, InterleavedFrame):
                     self._report(message.channel, message.data)
         except ProtocolError:

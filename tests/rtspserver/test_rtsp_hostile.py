@@ -38,6 +38,21 @@ async def test_what_can_never_become_a_request_is_cut(served: Stage, junk: bytes
         await line.close()
 
 
+async def test_thousands_of_requests_at_once_do_not_hold_up_the_others(served: Stage) -> None:
+    """They would be worked off in one turn of the loop."""
+    bad = await served.connect()
+    bad.writer.write(b"OPTIONS rtsp://h/it RTSP/1.0\r\nCSeq: 1\r\n\r\n" * 20_000)
+    rest = await bad.rest()
+    assert rest.count(b"RTSP/1.0 200") < 2_000
+    await until(lambda: served.server.tally.ended["protocol-error"] == 1)
+    line = await served.connect()
+    line.writer.write(b"OPTIONS rtsp://h/it RTSP/1.0\r\nCSeq: 1\r\n\r\n" * 20)
+    line.writer.write_eof()
+    assert (await line.rest()).count(b"RTSP/1.0 200") == 20
+    for one in (bad, line):
+        await one.close()
+
+
 async def test_interleaved_garbage_is_stepped_over(served: Stage) -> None:
     line = await served.connect()
     await line.set_up()
