@@ -45,7 +45,7 @@ TAG = '"abc"'
         ("bytes=0-0,-1", 10_000, Whole()),
         ("items=0-5", 10_000, Whole()),
         ("bytes=٣-٤", 10_000, Whole()),
-        ("bytes=" + "9" * 40 + "-", 10_000, Whole()),
+        ("bytes=" + "9" * 101 + "-", 10_000, Whole()),
     ],
 )
 def test_range(text: str, length: int, expected: object) -> None:
