@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -13,6 +14,7 @@ from server_scene import CAMERAS, T0, S, Scene, record, scene
 from recorderd.core.errors import RecorderdError
 from recorderd.core.rights import LOCAL, Principal, Right
 from recorderd.core.timerange import format_time
+from recorderd.server.http import coverage_routes
 from recorderd.server.http.app import ROUTES, build_app
 from recorderd.server.http.cursor import decode_cursor, encode_cursor
 from recorderd.server.http.openapi import EVERYWHERE, api_document
@@ -188,6 +190,34 @@ async def test_times_at_the_end_of_the_calendar_stay_rfc_3339(server: Scene) -> 
     why = await server.json("/api/v1/cameras/gate/why?time=9999-12-31T23:59:59Z")
     assert why["end"] == "9999-12-31T23:59:59.999999Z"
     await server.problem("/api/v1/cameras/gate/timeline?resolution=99999999999999d", "bad-request")
+
+
+async def test_stretches_are_written_out_beside_the_loop_and_counted_together(
+    server: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await record(server.store, "gate")
+    asked = T0 - 5 * S, T0 + 11 * S  # these two are written on the loop
+    window = f"start={format_time(asked[0])}&end={format_time(asked[1])}"
+    loop_thread, on_loop = threading.get_ident(), list[Any]()
+
+    def seen(real: Any) -> Any:
+        def call(one: Any) -> Any:
+            if threading.get_ident() == loop_thread and one not in asked:
+                on_loop.append(one)
+            return real(one)
+
+        return call
+
+    for name in ("interval_json", "show_time"):
+        monkeypatch.setattr(coverage_routes, name, seen(getattr(coverage_routes, name)))
+    for path in ("coverage", "cameras/gate/coverage", "cameras/gate/timeline"):
+        await server.json(f"/api/v1/{path}?{window}")
+        assert not on_loop, path
+    line = await server.json(f"/api/v1/cameras/gate/timeline?{window}")
+    counts = [len(track["spans"]) for track in line["tracks"]]
+    assert len(counts) == 2
+    monkeypatch.setattr(coverage_routes, "MAX_INTERVALS", max(counts))
+    await server.problem(f"/api/v1/cameras/gate/timeline?{window}", "answer-too-long")
 
 
 async def test_coverage_timeline_and_why_say_the_same(server: Scene) -> None:
