@@ -105,7 +105,7 @@ def _clock_us(text: str) -> int:
         whole = datetime(year, month, day, hour, minute, min(second, 59), tzinfo=UTC)
     except ValueError:
         raise Refused(457) from None
-    if second > 60:
+    if second > 60 or (second == 60 and year == 9999):  # what follows has no name
         raise Refused(457)
     leap_us = 1_000_000 if second == 60 else 0
     return (whole - _EPOCH) // timedelta(microseconds=1) + leap_us + _fraction_us(found[7])
