@@ -73,19 +73,20 @@ async def test_a_picture_behind_a_standstill_comes_though_play_is_paused(film: F
     film.film(1, 10)
     film.hole(30 * S)
     state = film.state(TRACK)
-    for _ in range(25):
+    for number in range(1, 101):
         dts = film.ticks[TRACK.track]
         film.ticks[TRACK.track] = dts + 3_600
         film.writer.take(
-            [(state, Sample(b"after the standstill" * 9, dts, dts, int(KeyType.DELTA), film.now_us))], film.now()
+            [(state, Sample(b"after the standstill" * 900, dts, dts, int(KeyType.DELTA), film.now_us))], film.now()
         )
         film.wait(FRAME_US)
-    film.writer.commit(film.now())
+        if number % 25 == 0:
+            film.writer.commit(film.now())
     film.film(1, 10)
     film.stop()
     player = player_of(film)
     player.set_speed(0)
-    wanted = T0 + 30 * S + 20 * FRAME_US
+    wanted = T0 + 30 * S + 90 * FRAME_US
     at = await player.seek(wanted)
     assert at.time_us == wanted
     got: list[Item] = []

@@ -116,12 +116,17 @@ class ForwardFeed:
 
     def _inner_hole(self, out: list[Entry]) -> None:
         """A hole inside a group: the camera stood still and went on without a key."""
-        if not self._next:
+        if not self._next or self._is_on_the_way():
             return
         hole = self._footage.hole(self._gop.refs[self._next - 1], self._gop.refs[self._next])
         if hole is not None:
             out.append(Entry(hole, hole.start_us))
             self._barrier = True
+
+    def _is_on_the_way(self) -> bool:
+        """Do the next frames only lead to the picture of a seek? What is missing there was not asked for."""
+        target, ref = self._target, self._gop.refs[self._next]
+        return target is not None and (self._gop.same != target.gop.same or (ref.seq, 0) <= target.until)
 
     def _entries(self, found: Iterable[Frame]) -> Iterable[Entry]:
         for frame in found:
