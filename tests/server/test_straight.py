@@ -17,6 +17,7 @@ from aiohttp.test_utils import TestServer
 
 from mediadb.errors import ChunkCorrupt
 from recorderd.server.http import byte_answer
+from recorderd.server.http import straight as straight_module
 from recorderd.server.http.straight import Straight
 
 LENGTH = 9_000_001
@@ -155,3 +156,21 @@ async def test_the_handle_is_not_closed_under_a_thread_that_uses_it() -> None:
         await asyncio.sleep(0)
     assert ours.fileno() < 0
     theirs.close()
+
+
+async def test_a_peer_that_never_reads_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its place would else be gone for as long as its kernel keeps the connection alive."""
+    monkeypatch.setattr(straight_module, "LOOK_S", 0.05)
+    monkeypatch.setattr(straight_module, "LOOKS", 2)
+    source = Source()
+    async with served(source) as (url, _, over):
+        host, port = url.removeprefix("http://").rstrip("/").split(":")
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, (host, int(port)))
+        await asyncio.get_running_loop().sock_sendall(sock, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        async with asyncio.timeout(30):
+            await over.wait()
+        assert source.upto < LENGTH
+        sock.close()

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from mediadb.aio import AsyncStore
 
 TURN_BYTES = 4 << 20  # written before others get their turn on the thread
-_LOOK_S = 30.0  # how often a peer that takes nothing is looked after
+LOOK_S = 30.0  # how often a peer that takes nothing is looked after
+LOOKS = 10  # so often in vain, then it is cut: a player that pauses asks again by range
 _PIECES = 64  # given to the kernel in one call
 
 Piece = bytes | memoryview
@@ -41,7 +42,9 @@ class Straight:
         self._closed = False
 
     async def send(self, store: AsyncStore, waiting: deque[Piece], at: int, end: int) -> None:
-        """Everything. Raises ConnectionResetError when the connection is gone, and as `read`."""
+        """Everything. Raises ConnectionResetError when the connection is gone or takes nothing for LOOKS * LOOK_S, and
+        as `read`."""
+        idle = 0
         while waiting or at < end:
             if self._transport.is_closing():
                 raise ConnectionResetError("the connection is closing")
@@ -49,7 +52,10 @@ class Straight:
             at = await asyncio.shield(self._busy)
             self._busy = None
             if waiting:
-                await self._writable()
+                idle = 0 if await self._writable() else idle + 1
+                if idle >= LOOKS:
+                    self._transport.abort()
+                    raise ConnectionResetError("the peer takes nothing")
 
     def _turn(self, waiting: deque[Piece], at: int, end: int) -> int:
         """On the read pool: `at` afterwards. When the kernel takes no more, up to a piece is read ahead."""
@@ -80,15 +86,17 @@ class Straight:
                 waiting[0] = memoryview(waiting[0])[sent:]
         return True
 
-    async def _writable(self) -> None:
+    async def _writable(self) -> bool:
+        """False when the peer took nothing for LOOK_S."""
         future = self._loop.create_future()
         self._loop.add_writer(self._sock, _wake, future)
         try:
-            await asyncio.wait_for(future, _LOOK_S)
+            await asyncio.wait_for(future, LOOK_S)
         except TimeoutError:
-            pass  # the library may have given the connection up meanwhile
+            return False  # the library may have given the connection up meanwhile
         finally:
             self._loop.remove_writer(self._sock)
+        return True
 
     def close(self) -> None:
         """Let go, as soon as no thread uses the socket: its number must not become another connection's before."""
