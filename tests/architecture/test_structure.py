@@ -110,3 +110,13 @@ def test_forbidden_calls_are_absent() -> None:
                 if {"pickle", "marshal", "shelve", "yaml"} & set(names):
                     found.append(f"{path}:{node.lineno}")
     assert not found
+
+
+def test_no_two_test_modules_share_a_name() -> None:
+    """They are collected without packages: a second one of the same name stops the whole run."""
+    seen: dict[str, Path] = {}
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        if path.name == "conftest.py" or (path.parent / "__init__.py").exists():
+            continue
+        assert path.name not in seen, f"{path} and {seen[path.name]}"
+        seen[path.name] = path
