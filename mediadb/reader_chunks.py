@@ -8,11 +8,11 @@ with its place. Used by `mediadb.reader` only.
 from __future__ import annotations
 
 import uuid
-import zlib
 from dataclasses import dataclass
 from typing import Final
 
 from mediadb.errors import ChunkCorrupt, ChunkGone, ChunkNotDurable, FormatError, MediaDbError
+from mediadb.format.checksum import crc32
 from mediadb.format.chunk import CHUNK_HEADER_BYTES, ChunkHeader, check_chunk, decode_chunk_header
 from mediadb.format.columns import ChunkRow
 from mediadb.format.constants import NO_TIME, SALT_LEN
@@ -171,7 +171,7 @@ class ChunkReader:
         """Header and frame table alone: one short pread."""
         header, raw = self._head(ref, CHUNK_HEADER_BYTES + ref.row.table_len)
         table = raw[CHUNK_HEADER_BYTES:]
-        if zlib.crc32(table) != header.table_crc:
+        if crc32(table) != header.table_crc:
             raise self._explain(ref, "table does not verify")
         return ChunkTable(ref, header, *self._decode(ref, header, table))
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
-import zlib
 from dataclasses import dataclass, field, replace
 
+from mediadb.format.checksum import crc32
 from mediadb.format.chunk import ChunkHeader, encode_chunk_header
 from mediadb.format.constants import CODECS, NO_SEQ, NO_TIME, SALT_LEN
 from mediadb.format.frame_table import (
@@ -97,7 +97,7 @@ class ChunkBuilder:
             self.flags |= ChunkFlag.DISCONTINUITY
         self._salt = os.urandom(SALT_LEN)
         self._sha = hashlib.sha256(self._salt)
-        self._crc = zlib.crc32(self._salt)
+        self._crc = crc32(self._salt)
         self._samples: list[bytes] = []
         self._dts: list[int] = []
         self._cts: list[int] = []
@@ -128,7 +128,7 @@ class ChunkBuilder:
         data = sample.data
         self._samples.append(data)
         self._sha.update(data)
-        self._crc = zlib.crc32(data, self._crc)
+        self._crc = crc32(data, self._crc)
         size = len(data)
         self.size += size
         self._sizes.append(size)
@@ -162,7 +162,7 @@ class ChunkBuilder:
             base_pts=first.pts, base_dts=first.dts, min_pts=min(pts) - pts[0], max_pts=max(pts) - pts[0],
             timebase_hz=timebase, duration_us=ticks * 1_000_000 // timebase if timebase else 0,
             clock_run=stamp.clock_run, lost_packets=self._lost_sum, damaged_count=self._damaged,
-            table_len=len(table_raw), payload_len=SALT_LEN + self.size, table_crc=zlib.crc32(table_raw),
+            table_len=len(table_raw), payload_len=SALT_LEN + self.size, table_crc=crc32(table_raw),
             payload_crc=self._crc, config_hash=config.header.config_hash,
             frames_hash=frames_hash(table), body_hash=self._sha.digest(),
         )  # fmt: skip
@@ -267,9 +267,9 @@ def _record_chunk(header: ChunkHeader, record: bytes, table: bytes) -> SealedChu
     salt = os.urandom(SALT_LEN)
     header = header._replace(
         table_len=len(table),
-        table_crc=zlib.crc32(table),
+        table_crc=crc32(table),
         payload_len=SALT_LEN + len(record),
-        payload_crc=zlib.crc32(record, zlib.crc32(salt)),
+        payload_crc=crc32(record, crc32(salt)),
         frames_hash=hashlib.sha256().digest(),
         body_hash=hashlib.sha256(salt + record).digest(),
     )

@@ -8,13 +8,13 @@ footer; `mediadb.format.footer` reads those back.
 from __future__ import annotations
 
 import uuid
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from mediadb.format.block import Commit, Supersedes
+from mediadb.format.checksum import crc32
 from mediadb.format.chunk import ChunkHeader
 from mediadb.format.columns import NO_CONFIG, ChunkColumns
 from mediadb.format.constants import NO_COMMIT, NO_SEQ, NO_TIME
@@ -155,6 +155,6 @@ def _summary(track: TrackIndex, position: int, region: bytes) -> TrackSummary:
         notes_count=len(track.notes), config_count=len(track.configs), first_us=track.first_us,
         end_us=track.end_us, first_seq=track.first_seq, next_seq=track.next_seq, samples=track.samples,
         stored_bytes=track.stored_bytes, lost_packets=track.lost_packets, damaged_count=track.damaged_count,
-        index_offset=position, index_len=len(region), index_crc=zlib.crc32(region), key_seq=track.key_seq,
+        index_offset=position, index_len=len(region), index_crc=crc32(region), key_seq=track.key_seq,
         key_segment=track.key_segment,
     )  # fmt: skip

@@ -7,7 +7,6 @@ grooming and keyframe reading touch contiguous bytes. Readers follow offsets; th
 from __future__ import annotations
 
 import uuid
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,6 +19,7 @@ from mediadb.format.block import (
     encode_block_header,
     encode_directory,
 )
+from mediadb.format.checksum import crc32
 from mediadb.format.constants import align_up
 from mediadb.segment_chunk import SealedChunk
 from mediadb.types import Kind
@@ -76,7 +76,7 @@ def lay_out(chunks: Sequence[SealedChunk], stamp: CommitStamp, align: int) -> Bl
         wall_us=stamp.wall_us,
         count=len(chunks),
         block_len=position,
-        dir_crc=zlib.crc32(directory),
+        dir_crc=crc32(directory),
         supersedes=stamp.supersedes,
     )
     front = encode_block_header(header) + directory

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import struct
 import uuid
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from mediadb.errors import FormatError
+from mediadb.format.checksum import crc32
 from mediadb.format.chunk import CHUNK_HEADER_BYTES, ChunkHeader, decode_chunk_header
 from mediadb.format.constants import (
     BLOCK_ALIGN,
@@ -82,7 +82,7 @@ def encode_block_header(block: BlockHeader) -> bytes:
         block.wall_us, old.segment.bytes if old else NIL_UUID_BYTES, old.first[1] if old else NO_COMMIT[1],
         old.first[0] if old else NO_COMMIT[0], block.dir_crc, 0, 0,
     )  # fmt: skip
-    return raw[:-4] + struct.pack("<I", zlib.crc32(raw[:-4]))
+    return raw[:-4] + struct.pack("<I", crc32(raw[:-4]))
 
 
 def decode_block_header(raw: bytes | memoryview, offset: int = 0) -> BlockHeader:
@@ -92,7 +92,7 @@ def decode_block_header(raw: bytes | memoryview, offset: int = 0) -> BlockHeader
     f = BLOCK_STRUCT.unpack_from(raw, offset)
     if f[0] != MAGIC_BLOCK or f[1] != BLOCK_HEADER_BYTES or f[2] != ENTRY_BYTES:
         raise FormatError("no block header here")
-    if f[-1] != zlib.crc32(raw[offset : offset + BLOCK_HEADER_BYTES - 4]):
+    if f[-1] != crc32(raw[offset : offset + BLOCK_HEADER_BYTES - 4]):
         raise FormatError("block header does not verify")
     count, dir_offset, block_len = f[3:6]
     if count > MAX_BLOCK_CHUNKS or block_len > MAX_BLOCK_BYTES or block_len % BLOCK_ALIGN:
@@ -124,7 +124,7 @@ def encode_directory(places: Iterable[tuple[int, int, bytes]]) -> bytes:
 def decode_directory(block: BlockHeader, raw: bytes | memoryview) -> list[Entry]:
     """All entries, in the writer's order. Raise FormatError when the directory does not verify."""
     size = block.count * ENTRY_BYTES
-    if len(raw) < size or zlib.crc32(raw[:size]) != block.dir_crc:
+    if len(raw) < size or crc32(raw[:size]) != block.dir_crc:
         raise FormatError("block directory does not verify")
     entries = []
     for at in range(0, size, ENTRY_BYTES):

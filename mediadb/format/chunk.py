@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import struct
-import zlib
 from operator import itemgetter
 from typing import Final, NamedTuple
 
 from mediadb.errors import FormatError
+from mediadb.format.checksum import crc32
 from mediadb.format.constants import MAGIC_CHUNK, MAX_CHUNK_BYTES, NO_SEQ, NO_TIME, SALT_LEN
 
 CHUNK_STRUCT: Final = struct.Struct("<4sHBBHBBBBH16sQQQIIqqqqiiIIqIIIIIII4x32s32s32s4xI")
@@ -92,7 +92,7 @@ def encode_chunk_header(header: ChunkHeader) -> bytes:
         h.frames_hash, h.body_hash, 0,
     )  # fmt: skip
     head = raw[:-4]
-    return head + _CRC.pack(zlib.crc32(head))
+    return head + _CRC.pack(crc32(head))
 
 
 def decode_chunk_header(raw: bytes | memoryview, offset: int = 0) -> ChunkHeader:
@@ -102,7 +102,7 @@ def decode_chunk_header(raw: bytes | memoryview, offset: int = 0) -> ChunkHeader
     f = CHUNK_STRUCT.unpack_from(raw, offset)
     if f[0] != MAGIC_CHUNK or f[1] != CHUNK_HEADER_BYTES:
         raise FormatError("no chunk header here")
-    if f[-1] != zlib.crc32(raw[offset : offset + CHUNK_HEADER_BYTES - 4]):
+    if f[-1] != crc32(raw[offset : offset + CHUNK_HEADER_BYTES - 4]):
         raise FormatError("chunk header does not verify")
     header = ChunkHeader._make(_OWN_ORDER(f))
     if header.payload_len < SALT_LEN or header.chunk_len > MAX_CHUNK_BYTES:
@@ -112,9 +112,9 @@ def decode_chunk_header(raw: bytes | memoryview, offset: int = 0) -> ChunkHeader
 
 def check_chunk(header: ChunkHeader, table: bytes | memoryview, payload: bytes | memoryview) -> str | None:
     """What is wrong with table or payload by CRC ("table", "payload"), or None."""
-    if len(table) != header.table_len or zlib.crc32(table) != header.table_crc:
+    if len(table) != header.table_len or crc32(table) != header.table_crc:
         return "table"
-    if len(payload) != header.payload_len or zlib.crc32(payload) != header.payload_crc:
+    if len(payload) != header.payload_len or crc32(payload) != header.payload_crc:
         return "payload"
     return None
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import struct
 import uuid
-import zlib
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from mediadb.errors import FormatError
 from mediadb.format.block import Commit
+from mediadb.format.checksum import crc32
 from mediadb.format.columns import ROW_BYTES, ChunkColumns
 from mediadb.format.constants import (
     MAGIC_FOOTER,
@@ -128,7 +128,7 @@ def encode_head(head: FooterHead) -> bytes:
 
 def decode_head(raw: bytes, trailer: Trailer) -> FooterHead:
     """Raise FormatError when the head does not verify against the trailer."""
-    if len(raw) != trailer.head_len or zlib.crc32(raw) != trailer.head_crc or len(raw) < FOOTER_STRUCT.size:
+    if len(raw) != trailer.head_len or crc32(raw) != trailer.head_crc or len(raw) < FOOTER_STRUCT.size:
         raise FormatError("footer head does not verify")
     f = FOOTER_STRUCT.unpack_from(raw)
     if f[0] != MAGIC_FOOTER or f[1] != FOOTER_STRUCT.size or f[2] != VERSION or f[3] != SUMMARY_STRUCT.size:
@@ -159,7 +159,7 @@ def encode_trailer(trailer: Trailer) -> bytes:
         MAGIC_TRAILER, trailer.head_offset, trailer.head_len, trailer.footer_offset, trailer.segment.bytes,
         trailer.head_crc, 0, 0, 0,
     )  # fmt: skip
-    return raw[:-4] + struct.pack("<I", zlib.crc32(raw[:-4]))
+    return raw[:-4] + struct.pack("<I", crc32(raw[:-4]))
 
 
 def decode_trailer(raw: bytes, file_bytes: int) -> Trailer:
@@ -167,7 +167,7 @@ def decode_trailer(raw: bytes, file_bytes: int) -> Trailer:
     if len(raw) != TRAILER_BYTES or raw[:8] != MAGIC_TRAILER:
         raise FormatError("the segment has no footer (not sealed)")
     _, head_offset, head_len, footer_offset, segment, head_crc, _, _, crc = TRAILER_STRUCT.unpack(raw)
-    if crc != zlib.crc32(raw[:-4]) or footer_offset > head_offset:
+    if crc != crc32(raw[:-4]) or footer_offset > head_offset:
         raise FormatError("the trailer does not verify")
     if head_offset + head_len > file_bytes - TRAILER_BYTES:
         raise FormatError("the trailer points outside the file")
@@ -178,7 +178,7 @@ def footer_tail(head: bytes, head_offset: int, footer_offset: int, segment: uuid
     """Head, zero padding and trailer: everything behind the index regions, ending on a page."""
     end = align_up(head_offset + len(head) + TRAILER_BYTES)
     padding = bytes(end - TRAILER_BYTES - head_offset - len(head))
-    trailer = Trailer(head_offset, len(head), footer_offset, segment, zlib.crc32(head))
+    trailer = Trailer(head_offset, len(head), footer_offset, segment, crc32(head))
     return head + padding + encode_trailer(trailer)
 
 
@@ -190,7 +190,7 @@ def encode_index(configs: list[ConfigPlace], media: ChunkColumns, notes: ChunkCo
 
 def decode_index(raw: bytes, summary: TrackSummary) -> tuple[list[ConfigPlace], ChunkColumns, ChunkColumns]:
     """(configs, media, notes). Raise FormatError when the region does not verify."""
-    if len(raw) != summary.index_len or zlib.crc32(raw) != summary.index_crc:
+    if len(raw) != summary.index_len or crc32(raw) != summary.index_crc:
         raise FormatError(f"index of track {summary.track} does not verify")
     media_at = summary.config_count * CONFIG_PLACE_STRUCT.size
     notes_at = media_at + summary.media_count * ROW_BYTES

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import struct
 import uuid
-import zlib
 from dataclasses import dataclass
 from typing import Final
 
 from mediadb.errors import FormatError, UnsupportedVersion
+from mediadb.format.checksum import crc32
 from mediadb.format.constants import BLOCK_ALIGN, MAGIC_LOG, MAGIC_VOLUME, VERSION
 
 # magic, version, zero, zero, volume, created_us, zero, crc
@@ -55,7 +55,7 @@ class LogIdentity:
 def encode_volume(identity: VolumeIdentity) -> bytes:
     """The whole VOLUME file, 64 bytes."""
     raw = VOLUME_STRUCT.pack(MAGIC_VOLUME, VERSION, 0, 0, identity.volume.bytes, identity.created_us, bytes(20), 0)
-    return raw[:-4] + struct.pack("<I", zlib.crc32(raw[:-4]))
+    return raw[:-4] + struct.pack("<I", crc32(raw[:-4]))
 
 
 def decode_volume(raw: bytes) -> VolumeIdentity:
@@ -63,7 +63,7 @@ def decode_volume(raw: bytes) -> VolumeIdentity:
     if len(raw) < VOLUME_BYTES:
         raise FormatError("VOLUME is too short; restore it from a backup of this volume")
     magic, version, _, _, volume, created_us, _, crc = VOLUME_STRUCT.unpack_from(raw)
-    if magic != MAGIC_VOLUME or crc != zlib.crc32(raw[: VOLUME_BYTES - 4]):
+    if magic != MAGIC_VOLUME or crc != crc32(raw[: VOLUME_BYTES - 4]):
         raise FormatError("VOLUME does not verify; restore it from a backup of this volume")
     _check_version("VOLUME", version)
     return VolumeIdentity(uuid.UUID(bytes=volume), created_us)
@@ -75,7 +75,7 @@ def encode_log_slot(identity: LogIdentity) -> bytes:
         MAGIC_LOG, VERSION, 0, 0, identity.generation, identity.volume.bytes, identity.log.bytes,
         identity.owner.bytes, identity.epoch, 0, identity.run, identity.changed_us, bytes(28), 0,
     )  # fmt: skip
-    return raw[:-4] + struct.pack("<I", zlib.crc32(raw[:-4]))
+    return raw[:-4] + struct.pack("<I", crc32(raw[:-4]))
 
 
 def decode_log_slot(raw: bytes) -> LogIdentity | None:
@@ -83,7 +83,7 @@ def decode_log_slot(raw: bytes) -> LogIdentity | None:
     if len(raw) < LOG_SLOT_BYTES:
         return None
     fields = LOG_STRUCT.unpack_from(raw)
-    if fields[0] != MAGIC_LOG or fields[-1] != zlib.crc32(raw[: LOG_SLOT_BYTES - 4]):
+    if fields[0] != MAGIC_LOG or fields[-1] != crc32(raw[: LOG_SLOT_BYTES - 4]):
         return None
     _check_version("LOG", fields[1])
     return LogIdentity(

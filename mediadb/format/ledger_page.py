@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import enum
 import struct
-import zlib
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from mediadb.errors import FormatError
+from mediadb.format.checksum import crc32
 from mediadb.format.constants import BLOCK_ALIGN, MAGIC_PAGE, VERSION, align_up
 from mediadb.format.records import Record, dump_record, load_record
 
@@ -80,9 +80,9 @@ def encode_page(records: Sequence[LedgerRecord], run: int, epoch: int, number: i
     batch_len = align_up(PAGE_HEADER_BYTES + len(body))
     head = PAGE_STRUCT.pack(
         MAGIC_PAGE, PAGE_HEADER_BYTES, VERSION, batch_len, len(body), len(records), epoch, number, run, wall_us,
-        zlib.crc32(body), 0,
+        crc32(body), 0,
     )  # fmt: skip
-    crc = struct.pack("<I", zlib.crc32(head[:_CRC_AT]))
+    crc = struct.pack("<I", crc32(head[:_CRC_AT]))
     head = head[:_CRC_AT] + crc + head[_CRC_AT + 4 :]
     return head + body + bytes(batch_len - len(head) - len(body))
 
@@ -95,13 +95,13 @@ def decode_page(raw: bytes | memoryview, offset: int = 0) -> Page:
     magic, header_len, version, batch_len, body_len, count, epoch, number, run, wall_us, body_crc, crc = f
     if magic != MAGIC_PAGE or header_len != PAGE_HEADER_BYTES or version != VERSION:
         raise FormatError("no ledger page here")
-    if crc != zlib.crc32(raw[offset : offset + _CRC_AT]):
+    if crc != crc32(raw[offset : offset + _CRC_AT]):
         raise FormatError("ledger page header does not verify")
     if batch_len > MAX_BATCH_BYTES or batch_len != align_up(PAGE_HEADER_BYTES + body_len):
         raise FormatError("ledger page claims an impossible length")
     start = offset + PAGE_HEADER_BYTES
     body = bytes(raw[start : start + body_len])
-    if len(body) != body_len or zlib.crc32(body) != body_crc:
+    if len(body) != body_len or crc32(body) != body_crc:
         raise FormatError("ledger page body does not verify")
     return Page(number, run, epoch, wall_us, batch_len, list(_records(body, count, run, epoch)))
 

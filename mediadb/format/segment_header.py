@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import struct
 import uuid
-import zlib
 from dataclasses import dataclass
 from typing import Final
 
 from mediadb.errors import FormatError, UnsupportedVersion
+from mediadb.format.checksum import crc32
 from mediadb.format.constants import BLOCK_ALIGN, MAGIC_SEGMENT, VERSION
 from mediadb.types import Origin
 
@@ -57,7 +57,7 @@ def encode_segment_header(header: SegmentHeader) -> bytes:
         header.incompatible, int(header.origin), bytes(3), header.segment.bytes, header.log.bytes,
         header.volume.bytes, header.server.bytes, header.run, header.epoch, header.number, header.created_us, 0, 0,
     )  # fmt: skip
-    raw = raw[:-4] + struct.pack("<I", zlib.crc32(raw[:-4]))
+    raw = raw[:-4] + struct.pack("<I", crc32(raw[:-4]))
     return raw + bytes(SEGMENT_PAGE_BYTES - len(raw))
 
 
@@ -66,7 +66,7 @@ def decode_segment_header(raw: bytes) -> SegmentHeader:
     if len(raw) < SEGMENT_HEADER_BYTES or raw[:8] != MAGIC_SEGMENT:
         raise FormatError("not a segment of the media database")
     fields = SEGMENT_STRUCT.unpack_from(raw)
-    if fields[-1] != zlib.crc32(raw[: SEGMENT_HEADER_BYTES - 4]):
+    if fields[-1] != crc32(raw[: SEGMENT_HEADER_BYTES - 4]):
         raise FormatError("the segment header does not verify")
     version, header_len, align, compatible, read_only, incompatible, origin = fields[1:8]
     if version != VERSION or header_len != SEGMENT_HEADER_BYTES:
