@@ -65,6 +65,12 @@ class Part:
         return None if row.config == NO_CONFIG else self.configs[row.config]
 
 
+def statements_between(part: Part, low_seq: int, high_seq: int) -> int:
+    """How many of the numbers above `low_seq` and below `high_seq` are GAP and MARK chunks of a part."""
+    numbers, count = part.notes.seq, part.notes.count
+    return max(0, bisect_left(numbers, high_seq, 0, count) - bisect_right(numbers, low_seq, 0, count))
+
+
 def coding_tolerance_us(config: TrackConfig | None) -> int:
     """The join tolerance of a coding; that of an unknown frame interval when there is none."""
     if config is None or not config.timebase_hz:

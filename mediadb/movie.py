@@ -19,7 +19,7 @@ from mediadb.mp4.plan import ChunkSamples, TrackBuilder, TrackPlan, TrackSpec
 from mediadb.mp4.virtual import TrackFacts, VirtualMp4, build
 from mediadb.reader import Reader
 from mediadb.reader_chunks import ChunkRef, ChunkTable
-from mediadb.row_range import Skipped
+from mediadb.row_range import Skipped, behind_missing
 from mediadb.types import TrackConfig, TrackKind
 
 PIECE_BYTES: Final = 1 << 20
@@ -84,8 +84,8 @@ def build_movie(
     """The movie of [start_us, end_us), video tracks first; None when no sample is shown in it.
 
     A chunk that cannot be read is left out with what refers to it (a gap, named in `skipped`, which is filled even
-    when nothing is left to show). Payloads of chunks for which `doubt` holds are checked now; the others when their
-    bytes are asked for. Raises ValueError for an empty range.
+    when nothing is left to show); so is what refers to a chunk that is gone. Payloads of chunks for which `doubt` holds
+    are checked now; the others when their bytes are asked for. Raises ValueError for an empty range.
     """
     refs: list[ChunkRef] = []
     skipped = [] if skipped is None else skipped
@@ -140,8 +140,15 @@ class _Laid:
     def _tables(self, start_us: int, end_us: int, doubt: Doubt) -> Iterator[tuple[ChunkRef, ChunkTable]]:
         decodable = False
         missing: Skipped | None = None  # grows up to the next keyframe: what follows refers to what is missing
+        before: ChunkRef | None = None
         for ref in self._reader.chunks(self._track, start_us, end_us):
-            decodable = decodable or ref.kind in ENTRY_KINDS
+            is_entry = ref.kind in ENTRY_KINDS
+            if decodable and not is_entry and before is not None and not self._reader.follows(before, ref):
+                missing = behind_missing(ref)
+                self._skipped.append(missing)
+                decodable = False
+            before = ref
+            decodable = decodable or is_entry
             if not decodable:
                 if missing is not None:
                     missing.end_us = max(missing.end_us, ref.end_us)

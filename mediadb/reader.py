@@ -21,7 +21,7 @@ from mediadb.format.columns import ChunkRow
 from mediadb.format.constants import NO_TIME
 from mediadb.fs import Fs, RealFs
 from mediadb.index import StorageIndex
-from mediadb.index_part import ENTRY_KINDS, Part
+from mediadb.index_part import ENTRY_KINDS, Part, statements_between
 from mediadb.ledger_facts import BESIDE_US, FUTURE_US, PAST_US
 from mediadb.reader_chunks import ChunkData, ChunkReader, ChunkRef, ChunkTable, StoredChunk
 from mediadb.segment_files import list_storages
@@ -306,6 +306,19 @@ class Reader:
             if at < part.count and (best is None or part.media.seq[at] < best.seq):
                 best = self._ref(track, part, part.media.row(at))
         return best
+
+    def follows(self, before: ChunkRef, after: ChunkRef) -> bool:
+        """Is no chunk missing between two chunks, so that a decoder may go on from one into the other? Numbers of one
+        run have no holes; those of GAP and MARK chunks are no media."""
+        if (before.run, before.lane) != (after.run, after.lane):
+            return False
+        between = after.seq - before.seq - 1
+        if between <= 0:
+            return between == 0
+        low_us, high_us = min(before.recv_us, after.recv_us), max(before.end_us, after.end_us) + 1
+        parts = self.index.parts(after.track, low_us, high_us, after.run)
+        own = [part for part in parts if (part.run, part.lane) == (after.run, after.lane)]
+        return sum(statements_between(part, before.seq, after.seq) for part in own) >= between
 
     def table(self, ref: ChunkRef) -> ChunkTable:
         """Header and frame table of a chunk without its samples: sizes and times for a plan. Raises as `read`."""

@@ -15,7 +15,7 @@ from typing import Final
 
 from mediadb.errors import ChunkCorrupt, ChunkError, ChunkGone
 from mediadb.format.columns import NO_CONFIG
-from mediadb.index_part import ENTRY_KINDS, Part
+from mediadb.index_part import ENTRY_KINDS, Part, statements_between
 from mediadb.reader import Reader
 from mediadb.reader_chunks import ChunkRef
 from mediadb.recent_cache import RecentCache
@@ -26,8 +26,9 @@ DoubtName = Callable[[str], bool]
 
 @dataclass(slots=True)
 class Skipped:
-    """Footage [start_us, end_us) of a track that could not be read: a chunk, and what refers to it. `damaged`: its
-    bytes are not what was written; else it was removed meanwhile. `what` names the place."""
+    """Footage [start_us, end_us) of a track that could not be read: a chunk, and what refers to it; of a chunk that is
+    not even known any more, only the latter. `damaged`: its bytes are not what was written; else it is gone. `what`
+    names the place."""
 
     track: uuid.UUID
     start_us: int
@@ -63,7 +64,8 @@ def select_rows(
     reader: Reader, track: uuid.UUID, start_us: int, end_us: int, doubt: DoubtName, skipped: list[Skipped]
 ) -> Iterator[PartRows]:
     """The rows of [start_us, end_us) in order, from the one where a decoder must begin. What cannot be read in a
-    doubted segment is left out with what refers to it, and told in `skipped`."""
+    doubted segment is left out with what refers to it, and so is what refers to a chunk that is gone; both are told in
+    `skipped`."""
     low_us = reader.decodable_from(track, start_us)
     parts = reader.index.parts(track, low_us, end_us)
     if all(part.lane == "" and part.media.ordered for part in parts):
@@ -72,8 +74,12 @@ def select_rows(
         found = _chosen(parts, reader.chunks(track, start_us, end_us))
     decodable = False
     missing: Skipped | None = None  # grows up to the next entry: what follows refers to what is missing
-    for rows in found:
+    for rows, follows in _cut(found):
         media = rows.part.media
+        if decodable and not follows and media.kind[rows.low] not in ENTRY_KINDS:
+            missing = behind_missing(reader.part_ref(track, rows.part, rows.low))
+            skipped.append(missing)
+            decodable = False
         if not decodable:
             low = next((i for i in range(rows.low, rows.high) if media.kind[i] in ENTRY_KINDS), rows.high)
             if missing is not None and low > rows.low:
@@ -87,6 +93,40 @@ def select_rows(
         else:
             decodable, missing = True, None
             yield rows
+
+
+def behind_missing(ref: ChunkRef) -> Skipped:
+    """What is to be told of a chunk that refers to one that is gone."""
+    what = f"{ref.name} at {ref.row.offset}: refers to a chunk before number {ref.seq} that is gone"
+    return Skipped(ref.track, ref.recv_us, ref.end_us, False, what)
+
+
+def _cut(found: Iterator[PartRows]) -> Iterator[tuple[PartRows, bool]]:
+    """Rows, cut before a row that refers to a chunk that is gone; with each, does it go on from the row before?"""
+    before: PartRows | None = None
+    for rows in found:
+        if rows.low >= rows.high:
+            continue
+        part, low, follows = rows.part, rows.low, before is not None and _goes_on(before, rows)
+        seqs, kinds = part.media.seq, part.media.kind
+        if seqs[rows.high - 1] - seqs[low] != rows.high - 1 - low:  # numbers of statements, or of what is gone
+            for i in range(rows.low + 1, rows.high):
+                between = seqs[i] - seqs[i - 1] - 1
+                if between and kinds[i] not in ENTRY_KINDS and statements_between(part, seqs[i - 1], seqs[i]) < between:
+                    yield PartRows(part, low, i), follows
+                    low, follows = i, False
+        yield PartRows(part, low, rows.high), follows
+        before = rows
+
+
+def _goes_on(before: PartRows, rows: PartRows) -> bool:
+    """Is no chunk missing between two stretches of rows?"""
+    one, other = before.part, rows.part
+    if (one.run, one.lane) != (other.run, other.lane):
+        return False
+    low, high = one.media.seq[before.high - 1], other.media.seq[rows.low]
+    stated = sum(statements_between(part, low, high) for part in ([one] if one is other else [one, other]))
+    return 0 <= high - low - 1 <= stated
 
 
 def _plain(parts: list[Part], low_us: int, end_us: int) -> Iterator[PartRows]:

@@ -110,7 +110,7 @@ class ForwardFeed:
         self._barrier = self._barrier or self._back
         if self._target is not None and old.same == self._target.gop.same:
             self._target = None
-        self._cold = self._barrier or (old.key.lane, old.key.run) != (following.key.lane, following.key.run)
+        self._cold = self._barrier or not self._footage.contiguous(old, following)
         self._gop, self._next, self._key_pts = following, 0, None
         return True
 
@@ -235,7 +235,7 @@ class ReverseFeed:
         if hole is not None:
             out.append(Entry(hole, hole.end_us, self._barrier, self._back))
             self._barrier = True
-        elif (found.key.lane, found.key.run) == (old.key.lane, old.key.run):
+        elif self._footage.contiguous(found, old):
             self._tail = self._tail_next
         self._back = old.start_us < found.end_us - BACK_US
         self._barrier = self._barrier or self._back

@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mediadb.errors import ChunkError, ChunkGone, ChunkNotDurable, FormatError
 from mediadb.ledger_facts import BESIDE_US
@@ -24,6 +24,8 @@ AROUND_US = 3_600_000_000  # how far around a block overlapping stretches are lo
 BLOCKS_KEPT = 4
 REACHES_US = (10_000_000, 60_000_000, 600_000_000)  # how long the last group of a block may go on behind it
 FAR_US = 1 << 61
+_THERE = (State.RECORDED, State.RETRIEVED)
+_NOT_SHOWN = Cause(State.STORAGE_ERROR, "key-missing")
 SPAN_WINDOWS_US = (86_400_000_000, 40 * 86_400_000_000)
 
 
@@ -163,7 +165,7 @@ class Footage:
     def _gops(self, start_us: int, end_us: int, durable_us: int) -> list[Gop]:
         for reach_us in REACHES_US:
             refs = list(self.reader.chunks(self.track, start_us, end_us + reach_us))
-            found = [gop for gop in group(refs) if start_us <= gop.start_us < end_us]
+            found = [gop for gop in group(refs, self.reader.follows) if start_us <= gop.start_us < end_us]
             if _whole(found, refs) or end_us + reach_us > durable_us:
                 break
         return found
@@ -180,11 +182,14 @@ class Footage:
         if end_us - start_us <= self._tolerance_us:
             return None
         causes = self.causes(start_us, end_us)
-        if all(one.cause.state in (State.RECORDED, State.RETRIEVED) for one in causes):
+        if all(one.cause.state in _THERE for one in causes):
             continues = (before.lane, before.run, before.seq + 1) == (after.lane, after.run, after.seq)
             if continues:
                 return None  # a camera that made no picture for a moment
-            causes = (Interval(start_us, end_us, Cause(State.STORAGE_ERROR, "key-missing")),)
+            causes = (Interval(start_us, end_us, _NOT_SHOWN),)
+        elif (before.lane, before.run) == (after.lane, after.run) and not self.reader.follows(before, after):
+            # footage behind what is missing is there, and nothing shows it
+            causes = tuple(replace(one, cause=_NOT_SHOWN) if one.cause.state in _THERE else one for one in causes)
         return Hole(start_us, end_us, causes)
 
     def causes(self, start_us: int, end_us: int) -> tuple[Interval, ...]:
@@ -193,7 +198,7 @@ class Footage:
     def contiguous(self, before: Gop, after: Gop) -> bool:
         """May a decoder go on from one group into the other?"""
         one, other = before.refs[-1], after.key
-        return (one.lane, one.run) == (other.lane, other.run) and one.seq < other.seq and self.hole(one, other) is None
+        return self.reader.follows(one, other) and self.hole(one, other) is None
 
     def sequence_after(self, time_us: int) -> Span | None:
         """The first gapless stretch that begins after `time_us`."""

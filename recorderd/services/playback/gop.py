@@ -7,7 +7,7 @@ group; groups follow each other. Pictures of an open group that are shown before
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from mediadb.format.frame_table import MARK_KEY_SHIFT
@@ -63,8 +63,10 @@ class Picture:
         return self.key_type != KeyType.DELTA
 
 
-def group(refs: Iterable[ChunkRef]) -> list[Gop]:
-    """Groups of pictures out of chunks, each chain's in sequence order. Chunks whose key is not there are left out."""
+def group(refs: Iterable[ChunkRef], follows: Callable[[ChunkRef, ChunkRef], bool]) -> list[Gop]:
+    """Groups of pictures out of chunks, each chain's in sequence order. Chunks whose key is not there are left out, and
+    so are those behind a missing one in their group, for they refer to it: `follows` tells that none is missing between
+    two chunks of a chain."""
     chains: dict[tuple[str, int], list[ChunkRef]] = {}
     for ref in refs:
         chains.setdefault((ref.lane, ref.run), []).append(ref)
@@ -76,8 +78,11 @@ def group(refs: Iterable[ChunkRef]) -> list[Gop]:
                 if open_refs:
                     found.append(Gop(tuple(open_refs)))
                 open_refs = [ref]
-            elif open_refs and ref.gop == open_refs[0].gop:
+            elif open_refs and ref.gop == open_refs[0].gop and follows(open_refs[-1], ref):
                 open_refs.append(ref)
+            elif open_refs:
+                found.append(Gop(tuple(open_refs)))
+                open_refs = []
         if open_refs:
             found.append(Gop(tuple(open_refs)))
     return found

@@ -15,6 +15,7 @@ from conftest import offline
 from mediadb.errors import ChunkCorrupt, ChunkGone
 from mediadb.long_movie import LongMovie, plan_long
 from mediadb.long_plan import Wanted, plan_groups
+from mediadb.movie import build_movie
 from mediadb.mp4.reader import Movie, Track, pts_of, read_movie
 from mediadb.reader import Reader
 from mediadb.row_range import Skipped
@@ -318,6 +319,35 @@ def test_groups_over_the_edges_of_a_doubted_segment(volume: Path, every: bool) -
     assert gone == {number + later for number in wrong for later in range(28)}
     told = {n for n in film.pictures if any(one.start_us <= T0 + n * S // 4 < one.end_us for one in skipped)}
     assert told == gone
+
+
+def test_what_refers_to_a_lost_segment_is_left_out_of_every_file(volume: Path) -> None:
+    """60 s to 120 s are gone, in the middle of groups: nothing is shown up to the next keyframe."""
+    film = Film(volume, specs(), T0, gop=28)
+    film.seconds(180)
+    film.stop()
+    sorted(volume.rglob("*.rseg"))[1].unlink()
+    there = [*range(240), *range(504, 720)]
+    reader = offline(volume)
+    for plan in (plan_long, build_movie):
+        skipped: list[Skipped] = []
+        movie = plan(reader, TRACKS, T0, T0 + 180 * S, skipped=skipped)
+        assert movie is not None
+        raw = b"".join(movie.read(reader, 0, movie.total_bytes))
+        whole = read_movie(lambda at, length, raw=raw: raw[at : at + length], len(raw))
+        seen = numbers(whole.tracks[0], raw)
+        assert list(dict.fromkeys(seen)) == there, "a keyframe may stand again where sound alone goes on"
+        (told,) = skipped
+        assert (told.start_us, told.end_us, told.damaged) == (T0 + 120 * S, T0 + 126 * S, False)
+    segments = plan_groups(reader, Wanted(TRACKS, T0, T0 + 180 * S, 4 * S), lambda _: False, [])
+    assert segments is not None
+    pictures: list[int] = []
+    for segment in name_segments(segments):
+        group = lay_segment(reader, (TRACKS[0], segment.video), (TRACKS[1], ()))
+        raw = segment_header(reader, (TRACKS[0], segment.codings[0]), (TRACKS[1], ()))
+        raw += b"".join(group.read(reader, 0, group.total_bytes))
+        pictures += numbers(parsed(raw).tracks[0], raw) if segment.video else []
+    assert list(dict.fromkeys(pictures)) == there
 
 
 def test_removed_footage_is_gone_never_other_bytes(volume: Path) -> None:
