@@ -17,7 +17,8 @@ from recorderd.media.access_unit import MediaKind
 from recorderd.server.http.fragments import Fragmenter, Init
 from recorderd.server.http.live_share import FragmentViewer, LiveFragment, LiveShares, ViewerClock
 from recorderd.server.http.ws_channel import frame_head
-from recorderd.server.http.ws_protocol import MediaFlag, MediaType
+from recorderd.server.http.ws_feeds import LiveFeed
+from recorderd.server.http.ws_protocol import MEDIA_HEAD, MediaFlag, MediaType
 
 GATE = CAMERAS["gate"]
 
@@ -173,3 +174,57 @@ def test_a_viewers_head_differs_in_its_time_alone() -> None:
         assert (head[:60], head[68:]) == (part.head[:60], part.head[68:])
         assert int.from_bytes(head[60:68], "big") == number * 9000
         assert base_dts(part) == part.base_dts
+
+
+class BusySocket:
+    """A session whose socket is busy whenever `busy` is set."""
+
+    def __init__(self) -> None:
+        self.busy = False
+        self.refused = 0
+        self.heads: list[bytes] = []
+        self.sent = asyncio.Event()
+
+    async def send(self, message: dict[str, Any]) -> None: ...
+
+    async def send_media(self, head: bytes, *parts: bytes) -> None:
+        self._take(head)
+
+    def send_media_now(self, head: bytes, *parts: bytes) -> bool:
+        if self.busy:
+            self.refused += 1
+            return False
+        self._take(head)
+        return True
+
+    def _take(self, head: bytes) -> None:
+        self.heads.append(head)
+        self.sent.set()
+
+    async def count(self, number: int) -> None:
+        while len(self.heads) < number:
+            self.sent.clear()
+            await asyncio.wait_for(self.sent.wait(), 30)
+
+
+async def test_a_busy_socket_costs_no_number_and_no_flag(server: Scene, shares: LiveShares) -> None:
+    source = server.engine.sources[GATE, "main"]
+    viewer, socket = look(server, shares), BusySocket()
+    feed = LiveFeed(viewer)
+    async with Supervisor("feed") as tree:
+        tree.start("feed", feed.run(socket, 1))  # type: ignore[arg-type]
+        sent = 1  # its init
+        for number, (kind, unit) in enumerate(units(video_clip(), 0, 9)):
+            source.push(kind, unit)
+            sent += 1
+            await socket.count(sent)
+            await asyncio.sleep(0)
+            socket.busy = number % 2 == 0
+            if number == 3:
+                viewer.skips += 1  # frames were left out: the next one says so, and only it
+                socket.busy = True
+        feed.close()
+    assert socket.refused >= 3, "the short way was tried and the socket was busy"
+    heads = [MEDIA_HEAD.unpack(head) for head in socket.heads]
+    assert [head[4] for head in heads] == list(range(1, sent + 1))
+    assert [n for n, head in enumerate(heads) if head[2] & MediaFlag.SKIPPED] == [5]

@@ -72,7 +72,9 @@ class LiveFeed:
                 await self._begin(session, number, part)
             head = self._clock.head(part.fragment)
             if head is not None:
-                await session.send_media(self._fragment_head(part, number), head, part.data)
+                fragment_head = self._fragment_head(part, number)
+                self._count()
+                await session.send_media(fragment_head, head, part.data)
         return self._viewer.reason or "unsubscribed"
 
     def close(self) -> None:
@@ -81,28 +83,39 @@ class LiveFeed:
     async def _begin(self, session: Session, number: int, part: LiveFragment) -> None:
         init = self._init = part.init
         await session.send({"type": "media", "feed": number, "mime": init.mime, "init_bytes": len(init.data)})
-        await session.send_media(self._head(MediaType.INIT, 0, number, part.recv_us), init.data)
+        init_head = self._head(MediaType.INIT, 0, number, part.recv_us)
+        self._sequence += 1
+        await session.send_media(init_head, init.data)
 
     def _send_now(self, session: Session, number: int, part: LiveFragment) -> bool:
-        """The short way, taken while the socket is empty: no task wakes up for a frame."""
+        """The short way, taken while the socket is empty: no task wakes up for a frame. A fragment that it does not
+        take comes again by the queue and is counted there."""
         if part.init is not self._init:
             return False
         head = self._clock.head(part.fragment)
-        return head is None or session.send_media_now(self._fragment_head(part, number), head, part.data)
+        if head is None:
+            return True
+        sent = session.send_media_now(self._fragment_head(part, number), head, part.data)
+        if sent:
+            self._count()
+        return sent
+
+    def _count(self) -> None:
+        """The fragment whose head was made last is on its way."""
+        self._sequence += 1
+        self._skips = self._viewer.skips
 
     def _fragment_head(self, part: LiveFragment, number: int) -> bytes:
         flags = _KEY if part.fragment.key else 0
         if part.discontinuity:
             flags |= _DISCONTINUITY
         if part.skipped or self._viewer.skips != self._skips:
-            self._skips = self._viewer.skips
             flags |= _SKIPPED
         kind = _VIDEO if part.kind is MediaKind.VIDEO else _AUDIO
         return self._head(kind, flags, number, part.recv_us)
 
     def _head(self, kind: int, flags: int, number: int, recv_us: int) -> bytes:
-        self._sequence += 1
-        return media_head(kind, flags, number, self._sequence, recv_us)
+        return media_head(kind, flags, number, self._sequence + 1, recv_us)
 
 
 class EventFeed:
