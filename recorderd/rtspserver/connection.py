@@ -30,7 +30,8 @@ _MAX_REQUESTS = 100  # that came and wait: they are worked off in one turn of th
 _MAX_RESPONSE_BACKLOG_BYTES = 1024 * 1024
 _HIGH_BYTES, _LOW_BYTES = 256 * 1024, 64 * 1024  # where `drain` begins and ends to wait
 _LINGER_S = 1.0
-_AT_ONCE = frozenset({"timeout", "too-slow"})  # whoever does not read gets no farewell
+# Whoever does not read, or was told nothing yet, gets no farewell.
+_AT_ONCE = frozenset({"timeout", "too-slow", "made-room", "too-many-connections", "too-many-of-address"})
 
 
 class RtspConnection(asyncio.Protocol):
@@ -44,7 +45,7 @@ class RtspConnection(asyncio.Protocol):
         self._udp: UdpMedia | None = None
         self._fd = -1
         self._cause = "closed"
-        self._ending = False
+        self._ending = self._asked = False  # asked: a whole request came
         self._linger: asyncio.TimerHandle | None = None
         self._requests: deque[RtspRequest] = deque()
         self._asking = False  # an answer is being found
@@ -64,6 +65,11 @@ class RtspConnection(asyncio.Protocol):
     @property
     def established(self) -> bool:
         return self._session.established
+
+    @property
+    def yields(self) -> bool:
+        """Has it asked nothing yet, or is it only waited for to leave?"""
+        return self._ending or not self._asked
 
     @property
     def has_udp(self) -> bool:
@@ -111,6 +117,9 @@ class RtspConnection(asyncio.Protocol):
         try:
             for message in self._decoder.feed(data):
                 if isinstance(message, RtspRequest):
+                    self._asked = True
+                    if len(set(message.headers.all("Content-Length"))) > 1:
+                        raise ProtocolError("a request with two lengths: where the next one begins is anybody's guess")
                     self._requests.append(message)
                     if len(self._requests) > _MAX_REQUESTS:
                         raise ProtocolError("more requests at once than anybody means", highest=_MAX_REQUESTS)
@@ -195,6 +204,12 @@ class RtspConnection(asyncio.Protocol):
         self._transport.resume_reading()
         self._transport.write_eof()
         self._linger = asyncio.get_running_loop().call_later(_LINGER_S, self._transport.abort)
+
+    def make_room(self) -> None:
+        """Go at once: somebody else needs the place."""
+        self.end("made-room")
+        if self._transport is not None:
+            self._transport.abort()
 
     # -- requests ----------------------------------------------------------------------------------------------------
 

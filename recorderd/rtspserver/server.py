@@ -38,6 +38,7 @@ class RtspServer:
         self._context = context
         self._limits = limits
         self._connections: set[RtspConnection] = set()
+        self._places: dict[RtspConnection, None] = {}  # those of them that were not cut, oldest first
         self._addresses: Counter[str] = Counter()
         self._server: asyncio.Server | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -60,22 +61,25 @@ class RtspServer:
         return self._context.tally
 
     def admit(self, connection: RtspConnection) -> str:
-        """Called by a new connection; gives why it may not stay, "" when it may."""
+        """Called by a new connection; gives why it may not stay, "" when it may. When all places are taken, the
+        oldest connection that asked nothing yet makes room: a crowd of them shuts nobody out."""
         self._connections.add(connection)
-        self._addresses[connection.peer] += 1
         if self._server is None:
             return "stopped"
-        if len(self._connections) > self._limits.connections:
+        peer = connection.peer
+        if self._addresses[peer] >= self._limits.per_address and not self._make_room(peer):
+            return "too-many-of-address"
+        if len(self._places) >= self._limits.connections and not self._make_room(None):
             return "too-many-connections"
-        return "too-many-of-address" if self._addresses[connection.peer] > self._limits.per_address else ""
+        self._places[connection] = None
+        self._addresses[peer] += 1
+        return ""
 
     def forget(self, connection: RtspConnection, cause: str) -> None:
         """Called by a connection that is gone."""
         self._connections.discard(connection)
         self.tally.ended[cause] += 1
-        self._addresses[connection.peer] -= 1
-        if self._addresses[connection.peer] <= 0:
-            del self._addresses[connection.peer]
+        self._free(connection)
         if self._server is None and not self._connections:
             self._closed.set()
 
@@ -98,6 +102,22 @@ class RtspServer:
             connection.end("stopped")
         if self._connections:
             await self._closed.wait()
+
+    def _make_room(self, peer: str | None) -> bool:
+        """End the oldest connection (of an address) that yields; False when all have asked something."""
+        for connection in self._places:
+            if connection.yields and peer in (None, connection.peer):
+                self._free(connection)  # now: that it has gone is told in a later turn of the loop
+                connection.make_room()
+                return True
+        return False
+
+    def _free(self, connection: RtspConnection) -> None:
+        if connection in self._places:
+            del self._places[connection]
+            self._addresses[connection.peer] -= 1
+            if self._addresses[connection.peer] <= 0:
+                del self._addresses[connection.peer]
 
     def _arm(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(_SWEEP_S, self._on_timer)

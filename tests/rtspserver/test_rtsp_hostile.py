@@ -8,6 +8,7 @@ import random
 import pytest
 from rtsp_stage import TCP, Stage, stage, until
 
+from recorderd.daemon.compose import SERVE_STOP_S
 from recorderd.rtspserver.server import ServerLimits
 
 
@@ -96,12 +97,13 @@ async def test_random_requests_always_get_a_status(served: Stage) -> None:
 
 
 async def test_half_open_and_dawdling_connections_end() -> None:
-    async with stage(ServerLimits(connections=50, per_address=50, setup_s=30)) as served:
+    async with stage(ServerLimits(connections=50, setup_s=30)) as served:
         well = await served.connect()
         await well.set_up()
         await well.ask("PLAY")
         lines = [await served.connect() for _ in range(49)]
-        await until(lambda: served.server.connections == 50)
+        for line in lines:
+            assert await line.status("OPTIONS") == 200
         refused = await served.connect()
         assert await refused.rest() == b""
         await until(lambda: served.server.tally.ended["too-many-connections"] == 1)
@@ -125,9 +127,78 @@ async def test_half_open_and_dawdling_connections_end() -> None:
             await line.close()
 
 
+@pytest.mark.parametrize("limits", [ServerLimits(per_address=5), ServerLimits(connections=5)], ids=["address", "all"])
+async def test_who_asked_nothing_makes_room(limits: ServerLimits) -> None:
+    """The oldest first; who has asked stays, and so does who came last."""
+    async with stage(limits) as served:
+        well = await served.connect()
+        assert await well.status("OPTIONS") == 200
+        crowd = [await served.connect() for _ in range(30)]
+        for line in crowd:
+            line.writer.write(b"$\x00\x00\x01x" + b"OPTIONS rtsp://h/it RTSP/1.0\r\nCSeq")
+        fresh = await served.connect()
+        assert await fresh.status("OPTIONS") == 200
+        for line in crowd[:27]:
+            assert await line.rest() == b""
+        await until(lambda: served.server.connections == 5)
+        assert served.server.tally.ended == {"made-room": 27}
+        for line in (well, fresh):
+            assert await line.status("OPTIONS") == 200
+        for line in crowd[27:]:
+            line.writer.write(b": 7\r\n\r\n")
+            assert (await line.answer())[0] == 200
+        for line in (well, fresh, *crowd):
+            await line.close()
+
+
+async def test_a_crowd_that_is_refused_or_told_off_takes_no_place() -> None:
+    async with stage(ServerLimits(per_address=3)) as served:
+        lines = [await served.connect() for _ in range(3)]
+        for line in lines:
+            assert await line.status("OPTIONS") == 200
+        refused = [await served.connect() for _ in range(20)]
+        for line in refused:
+            assert await line.rest() == b""
+        await until(lambda: served.server.tally.ended["too-many-of-address"] == 20)
+        lines[0].writer.write(b"\x00")  # told off, and it stays without reading: it would linger for a second
+        assert (await lines[0].answer())[0] == 400
+        fresh = await served.connect()
+        assert await fresh.status("OPTIONS") == 200
+        assert await lines[1].status("OPTIONS") == 200
+        for line in (fresh, *lines, *refused):
+            await line.close()
+
+
+async def test_a_viewer_that_reads_nothing_does_not_hold_up_the_stop(served: Stage) -> None:
+    line = await served.connect()
+    await line.set_up()
+    assert await line.status("PLAY") == 200
+    line.reader._transport.pause_reading()  # type: ignore[attr-defined]
+    served.mount.visits[0].outlet.send([b"$\x00\xff\xff" + bytes(65_535)] * 256)
+    assert served.mount.visits[0].outlet.backlog_bytes
+    async with asyncio.timeout(SERVE_STOP_S):  # what the daemon gives them all together
+        await served.server.stop()
+    assert served.mount.visits[0].calls == ["stopped"]
+    await line.close()
+
+
+async def test_two_lengths_of_one_body_are_refused(served: Stage) -> None:
+    line = await served.connect()
+    line.writer.write(b"OPTIONS rtsp://h/it RTSP/1.0\r\nCSeq: 1\r\nContent-Length: 5\r\nContent-Length: 9\r\n\r\n12345")
+    assert (await line.rest()).startswith(b"RTSP/1.0 400")
+    same = await served.connect()
+    same.writer.write(b"OPTIONS rtsp://h/it RTSP/1.0\r\nCSeq: 1\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n12345")
+    assert (await same.answer())[0] == 200
+    for one in (line, same):
+        await one.close()
+
+
 async def test_one_address_and_all_sessions_are_bounded() -> None:
     async with stage(ServerLimits(connections=50, per_address=3), sessions=1) as served:
-        lines = [await served.connect() for _ in range(4)]
+        lines = [await served.connect() for _ in range(3)]
+        for line in lines:
+            assert await line.status("OPTIONS") == 200
+        lines.append(await served.connect())
         assert await lines[3].rest() == b""
         await until(lambda: served.server.tally.ended["too-many-of-address"] == 1)
         assert await lines[0].status("SETUP", f"{lines[0].url}/trackID=0", Transport=TCP) == 200

@@ -20,7 +20,7 @@ from recorderd.server.deps import ServerDeps
 from recorderd.server.rtsp.mounts import OutMounts
 
 REALM = "recorderd"
-REFUSED_ENDS = ("protocol-error", "too-many-connections", "too-many-of-address", "timeout")
+REFUSED_ENDS = ("protocol-error", "too-many-connections", "too-many-of-address", "made-room", "timeout")
 
 
 @dataclass(frozen=True, slots=True)
