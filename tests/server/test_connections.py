@@ -8,9 +8,11 @@ import json
 from collections.abc import AsyncIterator
 
 import pytest
+from aiohttp import web
 from server_scene import Scene
 from structlog.testing import capture_logs
 
+from recorderd.daemon.compose import SERVE_STOP_S
 from recorderd.server.http.app import build_app
 from recorderd.server.http.connections import Limits
 from recorderd.server.http.listeners import HttpServer
@@ -111,6 +113,33 @@ async def test_open_connections_are_bounded_and_places_come_free(http: HttpServe
             break
         await asyncio.sleep(0.01)
     assert head.startswith(b"HTTP/1.1 200")
+
+
+async def test_viewers_that_read_nothing_do_not_hold_up_the_stop() -> None:
+    """The daemon waits SERVE_STOP_S for all of them together."""
+    full = asyncio.Event()
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        while True:
+            write = asyncio.ensure_future(answer.write(bytes(2**20)))
+            _, waiting = await asyncio.wait([write], timeout=0.2)
+            if waiting:
+                full.set()
+            await write
+
+    app = web.Application()
+    app.router.add_get("/", endless)
+    http = HttpServer(app)
+    await http.start(("127.0.0.1", 0), None)
+    reader, writer = await asyncio.open_connection(*http.addresses[0])
+    reader._transport.pause_reading()  # type: ignore[attr-defined]
+    writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await full.wait()
+    async with asyncio.timeout(SERVE_STOP_S):
+        await http.stop()
+    writer.close()
 
 
 async def test_a_body_above_the_limit_is_refused_before_it_comes(http: HttpServer, server: Scene) -> None:

@@ -24,7 +24,7 @@ _log = structlog.get_logger("http")
 
 BACKLOG = 256
 HANDSHAKE_TIMEOUT_S = 1.0
-SHUTDOWN_S = 2.0  # what is being sent may end by itself for so long
+SHUTDOWN_S = 0.5  # what is being sent may end by itself for so long, and as long again once it was told to
 
 
 class ListenFailed(UsageError):
@@ -74,7 +74,7 @@ class HttpServer:
             raise
 
     async def stop(self) -> None:
-        """Stop accepting, end what runs within SHUTDOWN_S, remove the socket file if it is still ours."""
+        """Stop accepting, end what runs within twice SHUTDOWN_S, remove the socket file if it is still ours."""
         await self._runner.cleanup()
         self._bound.clear()
         if self._path is not None:
