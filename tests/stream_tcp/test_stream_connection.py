@@ -10,8 +10,10 @@ from typing import Any
 
 import msgpack
 import pytest
+from structlog.testing import capture_logs
 
 from recorderd.core.rights import Principal, Right
+from recorderd.daemon.compose import SERVE_STOP_S
 from recorderd.server.stream_tcp.limits import StreamLimits
 from recorderd.server.stream_tcp.listener import ListenFailed, StreamServer
 from recorderd.server.stream_tcp.requests import MESSAGES, MessageSpec, MessageTableError, check_messages
@@ -24,13 +26,16 @@ from tests.stream_tcp.raw_peer import (
     CAMERAS,
     COVERAGE,
     CREDIT,
+    ENDED,
     EVENT,
     EVENTS,
     HELLO,
     LIVE,
     OK,
     PING,
+    PLAY,
     PONG,
+    S_BYE,
     S_HELLO,
     SEEK,
     STOP,
@@ -86,19 +91,36 @@ async def test_what_is_no_message_is_answered_and_closed(scene: StreamScene) -> 
         await peer.close()
 
 
-async def test_an_unusable_hello_may_be_said_again(scene: StreamScene) -> None:
-    peer = await Peer.connect(scene.server.addresses[0], hello=False)
+async def test_an_unusable_hello_is_answered_by_bye(scene: StreamScene) -> None:
     bad: list[dict[str, Any]] = [
         {}, {"version": 1}, {"version": "1", "client": "x"}, {"version": True, "client": "x"},
         {"version": 1, "client": ""}, {"version": 1, "client": "x" * 257}, {"version": 1, "client": 5},
         {"version": 1, "client": "x", "limits": []}, {"version": 1, "client": "x", "limits": {"message": 5}},
+        {"version": 1, "client": "x", "id": "one"},
     ]  # fmt: skip
     for head in bad:
+        peer = await Peer.connect(scene.server.addresses[0], hello=False)
         peer.send(HELLO, **head)
-        await peer.refused("bad-request")
-    peer.send(HELLO, version=1, client="x")
-    assert (await peer.next()).type == S_HELLO
-    await peer.close()
+        goodbye = await peer.next()
+        assert (goodbye.type, goodbye.head["reason"]) == (S_BYE, "protocol-error"), head
+        assert " must be " in goodbye.head["message"], head
+        with pytest.raises(EOFError):
+            await peer.next()
+        await peer.close()
+
+
+async def test_garbage_in_a_head_is_named(scene: StreamScene) -> None:
+    for garbage, cause in (
+        (b"\x91" * 2000 + b"\xc0", "deep"),
+        (b"\xc1", "begins no value"),
+        (b"\x92\x01", "incomplete"),
+    ):
+        peer = await Peer.connect(scene.server.addresses[0], hello=False)
+        peer.writer.write(struct.pack(">IBBHII", len(garbage), 1, 0, len(garbage), 0, 0) + garbage)
+        goodbye = await peer.next()
+        assert goodbye.head["reason"] == "protocol-error"
+        assert cause in goodbye.head["message"], goodbye
+        await peer.close()
 
 
 async def test_unknown_messages_and_members_do_no_harm(scene: StreamScene) -> None:
@@ -143,6 +165,24 @@ async def test_who_never_says_hello_is_sent_away(scene: StreamScene) -> None:
     await loris.close()
 
 
+async def test_a_crowd_that_is_sent_away_is_one_line_of_log(scene: StreamScene) -> None:
+    crowd = [await Peer.connect(scene.server.addresses[0], hello=False) for _ in range(20)]
+    idle = [await scene.peer() for _ in range(3)]
+    await becomes(lambda: scene.server.gauges()["stream_connections"] == 23)
+    scene.clock.advance(31 * S)
+    with capture_logs() as logs:
+        scene.server.sweep()
+        scene.server.sweep()
+    (line,) = [one for one in logs if one["log_level"] != "debug"]
+    assert (line["event"], line["reasons"]) == ("peers-refused", {"hello-timeout": 20, "idle": 3})
+    assert scene.server.gauges()["stream_refused_total"] == 23
+    for peer in crowd:
+        assert await peer.goodbye("hello-timeout") == []
+        await peer.close()
+    for peer in idle:
+        await peer.goodbye("idle")
+
+
 async def test_idle_is_counted_from_whole_messages(scene: StreamScene) -> None:
     busy, loris = await scene.peer(), await scene.peer()
     for _ in range(4):
@@ -182,6 +222,55 @@ async def test_the_number_of_connections_is_limited(tmp_path: Path) -> None:
         await scene.peer()
 
 
+async def test_who_has_not_said_hello_makes_room(tmp_path: Path) -> None:
+    async with stream_scene(tmp_path, StreamLimits(connections=4)) as scene:
+        held = await scene.peer()
+        silent = [await Peer.connect(scene.server.addresses[0], hello=False) for _ in range(7)]
+        new = await scene.peer()
+        for peer in (held, new):
+            peer.send(PING)
+            assert (await peer.next()).type == PONG
+        assert scene.server.gauges()["stream_connections"] == 4
+        assert scene.server.gauges()["stream_refused_total"] == 5
+        for peer in silent[:5]:
+            assert await peer.goodbye("too-many-connections") == []
+        silent[6].send(HELLO, version=1, client="late, but it kept its place")
+        assert (await silent[6].next()).type == S_HELLO
+        for peer in silent:
+            await peer.close()
+
+
+async def test_who_was_sent_away_and_does_not_go_makes_room(tmp_path: Path) -> None:
+    async with stream_scene(tmp_path, StreamLimits(connections=3)) as scene:
+        held = await scene.peer()
+        stuck = [await Peer.connect(scene.server.addresses[0], hello=False) for _ in range(2)]
+        for peer in stuck:
+            peer.writer.write(b"\xff" * 16)
+            await peer.until(S_BYE)
+        new = [await scene.peer(), await scene.peer()]
+        for peer in (held, *new):
+            peer.send(PING)
+            assert (await peer.next()).type == PONG
+        assert scene.server.gauges()["stream_connections"] == 3
+        for peer in stuck:
+            await peer.close()
+
+
+async def test_the_ok_of_a_stop_comes_before_the_end(scene: StreamScene) -> None:
+    peer = await scene.peer()
+    for number, kind in ((1, LIVE), (2, EVENTS), (3, PLAY)):
+        peer.send(kind, number, **({} if kind == EVENTS else {"camera": "gate", "time_us": T0, "paused": True}))
+        await peer.expect(OK, number)
+        peer.send(STOP, number, id=number)
+        until_end = await peer.until(ENDED)
+        assert [(one.type, one.sub, one.head) for one in until_end[-2:]] == [
+            (OK, number, {"id": number}),
+            (ENDED, number, {"reason": "stopped"}),
+        ]
+        peer.send(PING)
+        assert (await peer.next()).type == PONG
+
+
 async def test_the_number_of_subscriptions_is_limited(scene: StreamScene) -> None:
     peer = await scene.peer()
     for number in range(1, 65):
@@ -190,7 +279,7 @@ async def test_the_number_of_subscriptions_is_limited(scene: StreamScene) -> Non
     peer.send(LIVE, 65, camera="gate")
     await peer.refused("busy")
     peer.send(STOP, 64)
-    assert [got.head for got in await peer.until(OK)] == [{"reason": "stopped"}, {}]
+    assert [got.head for got in await peer.until(ENDED)] == [{}, {"reason": "stopped"}]
     peer.send(LIVE, 65, camera="gate")
     await peer.expect(OK, 65)
 
@@ -323,6 +412,16 @@ async def test_stop_says_goodbye(tmp_path: Path) -> None:
         await stopping
         assert scene.server.addresses == []
         assert not scene.source().channel.viewers
+
+
+async def test_a_peer_that_reads_nothing_does_not_hold_up_the_stop(scene: StreamScene) -> None:
+    peer = await scene.peer()
+    peer.reader._transport.pause_reading()  # type: ignore[attr-defined]
+    peer.writer.write(message(CAMERAS) * 8_000)
+    connection = next(iter(scene.server._shared.connections))  # type: ignore[union-attr]
+    await becomes(lambda: not connection.outlet.clear)
+    async with asyncio.timeout(SERVE_STOP_S):  # what the daemon gives them all together
+        await scene.server.stop()
 
 
 async def test_an_address_in_use_is_a_plain_error(scene: StreamScene) -> None:

@@ -131,8 +131,9 @@ class Connection:
         if self._goodbye_us is not None or self._closed:
             return
         if reason not in ("goodbye", "server-stopping"):
-            _log.info("peer-refused", reason=reason, detail=message)
-            self._shared.counts.refused += 1
+            _log.debug("peer-refused", reason=reason, detail=message)
+            self._shared.counts.refuse(reason)
+        self._shared.leaves(self)
         self.session.close()
         self._goodbye_us = self._shared.deps.clock.monotonic_us()
         self._read(False)

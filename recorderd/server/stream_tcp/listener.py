@@ -111,6 +111,10 @@ class StreamServer:
             now_us = self._deps.clock.monotonic_us()
             for connection in list(self._shared.connections):
                 connection.sweep(now_us)
+            untold = self._shared.counts.untold
+            if untold:  # one line for a crowd, which would hold up everybody with a line each
+                _log.info("peers-refused", reasons=dict(untold))
+                untold.clear()
 
     # -- inside ----------------------------------------------------------------------------------------------
 
@@ -145,7 +149,11 @@ class StreamServer:
     def _welcome(self, sock: socket.socket, peer: str) -> None:
         shared = self._shared
         highest = self._limits.connections
-        if shared is None or len(shared.connections) >= highest + REFUSED_AT_ONCE:
+        if shared is None:
+            sock.close()
+            return
+        placed = self._make_room(shared)
+        if len(shared.connections) >= highest + REFUSED_AT_ONCE:
             sock.close()
             return
         sock.setblocking(False)
@@ -156,9 +164,23 @@ class StreamServer:
             sock.close()  # it has gone already
             return
         connection = Connection(shared, sock, peer)
-        shared.connections.add(connection)
-        if len(shared.connections) > highest:
+        shared.add(connection)
+        if not placed:
             connection.close("too-many-connections", f"at most {highest} connections are held")
+
+    def _make_room(self, shared: Shared) -> bool:
+        """Whether a newcomer has a place. For want of one the oldest goes that is only waited for to leave, or else
+        the oldest that has not said hello: a crowd of them shuts nobody out."""
+        highest = self._limits.connections
+        if len(shared.connections) < highest:
+            return True
+        yielding = shared.leaving if len(shared.connections) - len(shared.leaving) < highest else shared.silent
+        if not yielding:
+            return False
+        oldest = next(iter(yielding))
+        oldest.close("too-many-connections", "it had not said hello, and made room")
+        oldest.abort()
+        return True
 
 
 def _bound(family: int, address: tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]) -> socket.socket:

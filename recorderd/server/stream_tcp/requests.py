@@ -51,7 +51,7 @@ def _hello(session: Session, request: Request) -> None:
     session.message_bytes = min(
         fields.count(limits, "message", MIN_MESSAGE_BYTES, 2**32 - 1, MAX_SERVER_BYTES), session.message_bytes
     )
-    session.opened = True
+    session.open_up()
     deps, own = session.shared.deps, session.shared.limits
     info = deps.info
     session.link.tell(
@@ -124,8 +124,8 @@ def _credit(session: Session, request: Request) -> None:
 
 def _stop(session: Session, request: Request) -> None:
     session.subscription(request)
-    session.end(request.subscription, "stopped")
     session.ok(request)
+    session.end(request.subscription, "stopped")
 
 
 def _timeline(session: Session, request: Request) -> None:

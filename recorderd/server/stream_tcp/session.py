@@ -69,7 +69,10 @@ class Session:
             self.principal.require(spec.right)
             spec.handler(self, Request(message.subscription, message.head, number, spec.right))
         except Exception as error:
-            self.fail(message.subscription, number, error)
+            if not self.opened and isinstance(error, UsageError):
+                self.link.close("protocol-error", error.message)
+            else:
+                self.fail(message.subscription, number, error)
 
     def ready(self) -> None:
         """The socket takes more: everybody gets a turn, and whoever had the first one is last next time."""
@@ -90,6 +93,11 @@ class Session:
             self._subscriptions.pop(number).close()
 
     # -- what handlers use -----------------------------------------------------------------------------------
+
+    def open_up(self) -> None:
+        """The client has said hello: it keeps its place from now on."""
+        self.opened = True
+        self.shared.silent.pop(self.link, None)
 
     def camera(self, request: Request, name: str) -> CameraView:
         """The camera, if the caller may use it for this request. Raises NotFoundError, ForbiddenError."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -30,6 +31,11 @@ class Counts:
     sent_bytes: int = 0
     dropped: int = 0  # live viewers that were too slow
     refused: int = 0  # connections that were said goodbye to for what they did, or for want of room
+    untold: Counter[str] = field(default_factory=Counter)  # of them by reason, not in the log yet
+
+    def refuse(self, reason: str) -> None:
+        self.refused += 1
+        self.untold[reason] += 1
 
 
 @dataclass(eq=False)
@@ -44,10 +50,23 @@ class Shared:
     codings: Codings = field(default_factory=Codings)
     counts: Counts = field(default_factory=Counts)
     connections: set[Connection] = field(default_factory=set)
+    silent: dict[Connection, None] = field(default_factory=dict)  # those that have not said hello, oldest first
+    leaving: dict[Connection, None] = field(default_factory=dict)  # those that were said goodbye to, oldest first
     empty: asyncio.Event = field(default_factory=asyncio.Event)  # set when the last connection has gone
     _live: dict[tuple[uuid.UUID, str], LiveShare] = field(default_factory=dict)
 
+    def add(self, connection: Connection) -> None:
+        self.connections.add(connection)
+        self.silent[connection] = None
+
+    def leaves(self, connection: Connection) -> None:
+        """It was said goodbye to."""
+        self.silent.pop(connection, None)
+        self.leaving[connection] = None
+
     def forget(self, connection: Connection) -> None:
+        self.silent.pop(connection, None)
+        self.leaving.pop(connection, None)
         if connection in self.connections:
             self.connections.discard(connection)
             self.counts.sent_bytes += connection.outlet.sent_bytes

@@ -19,6 +19,10 @@ _SMALL: Final = 64 * 1024  # bytes are gathered here; a longer rest of a message
 _DIRECT: Final = 32 * 1024
 _PLAIN: Final = frozenset((type(None), bool, int, float, str, bytes))
 _MAX_HEAD: Final = 0xFFFF
+_MUTE: Final = {  # errors of the library that say nothing themselves
+    msgpack.StackError: "maps and lists lie too deep inside each other",
+    msgpack.FormatError: "a byte that begins no value",
+}
 
 
 def pack(value: object) -> bytes:
@@ -51,7 +55,8 @@ def unpack(raw: bytes | memoryview) -> Any:
     try:
         value = msgpack.unpackb(raw, raw=False, strict_map_key=True)
     except Exception as error:  # msgpack raises several unrelated types on hostile bytes
-        raise ProtocolError(f"not msgpack: {error}") from None
+        cause = str(error) or _MUTE.get(type(error)) or type(error).__name__
+        raise ProtocolError(f"not msgpack: {cause}") from None
     _check_plain(value, MAX_DEPTH)
     return value
 
