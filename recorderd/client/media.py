@@ -6,6 +6,7 @@ Law: each knows its opening message, how it goes on after a lost connection, and
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal
@@ -23,6 +24,8 @@ Mode = Literal[
 PLAY_WINDOW: Final = 4 * 2**20
 PULL_WINDOW: Final = 32 * 2**20
 EVENT_WINDOW: Final = 1 * 2**20
+RECENT: Final = 8192  # units by which a live stream knows what comes again: minutes, more than the server holds
+_Same = tuple[MediaKind, int, int, int]  # a unit's kind, recv_us, pts and length
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +69,16 @@ class PullOptions:
 
 
 class Live(Stream[Unit | Sealed]):
-    """A camera now, from the newest key on. After a lost connection it goes on behind the last unit; where the server
-    holds no keyframe that early any more, the units in between are missing here, and recorded there: `reconnects`
-    counts, and times tell."""
+    """A camera now, from the newest key on. After a lost connection it goes on behind the last unit of each kind, none
+    twice; where the server holds no keyframe that early any more, the units in between are missing here, and recorded
+    there: `reconnects` counts, and times tell."""
 
     def __init__(self, host: Host, camera: str, options: LiveOptions) -> None:
         super().__init__(host, options.window)
         self._camera, self._options = camera, options
         self._last_us: dict[MediaKind, int] = {}
+        self._recent: deque[_Same] = deque(maxlen=RECENT)
+        self._held_before: frozenset[_Same] = frozenset()  # what may come again on a connection made again
 
     def _request(self) -> tuple[Type, dict[str, Any]]:
         options = self._options
@@ -81,14 +86,19 @@ class Live(Stream[Unit | Sealed]):
             "camera": self._camera, "stream": options.stream, "audio": options.audio, "metadata": options.metadata,
             "sealed": options.sealed, "credit": self._window,
         }  # fmt: skip
-        if self._last_us:
-            head["after_us"] = max(self._last_us.values())
+        if MediaKind.VIDEO in self._last_us:  # a picture takes longer to arrive than the sound that began after it
+            head["after_us"] = min(self._last_us.values())
+        self._held_before = frozenset(self._recent)
         return Type.LIVE, head
 
     def _take(self, message: Message) -> Unit | Sealed | None:
         if message.type == Type.UNIT:
             unit = unit_of(message, self._config(message.head))
+            same = (unit.kind, unit.recv_us, unit.pts, len(unit.data))
+            if same in self._held_before:
+                return None
             self._last_us[unit.kind] = unit.recv_us
+            self._recent.append(same)
             return unit
         return sealed_of(message) if message.type == Type.SEALED else None
 

@@ -134,9 +134,12 @@ class Stream(abc.ABC, Generic[T]):
         elif message.type == Type.ERROR:
             self._error = refused(message.head)
         else:
-            item = self._take(message)
+            item, size = self._take(message), message.wire_bytes if message.type in PAID_TYPES else 0
             if item is not None:
-                self._queue(item, message.wire_bytes if message.type in PAID_TYPES else 0)
+                self._queue(item, size)
+            elif size:  # nobody will read it
+                self._held += size
+                self._give_back(size)
 
     def on_lost(self, error: ClientError) -> None:
         self._lost = error

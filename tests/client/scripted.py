@@ -50,6 +50,16 @@ class Side:
             else:
                 return message
 
+    async def credited(self) -> None:
+        """Wait until credit was given. Raises EOFError."""
+        while not self.credits:
+            data = await self.reader.read(65536)
+            if not data:
+                raise EOFError
+            self._ready += self._decoder.receive(data)
+            self.credits += [message.head["bytes"] for message in self._ready if message.type == Type.CREDIT]
+            self._ready = [message for message in self._ready if message.type != Type.CREDIT]
+
     def send(
         self, kind: int, number: int = 0, head: dict[str, Any] | None = None, payload: bytes = b"", flags: int = 0
     ) -> None:

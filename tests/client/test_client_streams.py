@@ -89,6 +89,74 @@ async def test_live_goes_on_behind_the_last_unit() -> None:
     assert live.reconnects == 1
 
 
+async def test_live_loses_no_picture_that_was_longer_on_its_way_than_sound() -> None:
+    """A picture that began before the last sound comes behind it; what was held already comes only once."""
+    sound: dict[str, Any] = {"kind": "audio", "cfg": 2}
+
+    def begin(side: Side, number: int) -> None:
+        side.config(number)
+        side.config(number, config=2, kind="audio", codec="pcmu")
+
+    async def first(side: Side) -> None:
+        await side.greet()
+        message = await side.grant(Type.LIVE)
+        assert "after_us" not in message.head
+        begin(side, message.subscription)
+        side.unit(message.subscription, 0, 0x01)
+        side.unit(message.subscription, 5, **sound)
+        side.unit(message.subscription, 9, **sound)
+        await side.cut()
+
+    async def second(side: Side) -> None:
+        await side.greet()
+        message = await side.grant(Type.LIVE)
+        assert message.head["after_us"] == 1000
+        begin(side, message.subscription)
+        side.unit(message.subscription, 5, **sound)
+        side.unit(message.subscription, 4)
+        side.unit(message.subscription, 9, **sound)
+        side.unit(message.subscription, 9)
+        side.unit(message.subscription, 3, recv_us=900)  # the recorder's clock was set back: no repeat
+        side.unit(message.subscription, 10, **sound)
+
+    async with (
+        scripted(first, second) as (port, _),
+        connect("127.0.0.1", port, SOON) as client,
+        client.live("gate", LiveOptions(audio=True)) as live,
+    ):
+        units = await take(live, 7)
+    assert [(unit.kind.name.lower(), unit.pts // 3600) for unit in units] == [
+        ("video", 0), ("audio", 5), ("audio", 9), ("video", 4), ("video", 9), ("video", 3), ("audio", 10),
+    ]  # fmt: skip
+
+
+async def test_repeats_give_their_credit_back() -> None:
+    async def first(side: Side) -> None:
+        await side.greet()
+        message = await side.grant(Type.LIVE)
+        side.config(message.subscription)
+        for index in range(300):
+            side.unit(message.subscription, index, int(index == 0))
+        await side.cut()
+
+    async def second(side: Side) -> None:
+        await side.greet()
+        message = await side.grant(Type.LIVE)
+        side.config(message.subscription)
+        for index in range(300):
+            side.unit(message.subscription, index, int(index == 0))
+        await side.credited()
+        side.unit(message.subscription, 300)
+
+    async with (
+        scripted(first, second) as (port, _),
+        connect("127.0.0.1", port, SOON) as client,
+        client.live("gate", LiveOptions(window=MIN_WINDOW)) as live,
+    ):
+        units = await take(live, 301)
+    assert [unit.pts // 3600 for unit in units] == list(range(301))
+
+
 async def test_credit_follows_what_was_read_and_not_what_came() -> None:
     """The window is the most that may ever lie unread; nothing is given back before it was read."""
     size = 1000
