@@ -153,6 +153,10 @@ class Reader:
             if index.last_wall_us != NO_TIME
         ]
 
+    def run_end_us(self, run: int) -> int | None:
+        """When a run ended; None for one that lives or that nobody knows."""
+        return next((life.end_us for life in self._coverage.runs(self._evidence()) if life.run == run), None)
+
     def why(self, track: uuid.UUID, time_us: int) -> tuple[Interval | None, Interval, Interval | None]:
         """The state at an instant, with what was before and what came after it (within a day)."""
         day = 86_400_000_000

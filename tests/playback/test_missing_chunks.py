@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from film_rig import T0, TRACK, Film, S
 from test_seek_step import collect, number, picture, player_of
 
 from mediadb.types import KeyType, Sample, State
-from recorderd.services.playback.types import Frame, Hole, Item, SeekMode
+from recorderd.services.playback.types import BadCursor, Frame, Hole, Item, SeekMode
 
 pytestmark = [pytest.mark.looptime]
 
@@ -97,3 +98,38 @@ async def test_a_camera_that_stood_still_keeps_its_pictures(film: Film) -> None:
     items = await collect(player)
     assert numbers(items) == list(range(200))
     assert len([item for item in items if isinstance(item, Hole)]) == 2
+
+
+@pytest.mark.parametrize(("removed", "next_number"), [(2, 75), (4, 125), (8, None)])
+async def test_a_cursor_whose_chunk_was_reclaimed_goes_on_behind_it(
+    film: Film, removed: int, next_number: int | None
+) -> None:
+    """In the same run, then in the next one; with nothing left there is no place."""
+    film.segment_us = 1 * S
+    film.start()
+    film.film(5, 25)
+    film.stop()
+    film.wait(60 * S)
+    film.start()
+    film.film(3, 25)
+    film.stop()
+    player = player_of(film)
+    await player.seek(T0 + 30 * 40_000)
+    cursor = (await picture(player))[1].cursor
+    files = sorted(film.volume.rglob("*.rseg"))
+    assert len(files) == 8
+    first = {2: 1, 4: 0, 8: 0}[removed]
+    for path in files[first : max(removed + 1, first)]:
+        path.unlink()
+    player = player_of(film)
+    if next_number is None:
+        with pytest.raises(BadCursor):
+            await player.seek(0, SeekMode.CURSOR, cursor)
+        return
+    at = await player.seek(0, SeekMode.CURSOR, cursor)
+    assert number((await picture(player))[1]) == next_number
+    player.set_speed(math.inf)
+    assert at.time_us == film.shots[TRACK.track][next_number].time_us
+    assert numbers(await collect(player)) == list(range(next_number + 1, 200))
+    with pytest.raises(BadCursor):
+        await player.seek(0, SeekMode.CURSOR, replace(cursor, run=12345))

@@ -143,6 +143,8 @@ class Arrivals:
         if cursor is None:
             raise NoFootage("a seek to a cursor needs one")
         gop, place = self._footage.at_cursor(cursor)
+        if place is None:
+            return self.at_key(gop)
         found = {one.place: one for one in self._footage.look(gop)}
         picture = found.get(place) or Picture(place, 0, gop.start_us, gop.start_us, KeyType.DELTA)
         return Arrival(gop, gop, picture, behind=True)

@@ -130,8 +130,9 @@ class Footage:
     def last(self) -> Gop | None:
         return self.newest(FAR_US)
 
-    def at_cursor(self, cursor: Cursor) -> tuple[Gop, Place]:
-        """The group that holds a cursor. Raises BadCursor when it is not of this track or gone."""
+    def at_cursor(self, cursor: Cursor) -> tuple[Gop, Place | None]:
+        """The group that holds a cursor. Where that is not there any more (or cannot be decoded), the first one left
+        behind it, and no place. Raises BadCursor for another track, an unknown run, and when nothing is left."""
         if cursor.track != self.track:
             raise BadCursor("the cursor belongs to another track", cursor=str(cursor))
         ref = self.reader.find(self.track, cursor.run, cursor.seq)
@@ -140,7 +141,13 @@ class Footage:
             if gop.key.run == cursor.run and any(one.seq == cursor.seq for one in gop.refs):
                 return gop, (cursor.seq, cursor.index)
             gop = self.before(gop)
-        raise BadCursor("the footage of the cursor is not there any more; seek by time", cursor=str(cursor))
+        left_us = ref.recv_us if ref is not None else self.reader.run_end_us(cursor.run)
+        gop = self.first_after(left_us - 1) if left_us is not None else None
+        while gop is not None and gop.key.run == cursor.run and gop.key.seq <= cursor.seq:
+            gop = self.after(gop)
+        if gop is None:
+            raise BadCursor("the footage of the cursor is not there any more; seek by time", cursor=str(cursor))
+        return gop, None
 
     # -- blocks ---------------------------------------------------------------------------------------------------
 

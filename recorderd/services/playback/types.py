@@ -26,7 +26,7 @@ EndReason = Literal["begin", "end", "live"]
 
 
 class BadCursor(UsageError):
-    """The text is no cursor, or its footage is not of this player's track, or is gone."""
+    """The text is no cursor, or it is not of this player's track or of no known run, or nothing is left behind it."""
 
     code = "bad-cursor"
 
@@ -48,7 +48,7 @@ class SeekMode(enum.StrEnum):
     PREVIOUS_SEQUENCE = "previous-sequence"  # the first picture of the gapless stretch before the present one
     BEGIN = "begin"  # the first picture there is
     END = "end"  # the last durable picture
-    CURSOR = "cursor"  # behind the frame that a cursor names
+    CURSOR = "cursor"  # behind the frame that a cursor names; where that is gone, the first key left behind it
 
 
 _CURSOR = re.compile(r"([0-9a-f]{32}):([0-9a-f]{16}):(\d{1,20}):(\d{1,10})", re.ASCII)
