@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from server_scene import CAMERAS, T0, S, Scene
+from structlog.testing import capture_logs
 
 from mediadb import export_pieces
 from mediadb.fs import RealFs
@@ -277,6 +279,40 @@ async def test_a_cancel_that_comes_too_late_leaves_the_files(
     for one in done.result["files"]:
         assert (service.folder_of(job.id) / one["name"]).stat().st_size == one["bytes"]
     await service.stop()
+
+
+async def test_a_folder_that_goes_under_a_running_export_as_the_server_stops_is_one_line(
+    server: Scene, tree: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached, free = threading.Event(), threading.Event()
+
+    def writes_on(work: Any) -> None:
+        work.folder.mkdir(parents=True)
+        reached.set()
+        assert free.wait(30)
+        (work.folder / "gate.mp4").write_bytes(b"")
+
+    monkeypatch.setattr(module, "run", writes_on)
+    monkeypatch.setattr(module, "STOP_S", 0.01)
+    loop, unheard = asyncio.get_running_loop(), list[dict[str, Any]]()
+    loop.set_exception_handler(lambda _, context: unheard.append(context))
+    service = build(server, tree, tmp_path / "e")
+    await service.start()
+    job = await service.submit(ORDER)
+    assert await loop.run_in_executor(None, reached.wait, 30)
+    (end,) = service._ends
+    with capture_logs() as told:
+        removing = asyncio.ensure_future(service.remove(job.id))
+        await service.stop()
+        await asyncio.wait([removing])
+        free.set()
+        await asyncio.wait([end], timeout=30)
+        await asyncio.sleep(0)
+    del end
+    gc.collect()
+    assert unheard == []
+    assert [(one["event"], one["job"]) for one in told if "error" in one] == [("export-ended-late", str(job.id))]
+    assert "FileNotFoundError" in told[-1]["error"]
 
 
 async def test_old_files_go_and_unknown_ones_too(server: Scene, tree: Supervisor, tmp_path: Path) -> None:

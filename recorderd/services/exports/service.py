@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +194,10 @@ class ExportService:
             await asyncio.wait([end])  # two threads must never write into one folder
             end.exception()  # that it was broken off is nobody's news
             raise
+        except asyncio.CancelledError:  # the server stops and waited long enough: the thread ends by itself
+            meter.stop.set()
+            end.add_done_callback(partial(_tell_late, job.id))
+            raise
         failure = end.exception()
         return failure if failure is not None else end.result()
 
@@ -253,6 +258,13 @@ class ExportService:
     async def _remove_files(self, job: uuid.UUID) -> None:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._files, lambda: shutil.rmtree(self.folder_of(job), ignore_errors=True))
+
+
+def _tell_late(job: uuid.UUID, end: asyncio.Future[Any]) -> None:
+    """One line for work that failed when nobody waited for it any more: its folder was removed under it, ..."""
+    error = None if end.cancelled() else end.exception()
+    if error is not None and not isinstance(error, BrokenOff):
+        _log.warning("export-ended-late", job=str(job), error=f"{type(error).__name__}: {error}")
 
 
 def _read(path: Path, start: int, length: int) -> bytes:
