@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import weakref
 from collections.abc import AsyncIterator
 
 import pytest
@@ -16,6 +17,7 @@ from recorderd.daemon.compose import SERVE_STOP_S
 from recorderd.server.http.app import build_app
 from recorderd.server.http.connections import Limits
 from recorderd.server.http.listeners import HttpServer
+from recorderd.server.http.ws_routes import SOCKETS, close_sockets
 
 STATUS = b"GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
@@ -136,6 +138,38 @@ async def test_viewers_that_read_nothing_do_not_hold_up_the_stop() -> None:
     reader, writer = await asyncio.open_connection(*http.addresses[0])
     reader._transport.pause_reading()  # type: ignore[attr-defined]
     writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await full.wait()
+    async with asyncio.timeout(SERVE_STOP_S):
+        await http.stop()
+    writer.close()
+
+
+async def test_a_page_that_reads_nothing_does_not_hold_up_the_stop() -> None:
+    full = asyncio.Event()
+
+    async def endless(request: web.Request) -> web.WebSocketResponse:
+        page = web.WebSocketResponse()
+        await page.prepare(request)
+        request.app[SOCKETS].add(page)
+        while True:
+            write = asyncio.ensure_future(page.send_bytes(bytes(2**20)))
+            _, waiting = await asyncio.wait([write], timeout=0.2)
+            if waiting:
+                full.set()
+            await write
+
+    app = web.Application()
+    app[SOCKETS] = weakref.WeakSet()
+    app.on_shutdown.append(close_sockets)
+    app.router.add_get("/", endless)
+    http = HttpServer(app)
+    await http.start(("127.0.0.1", 0), None)
+    reader, writer = await asyncio.open_connection(*http.addresses[0])
+    reader._transport.pause_reading()  # type: ignore[attr-defined]
+    writer.write(
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
     await full.wait()
     async with asyncio.timeout(SERVE_STOP_S):
         await http.stop()

@@ -24,7 +24,7 @@ _log = structlog.get_logger("http")
 
 BACKLOG = 256
 HANDSHAKE_TIMEOUT_S = 1.0
-SHUTDOWN_S = 0.5  # what is being sent may end by itself for so long, and as long again once it was told to
+SHUTDOWN_S = 0.4  # what is being sent may end by itself for so long, and as long again once it was told to
 
 
 class ListenFailed(UsageError):

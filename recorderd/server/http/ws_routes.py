@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 
+import structlog
 from aiohttp import WSCloseCode, web
 
 from recorderd.aio.supervisor import Supervisor
@@ -20,8 +21,11 @@ from recorderd.server.http.ws_session import COMMANDS, Session, check_commands
 
 PING_S = 20.0  # a client that does not answer in half of that is gone
 CLOSE_S = 2.0
+GOODBYE_S = 0.2  # pages take their goodbye within this when the server stops; one that reads nothing would never
 
 SOCKETS: web.AppKey[weakref.WeakSet[web.WebSocketResponse]] = web.AppKey("sockets", weakref.WeakSet)
+
+_log = structlog.get_logger("http")
 
 check_commands(COMMANDS)
 
@@ -50,11 +54,15 @@ async def _end(tree: Supervisor) -> None:
 
 
 async def close_sockets(app: web.Application) -> None:
-    """Shutdown signal of the application: tell every page that the server goes away."""
+    """Shutdown signal of the application: tell every page that the server goes away. Who does not take it is cut."""
     closes = [
         socket.close(code=WSCloseCode.GOING_AWAY, message=b"server stopping", drain=False) for socket in app[SOCKETS]
     ]
-    await asyncio.gather(*closes, return_exceptions=True)  # one that fails has gone already
+    try:
+        async with asyncio.timeout(GOODBYE_S):
+            await asyncio.gather(*closes, return_exceptions=True)  # one that fails has gone already
+    except TimeoutError:
+        _log.debug("pages-cut", waited_s=GOODBYE_S)
 
 
 ROUTES = (
