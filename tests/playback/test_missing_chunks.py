@@ -10,6 +10,7 @@ from film_rig import T0, TRACK, Film, S
 from test_seek_step import collect, number, picture, player_of
 
 from mediadb.types import KeyType, Sample, State
+from recorderd.server.http.frame_routes import read_group
 from recorderd.services.playback.types import BadCursor, Frame, Hole, Item, SeekMode
 
 pytestmark = [pytest.mark.looptime]
@@ -70,6 +71,16 @@ async def test_seeks_and_steps(holed: Film) -> None:
     assert numbers(items) == [555]
     assert len([item for item in items if isinstance(item, Hole)]) == 1
     assert numbers(await player.step(-10))[-1] == 95
+
+
+async def test_a_still_is_of_what_can_be_decoded(holed: Film) -> None:
+    """A picture of the time behind the hole would be made of deltas whose references are gone."""
+    reader = holed.reader()
+    for second in (5, 9, 15, 21):
+        group = read_group(reader, TRACK.track, T0 + second * S)
+        assert group is not None
+        assert len(group.samples) == 50, "the group's first pictures, up to the hole"
+        assert group.samples[-1].recv_us == T0 + 99 * 40_000
 
 
 async def test_a_camera_that_stood_still_keeps_its_pictures(film: Film) -> None:

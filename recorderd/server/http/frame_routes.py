@@ -52,9 +52,13 @@ def read_group(reader: Reader, track: uuid.UUID, time_us: int) -> Group | None:
     samples = [sample for sample in first.samples if sample.recv_us <= time_us] or first.samples[:1]
     total = sum(len(sample.data) for sample in samples)
     name = f"{track}/{key.segment}/{key.run}/{key.seq}"
+    last = key
     for ref in reader.chunks(track, key.recv_us, time_us + 1, (Kind.KEY, Kind.DELTA, Kind.INTRA)):
         if ref.run != key.run or ref.gop != key.gop or ref.seq <= key.seq:
             continue
+        if not reader.follows(last, ref):
+            break  # what comes behind a missing chunk refers to it
+        last = ref
         for sample in reader.read(ref).samples:
             total += len(sample.data)
             if sample.recv_us > time_us or len(samples) >= MAX_FRAMES or total > MAX_BYTES:
