@@ -21,8 +21,8 @@ from pathlib import Path
 
 from benchmarks.report import publish, verdict
 from mediadb.aio import AsyncStore
-from mediadb.store import StoreOptions
 from mediadb.types import KeyType, Names, Sample, TrackConfig, TrackKind, TrackSpec
+from mediadb.write.store import StoreOptions
 from recorderd.aio.system_clock import SystemClock
 
 FPS = 25

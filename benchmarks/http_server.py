@@ -19,8 +19,8 @@ from typing import Any, cast
 from aiohttp import web
 
 from mediadb.aio import AsyncStore
-from mediadb.commits import StoreOptions
 from mediadb.types import TrackKind, TrackSpec
+from mediadb.write.commits import StoreOptions
 from recorderd.aio.supervisor import Supervisor
 from recorderd.aio.system_clock import SystemClock
 from recorderd.engine.stream import track_id

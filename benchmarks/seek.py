@@ -41,7 +41,7 @@ from benchmarks.seek_volume import (
 from mediadb.catalog import SegmentRow
 from mediadb.format.footer import TrackSummary
 from mediadb.fs import RealFs
-from mediadb.reader import Reader
+from mediadb.read.reader import Reader
 from mediadb.types import Names, TrackSpec
 
 DAYS_US = 30 * 86_400 * S

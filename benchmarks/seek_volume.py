@@ -15,14 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mediadb.catalog import Catalog, FolderStamp
-from mediadb.commits import StoreOptions
 from mediadb.fs import RealFs
-from mediadb.lane import LanePlace, LaneWriter
 from mediadb.locks import OpenRequest, open_log
 from mediadb.mp4.entries import avc1_entry
-from mediadb.reader import Reader
-from mediadb.store import ConfigItem, CoverItem, LogWriter, Now, TrackItem
+from mediadb.read.reader import Reader
 from mediadb.types import Cause, KeyType, Names, Origin, Sample, State, TrackConfig, TrackKind, TrackSpec
+from mediadb.write.commits import StoreOptions
+from mediadb.write.items import ConfigItem, CoverItem, Now, TrackItem
+from mediadb.write.lane import LanePlace, LaneWriter
+from mediadb.write.store import LogWriter
 
 S = 1_000_000
 SEGMENT_US = 300 * S

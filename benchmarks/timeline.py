@@ -19,7 +19,7 @@ from pathlib import Path
 from benchmarks.http_server import PATH, server
 from benchmarks.report import publish, verdict
 from benchmarks.seek_volume import END_US, LANE_US, STORAGE, Real, S, Size, generate, prepare, slot_us
-from mediadb.reader import Reader
+from mediadb.read.reader import Reader
 from recorderd.core.timerange import format_time
 
 DAYS_US = 30 * 86_400 * S

@@ -16,16 +16,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from mediadb.collect import Collector, TrackWriter
-from mediadb.commits import CommitInfo, StoreListener, StoreOptions
 from mediadb.errors import StorageError
 from mediadb.fs import Fs, RealFs
 from mediadb.locks import OpenRequest, open_log
-from mediadb.reader import Reader
-from mediadb.reclaim import MIN_RESERVE_BYTES, ClockBrake, Reclaimer, ReclaimOptions
-from mediadb.store import Now
+from mediadb.read.reader import Reader
+from mediadb.reclaim.reclaimer import MIN_RESERVE_BYTES, ClockBrake, Reclaimer, ReclaimOptions
 from mediadb.types import Names, TrackSpec
-from mediadb.writer_thread import Ticking, WriterThread
+from mediadb.write.collect import Collector, TrackWriter
+from mediadb.write.commits import CommitInfo, StoreListener, StoreOptions
+from mediadb.write.items import Now
+from mediadb.write.writer_thread import Ticking, WriterThread
 
 T = TypeVar("T")
 CLOCK_STEP_US = 500_000

@@ -1,6 +1,6 @@
 """What is known of a track, as plain facts: media spans, lives of runs, transitions, closed statements.
 
-Law: values and the rule that joins spans; no I/O, no clock. `mediadb.index` makes spans out of chunk headers,
+Law: values and the rule that joins spans; no I/O, no clock. `mediadb.read.index` makes spans out of chunk headers,
 `mediadb.coverage` the rest out of the ledger, `mediadb.ledger_fold` turns all of it into one state per instant.
 """
 

@@ -30,8 +30,7 @@ from mediadb.format.identity import (
     encode_volume,
 )
 from mediadb.format.segment_header import SEGMENT_PAGE_BYTES, decode_segment_header
-from mediadb.fs import Fs, replace_file, write_all
-from mediadb.fs import read_file as read_file
+from mediadb.fs import Fs, read_file, replace_file, write_all
 
 VOLUME_NAME = "VOLUME"
 LOG_NAME = "LOG"

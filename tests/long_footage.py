@@ -13,13 +13,14 @@ from pathlib import Path
 import av
 import numpy
 
-from mediadb.commits import StoreOptions
 from mediadb.fs import RealFs
 from mediadb.locks import OpenRequest, open_log
 from mediadb.mp4.entries import avc1_entry, g711_entry
-from mediadb.segment_chunk import TrackState
-from mediadb.store import ConfigItem, CoverItem, Item, LogWriter, Now, TrackItem
 from mediadb.types import Cause, KeyType, Names, Sample, State, TrackConfig, TrackKind, TrackSpec
+from mediadb.write.commits import StoreOptions
+from mediadb.write.items import ConfigItem, CoverItem, Item, Now, TrackItem
+from mediadb.write.segment_chunk import TrackState
+from mediadb.write.store import LogWriter
 
 S = 1_000_000
 SERVER, CAMERA = uuid.UUID(int=7), uuid.UUID(int=0xC0)

@@ -14,7 +14,7 @@ from typing import Any
 
 import aiohttp
 
-from mediadb.reader import Reader
+from mediadb.read.reader import Reader
 from mediadb.types import State
 from recorderd.cli.demo_scene import SCENE, Outcome, SceneCamera
 from recorderd.core.ids import derived_uuid

@@ -1,7 +1,7 @@
 """`recorderctl export`: MP4 files and one manifest per camera, from a running server.
 
 Law: what the server serves is written unchanged, under a temporary name until it is complete and on disk. The
-manifest is that of `mediadb export` (`mediadb.manifest`), so that `mediadb verify` checks both.
+manifest is that of `mediadb export` (`mediadb.movie.manifest`), so that `mediadb verify` checks both.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 import aiohttp
 
-from mediadb.manifest import FileFacts, Manifest, file_name, file_stem, skipped_record, track_record
+from mediadb.movie.manifest import FileFacts, Manifest, file_name, file_stem, skipped_record, track_record
 from recorderd.cli.arguments import HELD, WRONG
 from recorderd.cli.client import Client, Refused, Unreachable, segment
 from recorderd.cli.show import Progress, cause, print_json, printable, size

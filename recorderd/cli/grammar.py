@@ -41,7 +41,7 @@ _PATHS = frozenset({"FILE", "DIR", "PATH"})
 
 def programs() -> tuple[Command, ...]:
     """All three."""
-    from mediadb.tool import build_parser as mediadb_parser
+    from mediadb.tools.main import build_parser as mediadb_parser
     from recorderd.cli.ctl import build_parser as ctl_parser
     from recorderd.cli.daemon_cli import build_parser as daemon_parser
 

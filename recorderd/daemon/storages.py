@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import structlog
 
 from mediadb.aio import AsyncStore
-from mediadb.commits import StoreOptions
 from mediadb.errors import MediaDbError
+from mediadb.write.commits import StoreOptions
 from recorderd.aio.supervisor import Supervisor
 from recorderd.config.schema import StorageConfig
 from recorderd.core.clock import Clock

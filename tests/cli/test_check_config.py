@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mediadb.aio import AsyncStore
-from mediadb.commits import StoreOptions
+from mediadb.write.commits import StoreOptions
 from recorderd.cli import daemon_cli
 from recorderd.cli.daemon_cli import main
 from recorderd.core.clock import FakeClock

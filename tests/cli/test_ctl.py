@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from mediadb.manifest import file_stem
-from mediadb.tool import main as mediadb
+from mediadb.movie.manifest import file_stem
+from mediadb.tools.main import main as mediadb
 from recorderd.cli.arguments import protect_relative_times
 from recorderd.cli.client import Client, choose_server
 from recorderd.cli.ctl import build_parser, main

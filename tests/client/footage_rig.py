@@ -8,12 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mediadb.commits import CommitInfo, StoreOptions
 from mediadb.fs import RealFs
 from mediadb.locks import OpenRequest, open_log
 from mediadb.mp4.entries import avc1_entry
-from mediadb.store import ConfigItem, CoverItem, LogWriter, Now, TrackItem
 from mediadb.types import Cause, KeyType, Names, Sample, State, TrackConfig, TrackKind, TrackSpec
+from mediadb.write.commits import CommitInfo, StoreOptions
+from mediadb.write.items import ConfigItem, CoverItem, Now, TrackItem
+from mediadb.write.store import LogWriter
 from recorderd.engine.stream import track_id
 
 S = 1_000_000

@@ -16,7 +16,7 @@ import pytest
 from cutting import cutting
 from footage_rig import Recipe, number_of, record
 
-from mediadb.reader import Reader
+from mediadb.read.reader import Reader
 from recorderd.client import (
     Chunk,
     ConnectOptions,

@@ -237,4 +237,4 @@ def mp4_samples(path: Path, track: str = "video") -> list[bytes]:
 
 
 def run_mediadb(*argv: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "mediadb.tool", *argv], capture_output=True, text=True, cwd=ROOT)
+    return subprocess.run([sys.executable, "-m", "mediadb.tools.main", *argv], capture_output=True, text=True, cwd=ROOT)

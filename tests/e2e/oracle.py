@@ -6,7 +6,7 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from mediadb.reader import Reader
+from mediadb.read.reader import Reader
 from mediadb.types import TrackKind
 from tests.e2e.harness import marker
 

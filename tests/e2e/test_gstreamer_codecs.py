@@ -14,7 +14,7 @@ import av
 import numpy as np
 import pytest
 
-from mediadb.reader import Reader
+from mediadb.read.reader import Reader
 from mediadb.types import Sample, TrackConfig, TrackKind
 from tests.e2e.harness import Server, run_mediadb, running, wait_until
 from tests.e2e.test_gstreamer_cameras import played

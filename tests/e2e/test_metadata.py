@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mediadb.reader import Reader
+from mediadb.read.reader import Reader
 from mediadb.types import TrackKind
 from tests.e2e.harness import Farm, Server, run_mediadb, running, wait_until
 

@@ -13,12 +13,12 @@ from engine_fakes import VIDEO, FakeTrackCommit
 
 from drivers.synthetic import clip
 from mediadb.aio import AsyncStore, StoreOptions
-from mediadb.commits import CommitInfo
-from mediadb.long_movie import plan_long
-from mediadb.movie import build_movie
+from mediadb.movie.long_movie import plan_long
+from mediadb.movie.movie import build_movie
 from mediadb.mp4.reader import pts_of, read_movie
-from mediadb.reader import Reader
+from mediadb.read.reader import Reader
 from mediadb.types import Interval, Names, State, TrackKind
+from mediadb.write.commits import CommitInfo
 from recorderd.core.clock import FakeClock
 from recorderd.daemon.engine_store import EngineStore
 from recorderd.driverapi.base import StreamRequest

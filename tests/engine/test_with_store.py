@@ -12,7 +12,7 @@ from engine_fakes import FakeEvents, FakeIdentities
 from drivers.synthetic import clip
 from drivers.synthetic.info import SyntheticSettings
 from mediadb.aio import AsyncStore, StoreOptions
-from mediadb.reader import Reader
+from mediadb.read.reader import Reader
 from mediadb.types import Interval, Kind, State
 from recorderd.aio.supervisor import Supervisor
 from recorderd.aio.system_clock import SystemClock

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from server_scene import CAMERAS, T0, S, Scene
 
-from mediadb import export_pieces
-from mediadb.export import ExportRequest
-from mediadb.export_pieces import PieceExport, estimated_bytes
 from mediadb.fs import RealFs
+from mediadb.movie import export_pieces
+from mediadb.movie.export import ExportRequest
+from mediadb.movie.export_pieces import PieceExport, estimated_bytes
+from mediadb.tools.verify import verify_export
 from mediadb.types import TrackKind
-from mediadb.verify import verify_export
 
 
 class Enough(Exception):

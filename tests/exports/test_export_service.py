@@ -14,9 +14,9 @@ import pytest
 from server_scene import CAMERAS, T0, S, Scene
 from structlog.testing import capture_logs
 
-from mediadb import export_pieces
 from mediadb.fs import RealFs
-from mediadb.verify import verify_export
+from mediadb.movie import export_pieces
+from mediadb.tools.verify import verify_export
 from recorderd.aio.supervisor import Supervisor
 from recorderd.core.errors import NotFoundError
 from recorderd.services.exports import service as module

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import oracle
 
-from mediadb.commits import CommitInfo, StoreOptions
 from mediadb.fs import Fs
 from mediadb.locks import LogHandle, OpenRequest, open_log
-from mediadb.recover import Recovery
-from mediadb.segment_chunk import TrackState
-from mediadb.store import ConfigItem, Item, LogWriter, Now
 from mediadb.types import KeyType, Names, Sample, TrackConfig, TrackKind, TrackSpec
+from mediadb.write.commits import CommitInfo, StoreOptions
+from mediadb.write.items import ConfigItem, Item, Now
+from mediadb.write.recover import Recovery
+from mediadb.write.segment_chunk import TrackState
+from mediadb.write.store import LogWriter
 
 ROOT = Path("/vol")
 SERVER = uuid.UUID(int=0x5E)

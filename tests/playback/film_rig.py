@@ -9,14 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mediadb.commits import StoreOptions
 from mediadb.fs import RealFs
 from mediadb.locks import OpenRequest, open_log
 from mediadb.mp4.entries import avc1_entry
-from mediadb.reader import Reader
-from mediadb.recover import Recovery
-from mediadb.store import ConfigItem, CoverItem, GapItem, LogWriter, Now, TrackItem
+from mediadb.read.reader import Reader
 from mediadb.types import Cause, KeyType, Names, Sample, State, TrackConfig, TrackKind, TrackSpec
+from mediadb.write.commits import StoreOptions
+from mediadb.write.items import ConfigItem, CoverItem, GapItem, Now, TrackItem
+from mediadb.write.recover import Recovery
+from mediadb.write.store import LogWriter
 
 S = 1_000_000
 T0 = 1_790_000_000 * S

@@ -13,9 +13,9 @@ from test_seek_step import collect, number, picture, player_of
 
 from mediadb.errors import ChunkCorrupt, ChunkGone
 from mediadb.fs import RealFs
-from mediadb.lane import LanePlace, LaneWriter
-from mediadb.reader import Reader
+from mediadb.read.reader import Reader
 from mediadb.types import KeyType, Names, Origin, Sample, State
+from mediadb.write.lane import LanePlace, LaneWriter
 from recorderd.services.playback.pacing import MasterClock
 from recorderd.services.playback.player import Player
 from recorderd.services.playback.types import BadCursor, Cursor, End, Frame, Hole, PlayerOptions, SeekMode

@@ -12,7 +12,7 @@ import pytest
 from server_scene import CAMERAS, T0, S, Scene
 
 from mediadb.fs import RealFs
-from mediadb.verify import verify_export
+from mediadb.tools.verify import verify_export
 from recorderd.core.rights import LOCAL, Principal, Right
 from recorderd.core.timerange import format_time
 

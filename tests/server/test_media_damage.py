@@ -13,8 +13,8 @@ from aiohttp import ClientPayloadError
 from server_scene import CAMERAS, T0, S, Scene, record, scene, video_clip
 
 from mediadb.fs import RealFs
+from mediadb.tools.verify import verify_export
 from mediadb.types import TrackKind
-from mediadb.verify import verify_export
 from recorderd.cli.client import Client
 from recorderd.cli.export import Order, export
 from recorderd.core.timerange import format_time

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mediadb.reader import ChunkRef
+from mediadb.read.reader import ChunkRef
 from mediadb.types import Cause, Names, Sample, State, TrackKind, TrackSpec
 from recorderd.engine.sample_entry import track_config
 from recorderd.engine.stream import track_id

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 from aiohttp import web
 
 from mediadb.errors import MediaDbError
-from mediadb.reader import Reader
+from mediadb.read.reader import Reader
 from recorderd.server.http.byte_range import NotModified, Part, PreconditionFailed, Unsatisfiable, decide
 from recorderd.server.http.straight import straight
 from recorderd.server.problems import Refusal

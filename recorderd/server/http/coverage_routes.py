@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
-from mediadb.reader import Span
+from mediadb.read.reader import Span
 from mediadb.types import Interval
 from recorderd.core.rights import Right
 from recorderd.server.footage import camera_tracks, main_track, store_of

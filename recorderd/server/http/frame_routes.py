@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from mediadb.reader import Reader
+from mediadb.read.reader import Reader
 from mediadb.types import Kind, Sample, TrackConfig
 from recorderd.core.rights import Right
 from recorderd.server.footage import store_of, stream_tracks

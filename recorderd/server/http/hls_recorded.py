@@ -1,6 +1,6 @@
 """Recorded footage for players that speak HLS: a playlist made from index rows, fMP4 segments made when asked for.
 
-Law: URLs name chunks and times (`mediadb.segments`), so each means the same bytes for ever and no playlist has to be
+Law: URLs name chunks and times (`movie.segments`), so each means the same bytes for ever and no playlist has to be
 remembered. Sources: RFC 8216; ISO/IEC 14496-12 §8.8.
 """
 
@@ -16,11 +16,11 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from mediadb.errors import ChunkCorrupt, FormatError
-from mediadb.groups import Group
-from mediadb.long_plan import Wanted, plan_groups
-from mediadb.reader import Reader
-from mediadb.row_range import Skipped
-from mediadb.segments import PieceName, Segment, lay_segment, name_segments, segment_header
+from mediadb.movie.groups import Group
+from mediadb.movie.long_plan import Wanted, plan_groups
+from mediadb.movie.row_range import Skipped
+from mediadb.movie.segments import PieceName, Segment, lay_segment, name_segments, segment_header
+from mediadb.read.reader import Reader
 from recorderd.core.rights import Right
 from recorderd.core.timerange import TimeRange
 from recorderd.server.footage import store_of, stream_tracks

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from mediadb.errors import ChunkCorrupt
-from mediadb.left_out import left_out
+from mediadb.movie.left_out import left_out
 from mediadb.types import State
 from recorderd.core.rights import Right
 from recorderd.core.timerange import TimeRange, format_time

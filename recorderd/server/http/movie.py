@@ -1,6 +1,6 @@
 """A stretch of one stream as one file that is never made, cut to what is durable.
 
-Law: blocking; runs on the volume's read pool, knows no request. Planning and reading are `mediadb.movie`'s; here is
+Law: blocking; runs on the volume's read pool, knows no request. Planning and reading are `movie.movie`'s; here is
 only what a server adds: the durable end, a quoted ETag, what a plan costs to keep. Called by the media handlers.
 """
 
@@ -11,10 +11,10 @@ from collections.abc import Container
 from dataclasses import dataclass
 
 from mediadb.errors import ChunkCorrupt
-from mediadb.long_movie import LongMovie, plan_long
-from mediadb.movie import Movie, build_movie
-from mediadb.reader import Reader
-from mediadb.row_range import Skipped
+from mediadb.movie.long_movie import LongMovie, plan_long
+from mediadb.movie.movie import Movie, build_movie
+from mediadb.movie.row_range import Skipped
+from mediadb.read.reader import Reader
 from mediadb.types import Cause, Interval, State
 from recorderd.core.timerange import HOUR_US, TimeRange
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mediadb.errors import MediaDbError
-from mediadb.reader import Reader
+from mediadb.read.reader import Reader
 from mediadb.types import TrackKind
 from recorderd.engine.views import CameraView
 from recorderd.media.access_unit import CodecConfig

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mediadb.format.constants import NO_SEQ, NO_TIME
-from mediadb.reader import StoredChunk
+from mediadb.read.reader import StoredChunk
 from mediadb.types import ChunkFlag, KeyType, Kind, TrackConfig, TrackKind
 from recorderd.engine.sample_entry import UnusableConfig, track_config
 from recorderd.engine.stream import track_id

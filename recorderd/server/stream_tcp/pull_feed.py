@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mediadb.errors import MediaDbError
-from mediadb.reader import ChunkRef, Reader, StoredChunk
+from mediadb.read.reader import ChunkRef, Reader, StoredChunk
 from mediadb.types import Interval, TrackKind
 from recorderd.core.errors import UsageError
 from recorderd.engine.storage import CommitLike

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from mediadb.reader import ChunkRef, Reader
+from mediadb.read.reader import ChunkRef, Reader
 from recorderd.engine.ports import TrackCommit
 from recorderd.services.playback.types import BadCursor, Cursor
 

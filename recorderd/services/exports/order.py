@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mediadb.manifest import file_stem
+from mediadb.movie.manifest import file_stem
 from recorderd.core.timerange import format_time
 
 KIND = "export"

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mediadb.export import ExportRequest
-from mediadb.export_pieces import PieceExport, estimated_bytes
 from mediadb.fs import Fs
-from mediadb.reader import Reader
+from mediadb.movie.export import ExportRequest
+from mediadb.movie.export_pieces import PieceExport, estimated_bytes
+from mediadb.read.reader import Reader
 from recorderd.core.errors import RecorderdError
 from recorderd.services.exports.order import ExportOrder, Part
 

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 
 from mediadb.errors import ChunkError, FormatError
-from mediadb.reader import ChunkRef, Reader
+from mediadb.read.reader import ChunkRef, Reader
 from recorderd.services.playback.feeds import Entry
 from recorderd.services.playback.gop import frames
 from recorderd.services.playback.types import Frame, Hole, Item

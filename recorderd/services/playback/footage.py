@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from mediadb.errors import ChunkError, ChunkGone, ChunkNotDurable, FormatError
 from mediadb.ledger_facts import BESIDE_US
-from mediadb.reader import ChunkData, ChunkRef, Reader, Span
+from mediadb.read.reader import ChunkData, ChunkRef, Reader, Span
 from mediadb.types import Cause, Interval, State
 from recorderd.services.playback.gop import Gop, Picture, Place, Same, group, leading, pictures
 from recorderd.services.playback.order import PlayOrder

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from mediadb.format.frame_table import MARK_KEY_SHIFT
-from mediadb.reader import ChunkData, ChunkRef, ChunkTable
+from mediadb.read.reader import ChunkData, ChunkRef, ChunkTable
 from mediadb.types import KeyType, Kind, TrackKind
 from recorderd.services.playback.types import Frame
 

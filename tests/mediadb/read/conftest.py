@@ -10,14 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from mediadb.commits import StoreOptions
 from mediadb.fs import RealFs
 from mediadb.locks import OpenRequest, open_log
 from mediadb.mp4.entries import avc1_entry
-from mediadb.reader import Reader
-from mediadb.recover import Recovery
-from mediadb.segment_chunk import TrackState
-from mediadb.store import ConfigItem, CoverItem, GapItem, LogWriter, Now, TrackItem
+from mediadb.read.reader import Reader
 from mediadb.types import (
     Cause,
     KeyType,
@@ -28,6 +24,11 @@ from mediadb.types import (
     TrackKind,
     TrackSpec,
 )
+from mediadb.write.commits import StoreOptions
+from mediadb.write.items import ConfigItem, CoverItem, GapItem, Now, TrackItem
+from mediadb.write.recover import Recovery
+from mediadb.write.segment_chunk import TrackState
+from mediadb.write.store import LogWriter
 
 S = 1_000_000
 T0 = 1_790_000_000 * S

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from mediadb.catalog import DAY_US, Catalog, CatalogLost, SegmentRow
 from mediadb.format.footer import TrackSummary
 from mediadb.fs import RealFs
-from mediadb.index import StorageIndex
-from mediadb.index_part import coding_tolerance_us
 from mediadb.ledger_facts import MediaSpan, join_spans
+from mediadb.read.index import StorageIndex
+from mediadb.read.part import coding_tolerance_us
 from mediadb.types import Names
 
 pytestmark = pytest.mark.fast

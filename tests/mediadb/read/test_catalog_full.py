@@ -10,8 +10,8 @@ from conftest import T0, S, spec
 
 from mediadb.catalog import Catalog, CatalogLost, FolderStamp
 from mediadb.fs import RealFs
-from mediadb.index_folders import find_changes, remember
-from mediadb.reader import Reader
+from mediadb.read.folders import find_changes, remember
+from mediadb.read.reader import Reader
 from mediadb.types import State
 
 pytestmark = pytest.mark.fast

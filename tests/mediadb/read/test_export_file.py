@@ -16,13 +16,13 @@ import pytest
 from conftest import T0, Recorder, S, offline, spec
 
 from mediadb.errors import ChunkGone, UnsupportedVersion
-from mediadb.export import ExportRequest, export_camera
 from mediadb.fs import RealFs
-from mediadb.movie import build_movie
+from mediadb.movie.export import ExportRequest, export_camera
+from mediadb.movie.movie import build_movie
 from mediadb.mp4.entries import avc1_entry
-from mediadb.reader import ChunkRef
+from mediadb.read.reader import ChunkRef
+from mediadb.tools.verify import verify_export
 from mediadb.types import Cause, KeyType, Sample, State, TrackConfig
-from mediadb.verify import verify_export
 
 CAM = spec(1)
 WIDTH, HEIGHT = 160, 96

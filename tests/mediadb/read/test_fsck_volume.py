@@ -13,7 +13,7 @@ from conftest import Recorder, spec
 
 from mediadb.fs import RealFs
 from mediadb.locks import create_volume, read_volume
-from mediadb.tool import main
+from mediadb.tools.main import main
 
 pytestmark = pytest.mark.fast
 CAM = spec(1)

@@ -10,8 +10,8 @@ import pytest
 from conftest import T0, VIDEO, Recorder, S, offline, payload, spec
 
 from mediadb.fs import RealFs
-from mediadb.lane import LanePlace, LaneWriter
 from mediadb.types import Cause, KeyType, Names, Origin, Sample, State
+from mediadb.write.lane import LanePlace, LaneWriter
 
 pytestmark = pytest.mark.fast
 CAM = spec(1)

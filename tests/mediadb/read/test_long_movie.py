@@ -13,13 +13,13 @@ import pytest
 from conftest import offline
 
 from mediadb.errors import ChunkCorrupt, ChunkGone
-from mediadb.long_movie import LongMovie, plan_long
-from mediadb.long_plan import Wanted, plan_groups
-from mediadb.movie import build_movie
+from mediadb.movie.long_movie import LongMovie, plan_long
+from mediadb.movie.long_plan import Wanted, plan_groups
+from mediadb.movie.movie import build_movie
+from mediadb.movie.row_range import Skipped
+from mediadb.movie.segments import PieceName, lay_segment, name_segments, segment_header
 from mediadb.mp4.reader import Movie, Track, pts_of, read_movie
-from mediadb.reader import Reader
-from mediadb.row_range import Skipped
-from mediadb.segments import PieceName, lay_segment, name_segments, segment_header
+from mediadb.read.reader import Reader
 from tests.long_footage import SOUND_HZ, SOUNDS, Film, S, number_of, picture, specs
 
 pytestmark = pytest.mark.fast
@@ -247,7 +247,7 @@ def test_a_camera_without_keyframes_is_still_cut_into_groups(volume: Path) -> No
 
 def test_groups_of_a_high_bit_rate_are_shorter(volume: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A month is cut into groups of minutes; 31 bits count their bytes."""
-    for module in ("mediadb.long_plan", "mediadb.mp4.group"):
+    for module in ("mediadb.movie.long_plan", "mediadb.mp4.group"):
         monkeypatch.setattr(f"{module}.MAX_GROUP_BYTES", 10_000, raising=False)
     film = Film(volume, specs(), T0, padding=300)
     film.seconds(120)

@@ -9,7 +9,7 @@ import pytest
 from conftest import T0, S, offline, spec
 
 from mediadb.errors import MediaDbError
-from mediadb.reader import Reader
+from mediadb.read.reader import Reader
 
 pytestmark = pytest.mark.fast
 CAM = spec(1)

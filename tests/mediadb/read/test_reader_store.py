@@ -11,7 +11,7 @@ import pytest
 from conftest import RECORDED, T0, Recorder, S, offline, payload, spec
 
 from mediadb.errors import ChunkCorrupt, ChunkGone, StorageMissing
-from mediadb.reader import Reader
+from mediadb.read.reader import Reader
 from mediadb.types import Cause, Interval, Kind, State
 
 pytestmark = pytest.mark.fast

@@ -11,7 +11,8 @@ from conftest import T0, Recorder, S, offline, spec
 
 from mediadb.fs import RealFs
 from mediadb.ledger import LedgerWriter
-from mediadb.reclaim import (
+from mediadb.reclaim.facts import NIL, SegmentFact, thin_out
+from mediadb.reclaim.reclaimer import (
     DAY_US,
     RECLAIM_STEPS,
     ClockBrake,
@@ -21,9 +22,8 @@ from mediadb.reclaim import (
     need_of,
     plan,
 )
-from mediadb.reclaim_facts import NIL, SegmentFact, thin_out
+from mediadb.tools.verify import verify_volume
 from mediadb.types import State
-from mediadb.verify import verify_volume
 
 pytestmark = pytest.mark.fast
 CAM = spec(1)

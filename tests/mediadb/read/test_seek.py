@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from mediadb.catalog import Catalog
 from mediadb.format.columns import COLUMNS, ChunkColumns
 from mediadb.fs import FileStat, RealFs
-from mediadb.index_part import Part, coding_tolerance_us, part_spans
-from mediadb.lane import LanePlace, LaneWriter
 from mediadb.ledger_facts import NO_MEDIA_TIME, MediaSpan, join_spans
-from mediadb.reader import Reader
+from mediadb.read.part import Part, coding_tolerance_us, part_spans
+from mediadb.read.reader import Reader
 from mediadb.types import ChunkFlag, KeyType, Names, Origin, Sample, TrackConfig
+from mediadb.write.lane import LanePlace, LaneWriter
 
 CAM, OTHER = spec(1), spec(2)
 LATER_US = 1 << 61  # every folder has come to rest

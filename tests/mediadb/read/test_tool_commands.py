@@ -16,8 +16,8 @@ import pytest
 from conftest import T0, Recorder, S, spec
 
 from mediadb.format.segment_header import SEGMENT_HEADER_BYTES
-from mediadb.tool import main
-from mediadb.tool_times import TimeTextError, parse_time, show_time
+from mediadb.times import TimeTextError, parse_time, show_time
+from mediadb.tools.main import main
 
 CAM = spec(1)
 START, END = show_time(T0), show_time(T0 + 30 * S)
@@ -25,7 +25,7 @@ START, END = show_time(T0), show_time(T0 + 30 * S)
 
 def mediadb(*arguments: object) -> tuple[int, str, str]:
     """Run as a user does."""
-    command = [sys.executable, "-m", "mediadb.tool", *map(str, arguments)]
+    command = [sys.executable, "-m", "mediadb.tools.main", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ})
     return done.returncode, done.stdout, done.stderr
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from mediadb.fs import RealFs
 from mediadb.segment_files import read_footer
 from mediadb.segment_scan import scan_segment
+from mediadb.tools.verify import verify_file, verify_volume
 from mediadb.types import Cause, State
-from mediadb.verify import verify_file, verify_volume
 
 pytestmark = pytest.mark.fast
 CAM, OTHER = spec(1), spec(2)

@@ -247,7 +247,7 @@ async def test_a_bug_in_the_writer_is_loud_and_does_not_hang_the_close(
 ) -> None:
     ears = Ears()
     store = await opened(tmp_path, ears)
-    monkeypatch.setattr("mediadb.store.add_sample", lambda *_: 1 // 0)
+    monkeypatch.setattr("mediadb.write.store.add_sample", lambda *_: 1 // 0)
     feed(video(store), 0, 1)
     await ears.until(lambda: "writer-failed" in ears.troubles)
     lost = await store.close()

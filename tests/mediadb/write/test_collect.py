@@ -9,13 +9,13 @@ import rig
 from fault_fs import FaultFs
 from rig import Rig
 
-from mediadb.collect import Collector
-from mediadb.commits import CommitInfo, StoreOptions, TrackCommit
-from mediadb.lane import LanePlace, LaneWriter
-from mediadb.reader import Reader
-from mediadb.segment_chunk import TrackState
-from mediadb.store import ConfigItem, GapItem, TrackItem
+from mediadb.read.reader import Reader
 from mediadb.types import ChunkFlag, Names, Origin, Sample, State, TrackKind, TrackSpec
+from mediadb.write.collect import Collector
+from mediadb.write.commits import CommitInfo, StoreOptions, TrackCommit
+from mediadb.write.items import ConfigItem, GapItem, TrackItem
+from mediadb.write.lane import LanePlace, LaneWriter
+from mediadb.write.segment_chunk import TrackState
 
 pytestmark = pytest.mark.fast
 BUDGET = 1 << 20

@@ -12,10 +12,10 @@ import rig
 from fault_fs import FaultFs, Node
 from rig import Rig
 
-from mediadb.commits import StoreOptions
 from mediadb.errors import MediaDbError
 from mediadb.fs import Fs
-from mediadb.reader import Reader
+from mediadb.read.reader import Reader
+from mediadb.write.commits import StoreOptions
 
 TRACK = rig.track_id(0)
 LATER = rig.T0 + 60_000_000

@@ -10,12 +10,12 @@ import rig
 from fault_fs import FaultFs
 from rig import Rig
 
-from mediadb.commits import StoreOptions
 from mediadb.format.ledger_page import LedgerKind
 from mediadb.ledger import LedgerWriter, ledger_files, read_ledger
-from mediadb.reclaim import ClockBrake, Reclaimer, ReclaimOptions
-from mediadb.store import CoverItem
+from mediadb.reclaim.reclaimer import ClockBrake, Reclaimer, ReclaimOptions
 from mediadb.types import Cause, State
+from mediadb.write.commits import StoreOptions
+from mediadb.write.items import CoverItem
 
 pytestmark = pytest.mark.fast
 TRACK = rig.track_id(0)

@@ -11,11 +11,11 @@ import rig
 from fault_fs import FaultFs
 from rig import Rig
 
-from mediadb.commits import StoreOptions
 from mediadb.format.ledger_page import LedgerKind
 from mediadb.ledger import LedgerDamage, LedgerWriter, ledger_files, read_ledger
-from mediadb.store import CoverItem
 from mediadb.types import Cause, State
+from mediadb.write.commits import StoreOptions
+from mediadb.write.items import CoverItem
 
 pytestmark = pytest.mark.fast
 FOLDER = rig.ROOT / "ledger" / "main" / "x"

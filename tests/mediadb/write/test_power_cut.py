@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rig import Rig
 
-from mediadb.commits import StoreOptions
 from mediadb.fs import FAILPOINTS
+from mediadb.write.commits import StoreOptions
 
 OPTIONS = StoreOptions(create=True, segment_us=3_000_000)
 TRACKS = (rig.track_id(0), rig.track_id(1))

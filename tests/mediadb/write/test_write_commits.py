@@ -11,9 +11,9 @@ import rig
 from fault_fs import FaultFs
 from rig import Rig
 
-from mediadb.commits import StoreOptions
-from mediadb.store import ConfigItem, GapItem, MarkItem
 from mediadb.types import Cause, ChunkFlag, KeyType, Names, Sample, State, TrackConfig, TrackKind, TrackSpec
+from mediadb.write.commits import StoreOptions
+from mediadb.write.items import ConfigItem, GapItem, MarkItem
 
 pytestmark = pytest.mark.fast
 TRACK = rig.track_id(0)

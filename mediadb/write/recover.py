@@ -1,0 +1,355 @@
+"""Recovery of what earlier runs left unsealed: decide what is true, write the footer, never append media.
+
+Law: runs beside recording, on a thread of the volume, and may be repeated after a crash at any point. D = highest
+commit that any valid block of the epoch vouches for: damage at or below D is corruption and told, above D it is a torn
+tail of which every verified chunk that continues its track is kept. One bad file never stops the others; files that
+are not ours are left alone.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mediadb.blockfile import BlockFile
+from mediadb.errors import FormatError
+from mediadb.format.block import Commit, Entry
+from mediadb.format.chunk import CHUNK_HEADER_BYTES, ChunkHeader
+from mediadb.format.constants import NO_COMMIT, SALT_LEN, align_up
+from mediadb.format.footer import FooterHead
+from mediadb.format.ledger_page import LedgerKind
+from mediadb.format.records import Record, decode_config, decode_names, load_record, run_text
+from mediadb.format.segment_header import SEGMENT_PAGE_BYTES
+from mediadb.fs import Fs
+from mediadb.ledger import read_ledger
+from mediadb.locks import LogHandle
+from mediadb.segment_index import SegmentIndex, TrackIndex
+from mediadb.segment_scan import ScannedBlock, SegmentScan, chunk_verifies, read_footer, scan_segment
+from mediadb.types import Kind, Names, TrackKind, TrackSpec
+from mediadb.write.segment import OPEN_SUFFIX, SEALED_SUFFIX, note_continuation, seal_file, seal_record
+
+Trouble = Callable[[str, dict[str, object]], None]
+_NIL = uuid.UUID(int=0)
+
+
+@dataclass(slots=True)
+class LastRun:
+    """An earlier run as recovery found it. `ends`: per track end of media (recorder UTC) and next seq."""
+
+    run: int
+    clean: bool = False
+    ends: dict[uuid.UUID, tuple[int, int]] = field(default_factory=dict)
+    records: list[tuple[LedgerKind, Record]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Ledger:
+    """What the ledger says of earlier runs."""
+
+    sealed: set[str] = field(default_factory=set)  # segment UUIDs with a SEGMENT_SEAL
+    stopped: set[str] = field(default_factory=set)  # runs with a clean stop
+    ends: dict[str, dict[uuid.UUID, tuple[int, int]]] = field(default_factory=dict)  # by run
+    commits: list[tuple[int, int, int]] = field(default_factory=list)  # sealed: epoch, first and last counter
+
+
+@dataclass(slots=True)
+class _Epoch:
+    """Everything known of one epoch's commits."""
+
+    durable: Commit = NO_COMMIT
+    commits: set[int] = field(default_factory=set)
+    voids: dict[uuid.UUID, Commit] = field(default_factory=dict)
+    open: list[tuple[Path, SegmentScan]] = field(default_factory=list)
+
+    def vouch(self, commit: Commit) -> None:
+        if commit != NO_COMMIT and (self.durable == NO_COMMIT or commit > self.durable):
+            self.durable = commit
+
+    def void(self, segment: uuid.UUID, first: Commit) -> None:
+        self.voids[segment] = min(self.voids.get(segment, first), first)
+
+
+class Recovery:
+    """One pass over a log. `sealed` is called for each segment that got its footer."""
+
+    def __init__(self, log: LogHandle, trouble: Trouble, sealed: Callable[[Path], None]) -> None:
+        self._log, self._fs, self._trouble, self._sealed = log, log.fs, trouble, sealed
+        self._runs: dict[int, LastRun] = {}
+        self._ledger = _Ledger()
+
+    def run(self) -> list[LastRun]:
+        """Recover every unsealed segment of earlier epochs. Never raises OSError or FormatError: trouble is told."""
+        previous = self._log.previous
+        if previous is None:
+            return []
+        self._read_ledger(previous.changed_us)
+        self._last(previous.run)
+        for _, epoch in sorted(self._epochs(previous.epoch).items()):
+            self._check_commits(epoch)
+            for path, scan in epoch.open:
+                try:
+                    self._recover(path, scan, epoch)
+                except OSError as error:
+                    self._trouble("recovery-failed", {"path": str(path), "text": str(error)})
+        return list(self._runs.values())
+
+    def _last(self, run: int) -> LastRun:
+        last = self._runs.get(run)
+        if last is None:
+            text = run_text(run)
+            last = self._runs[run] = LastRun(run, clean=text in self._ledger.stopped)
+            last.ends.update(self._ledger.ends.get(text, {}))
+        return last
+
+    # -- looking --------------------------------------------------------------------------------------------------
+
+    def _read_ledger(self, since_us: int) -> None:
+        since = f"{datetime.fromtimestamp(since_us / 1_000_000, UTC):%Y-%m}"
+        known = self._ledger
+        try:
+            for record in read_ledger(self._fs, self._log.ledger_folder, since=since):
+                if record.kind == LedgerKind.RUN_STOP:
+                    known.stopped.add(str(record.body.get("run")))
+                elif record.kind == LedgerKind.SEGMENT_SEAL:
+                    known.sealed.add(str(record.body.get("segment")))
+                    _note_ends(known.ends.setdefault(str(record.body.get("run")), {}), record.body)
+                    known.commits += _commit_range(record.body)
+        except (OSError, FormatError) as error:
+            self._trouble("ledger-unreadable", {"path": str(self._log.ledger_folder), "text": str(error)})
+
+    def _epochs(self, previous: int) -> dict[int, _Epoch]:
+        """Scans of unsealed segments by epoch, with what the sealed ones of the same epochs say."""
+        folder = self._log.folder
+        epochs: dict[int, _Epoch] = {}
+        names = [f"{day}/{name}" for day in self._fs.listdir(folder) for name in self._fs.listdir(folder / day)]
+        ours = self._log.identity.epoch
+        for name in names:
+            if name.endswith(OPEN_SUFFIX) and 0 < _epoch_of(name) < ours:
+                scan = self._scan(folder / name)
+                if scan is not None:
+                    epoch = epochs.setdefault(scan.header.epoch, _Epoch())
+                    epoch.open.append((folder / name, scan))
+                    _learn_blocks(epoch, scan)
+        for name in names:
+            number = _epoch_of(name)
+            if name.endswith(SEALED_SUFFIX) and (number in epochs or number == previous):
+                self._learn_sealed(folder / name, epochs.setdefault(number, _Epoch()))
+        for number, first, last in self._ledger.commits:  # sealed once, perhaps removed since
+            if number in epochs and epochs[number].open:
+                epochs[number].commits.update(range(first, last + 1))
+        for epoch in epochs.values():
+            epoch.open.sort(key=lambda item: item[1].header.number)
+        return epochs
+
+    def _scan(self, path: Path) -> SegmentScan | None:
+        try:
+            scan = scan_segment(self._fs, path)
+        except (OSError, FormatError) as error:
+            self._trouble("segment-unreadable", {"path": str(path), "text": str(error)})
+            return None
+        if scan.header.log != self._log.identity.log:
+            self._trouble("segment-foreign", {"path": str(path), "log": str(scan.header.log)})
+            return None
+        return scan
+
+    def _learn_sealed(self, path: Path, epoch: _Epoch) -> None:
+        try:
+            head = read_footer(self._fs, path)
+        except (OSError, FormatError) as error:
+            self._trouble("segment-unreadable", {"path": str(path), "text": str(error)})
+            return
+        epoch.vouch(head.last_commit)
+        if head.first_commit != NO_COMMIT:
+            epoch.commits.update(range(head.first_commit[1], head.last_commit[1] + 1))
+        for old in head.meta.get("supersedes", []):
+            epoch.void(uuid.UUID(old["segment"]), (old["epoch"], old["counter"]))
+            epoch.commits.update(range(old["counter"], head.first_commit[1]))
+        last = self._last(head.run)
+        for track in head.tracks:
+            _later(last.ends, track.track, track.end_us, track.next_seq)
+        if str(head.segment) not in self._ledger.sealed:  # killed between `sync_dir` and `ledger`
+            self._record_sealed(path, head)
+
+    def _record_sealed(self, path: Path, head: FooterHead) -> None:
+        status = self._fs.stat(path)
+        body = seal_record(head, str(path.relative_to(self._log.folder)), status.size if status else 0)
+        self._last(head.run).records.append((LedgerKind.SEGMENT_SEAL, body))
+
+    def _check_commits(self, epoch: _Epoch) -> None:
+        """Tell when a commit that some block vouches for is nowhere."""
+        if epoch.durable == NO_COMMIT or not epoch.commits or not epoch.open:
+            return
+        lost = set(range(min(epoch.commits), epoch.durable[1] + 1)) - epoch.commits
+        if lost:
+            params: dict[str, object] = {
+                "epoch": epoch.durable[0], "first": min(lost), "last": max(lost), "count": len(lost),
+                "segments": [path.name for path, _ in epoch.open],
+            }  # fmt: skip
+            self._tell(epoch.open[-1][1].header.run, "acknowledged-commits-lost", params)
+
+    def _tell(self, run: int, code: str, params: dict[str, object]) -> None:
+        self._last(run).records.append((LedgerKind.TROUBLE, {"code": code, "params": params}))
+        self._trouble(code, params)
+
+    # -- sealing --------------------------------------------------------------------------------------------------
+
+    def _recover(self, path: Path, scan: SegmentScan, epoch: _Epoch) -> None:
+        last = self._last(scan.header.run)
+        fd = self._fs.open_read(path)
+        try:
+            rebuild = _Rebuild(self._fs, fd, scan, epoch, {k: v[1] for k, v in last.ends.items()})
+            index, end = rebuild.index()
+        finally:
+            self._fs.close(fd)
+        if not rebuild.kept:
+            if scan.blank or not scan.bad or self._only_torn(scan, epoch):
+                self._fs.unlink(path)  # nothing in it was ever acknowledged
+                self._fs.fsync_dir(path.parent)
+            return
+        for offset, length in index.damaged:
+            params: dict[str, object] = {"path": str(path), "offset": offset, "length": length}
+            self._tell(scan.header.run, "segment-damaged", params)
+        file = BlockFile.open_append(self._fs, path)
+        self._fs.truncate(file.fd, min(end, scan.size))
+        file.end = end
+        index.durable_end = end
+        sealed, head = seal_file(file, index)
+        self._fs.point("seal_ledger")
+        status = self._fs.stat(sealed)
+        body = seal_record(head, str(sealed.relative_to(self._log.folder)), status.size if status else 0)
+        last.records.append((LedgerKind.SEGMENT_SEAL, body))
+        for track in index.tracks.values():
+            _later(last.ends, track.spec.track, track.end_us, track.next_seq)
+        self._sealed(sealed)
+        self._trouble("recovered-segment", {"path": str(sealed), "torn_chunks": rebuild.torn})
+
+    def _only_torn(self, scan: SegmentScan, epoch: _Epoch) -> bool:
+        """No acknowledged commit is missing, so bytes that verify nowhere were never acknowledged."""
+        if epoch.durable == NO_COMMIT:
+            return True
+        known = {number for number in epoch.commits if number <= epoch.durable[1]}
+        return len(known) == (epoch.durable[1] - min(known) + 1 if known else 0)
+
+
+class _Rebuild:
+    """The index of an unsealed segment, made from its blocks."""
+
+    def __init__(self, fs: Fs, fd: int, scan: SegmentScan, epoch: _Epoch, expected: dict[uuid.UUID, int]) -> None:
+        self._fs, self._fd, self._scan, self._epoch, self._expected = fs, fd, scan, epoch, expected
+        self._broken: set[uuid.UUID] = set()  # tracks whose torn tail has ended
+        self.kept = self.torn = 0
+
+    def index(self) -> tuple[SegmentIndex, int]:
+        """The index and where its blocks end."""
+        scan = self._scan
+        index = SegmentIndex(scan.header, recovered=True)
+        end = SEGMENT_PAGE_BYTES
+        first_void = self._epoch.voids.get(scan.header.segment)
+        for block in scan.blocks:
+            if first_void is not None and block.header.commit >= first_void:
+                break
+            durable = self._epoch.durable
+            acknowledged = durable != NO_COMMIT and block.header.commit <= durable
+            kept = self._enter(index, block, acknowledged)
+            if kept or acknowledged:
+                self.kept += 1
+                index.note_commit(block.header.commit, block.header.wall_us)
+                if block.header.supersedes is not None:
+                    index.supersedes.append(block.header.supersedes)
+                end = min(block.end, align_up(scan.size))
+        index.damaged = [span for span in scan.bad if span[0] < end]
+        index.publish(end)
+        return index, end
+
+    def _enter(self, index: SegmentIndex, block: ScannedBlock, acknowledged: bool) -> int:
+        kept = 0
+        for entry in sorted(block.entries, key=_entry_order):
+            header = entry.header
+            track_id = uuid.UUID(bytes=header.track)
+            is_config = header.kind == Kind.CONFIG
+            if not acknowledged and not self._stands(block, entry, track_id):
+                self.torn += 1
+                continue
+            track = index.tracks.get(track_id)
+            if track is None or (is_config and track.spec.hardware == _NIL):
+                track = self._track(index, block, entry, track)
+            note_continuation(track, header, None)
+            track.add(header, block.offset + entry.offset)
+            if not is_config:
+                self._expected[track_id] = header.seq + 1
+                kept += 1
+        return kept
+
+    def _stands(self, block: ScannedBlock, entry: Entry, track: uuid.UUID) -> bool:
+        """Above D: does the chunk verify and continue its track without a hole?"""
+        header = entry.header
+        if header.kind == Kind.CONFIG:
+            return chunk_verifies(self._fs, self._fd, block, entry)
+        unknown = header.seq if self._scan.header.number else 0  # the first segment of a run begins with 0
+        continues = track not in self._broken and header.seq == self._expected.get(track, unknown)
+        if continues and chunk_verifies(self._fs, self._fd, block, entry):
+            return True
+        self._broken.add(track)
+        return False
+
+    def _track(self, index: SegmentIndex, block: ScannedBlock, entry: Entry, known: TrackIndex | None) -> TrackIndex:
+        spec, names = self._identity(block, entry)
+        if known is not None:
+            known.spec, known.names = spec, names
+            return known
+        track = index.tracks[spec.track] = TrackIndex(spec, names)
+        return track
+
+    def _identity(self, block: ScannedBlock, entry: Entry) -> tuple[TrackSpec, Names]:
+        header = entry.header
+        if header.kind == Kind.CONFIG and chunk_verifies(self._fs, self._fd, block, entry):
+            raw = self._fs.pread(self._fd, header.chunk_len, block.offset + entry.offset)
+            payload = CHUNK_HEADER_BYTES + header.table_len
+            try:
+                spec, _ = decode_config(raw[payload + SALT_LEN :])
+                return spec, decode_names(load_record(raw[CHUNK_HEADER_BYTES:payload]))
+            except FormatError:
+                pass  # as unreadable as one that does not verify
+        kind = {Kind.AUDIO: TrackKind.AUDIO, Kind.METADATA: TrackKind.METADATA}.get(Kind(header.kind), TrackKind.VIDEO)
+        return TrackSpec(uuid.UUID(bytes=header.track), _NIL, _NIL, kind, ""), Names()
+
+
+def _learn_blocks(epoch: _Epoch, scan: SegmentScan) -> None:
+    for block in scan.blocks:
+        epoch.vouch(block.header.durable)
+        epoch.commits.add(block.header.commit[1])
+        old = block.header.supersedes
+        if old is not None:  # the numbers in between were failed attempts at the same commits
+            epoch.void(old.segment, old.first)
+            epoch.commits.update(range(old.first[1], block.header.commit[1]))
+
+
+def _note_ends(ends: dict[uuid.UUID, tuple[int, int]], body: Record) -> None:
+    for track in body.get("tracks", []):
+        if track.get("end_us") is not None:
+            _later(ends, uuid.UUID(track["track"]), track["end_us"], track["next_seq"])
+
+
+def _commit_range(body: Record) -> list[tuple[int, int, int]]:
+    first, last = body.get("first_commit"), body.get("last_commit")
+    if not first or not last or tuple(first) == NO_COMMIT:
+        return []
+    return [(first[0], first[1], last[1])]
+
+
+def _later(ends: dict[uuid.UUID, tuple[int, int]], track: uuid.UUID, end_us: int, next_seq: int) -> None:
+    if track not in ends or next_seq > ends[track][1]:
+        ends[track] = (end_us, next_seq)
+
+
+def _entry_order(entry: Entry) -> tuple[bytes, bool, int]:
+    header: ChunkHeader = entry.header
+    return header.track, header.kind != Kind.CONFIG, header.seq
+
+
+def _epoch_of(name: str) -> int:
+    parts = name.rsplit("/", 1)[-1].split(".")[0].split("-")
+    return int(parts[1]) if len(parts) == 3 and parts[1].isdigit() else 0

@@ -1,0 +1,175 @@
+"""The writer thread of a log and the second thread beside it for seals and recovery.
+
+Law: owns threads and queues, decides nothing about content. Commands come from the event loop through one queue, events
+go back through one callable (`post`) that hands a call to the loop thread. A bug in the writer thread ends it loudly:
+`failure` holds the error and every later wait gets it.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import uuid
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from mediadb.locks import LogHandle
+from mediadb.write.commits import CommitInfo, StoreOptions
+from mediadb.write.items import Item, Now
+from mediadb.write.recover import LastRun, Recovery
+from mediadb.write.segment_chunk import TrackState
+from mediadb.write.store import LogWriter
+
+Post = Callable[..., object]  # post(call, *args): run it on the loop thread
+Items = list[tuple[TrackState, Item]]
+
+
+class Ticking(Protocol):
+    """The clock: UTC that may step, and a monotonic count."""
+
+    def utc_us(self) -> int: ...
+    def monotonic_us(self) -> int: ...
+
+
+class Bridge(Protocol):
+    """Told on the loop thread; only `on_sealed` comes on the sealing thread, while the segment is still an open one."""
+
+    def on_committed(self, info: CommitInfo) -> None: ...
+    def on_trouble(self, code: str, params: dict[str, object]) -> None: ...
+    def on_refused(self, track: uuid.UUID, size: int) -> None: ...
+    def on_sealed(self, path: Path) -> None: ...
+
+
+class WriterThread:
+    """Runs a LogWriter. `start` begins recording at once and recovers older segments beside it."""
+
+    def __init__(
+        self, log: LogHandle, server: uuid.UUID, options: StoreOptions, clock: Ticking, bridge: Bridge, post: Post
+    ) -> None:
+        self.log, self._clock, self._bridge, self._post = log, clock, bridge, post
+        name = f"mediadb-{log.storage}"
+        self._keeper = ThreadPoolExecutor(1, thread_name_prefix=f"{name}-keeper")
+        self.writer = LogWriter(log, server, options, self, self.beside)
+        self._commands: queue.SimpleQueue[Callable[[], bool]] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name=f"{name}-writer", daemon=True)
+        self._commit_began_us = 0
+        self._recovered: list[LastRun] = []
+        self.failure: BaseException | None = None
+
+    def start(self, now: Now) -> None:
+        """On any thread that may block. Raises OSError when not even the ledger takes the new run."""
+        self.writer.start(now)
+        self._thread.start()
+        self.beside(self._recover)
+
+    def slot(self, items: Items, now: Now, commit: bool) -> None:
+        """Hand over a slot; with `commit` the commit is closed behind it. Never blocks."""
+
+        def run() -> bool:
+            self.writer.take(items, now)
+            if commit:
+                self._enter_recovered(now)
+                self._commit_began_us = self._clock.monotonic_us()
+                self.writer.commit(now)
+            return True
+
+        self._commands.put(run)
+
+    def flushed(self) -> Future[list[str]]:
+        """Done when everything handed over before is durable or known not to be."""
+        done: Future[list[str]] = Future()
+
+        def run() -> bool:
+            done.set_result([])
+            return True
+
+        self._put(run, done)
+        return done
+
+    def close(self, now: Now) -> Future[list[str]]:
+        """Commit, seal, end both threads. The result names what was not durable."""
+        done: Future[list[str]] = Future()
+
+        def run() -> bool:
+            self._keeper.shutdown(wait=True)  # seals and recovery under way
+            self._enter_recovered(now)
+            self._commit_began_us = self._clock.monotonic_us()
+            lost = self.writer.close(now)
+            self.log.close()
+            done.set_result(lost)
+            return False
+
+        self._put(run, done)
+        return done
+
+    def abandon(self) -> None:
+        """After a failure: end both threads and give the lock back. What was not durable is lost."""
+        self._commands.put(lambda: False)
+        self._thread.join()
+        self._keeper.shutdown(wait=True)
+        self.log.close()
+
+    # -- events of the LogWriter, on its threads ------------------------------------------------------------------
+
+    def committed(self, info: CommitInfo) -> None:
+        took_us = self._clock.monotonic_us() - self._commit_began_us
+        self._post(self._bridge.on_committed, replace(info, duration_us=took_us))
+
+    def trouble(self, code: str, params: dict[str, object]) -> None:
+        self._post(self._bridge.on_trouble, code, params)
+
+    def refused(self, track: uuid.UUID, size: int) -> None:
+        self._post(self._bridge.on_refused, track, size)
+
+    def sealed(self, path: Path) -> None:
+        self._bridge.on_sealed(path)
+
+    # -- threads --------------------------------------------------------------------------------------------------
+
+    def _put(self, run: Callable[[], bool], done: Future[list[str]]) -> None:
+        if self.failure is not None:
+            done.set_exception(self.failure)
+            return
+
+        def guarded() -> bool:
+            if self.failure is not None:
+                done.set_exception(self.failure)
+                return False
+            return run()
+
+        self._commands.put(guarded)
+
+    def _work(self) -> None:
+        going = True
+        while going:
+            command = self._commands.get()
+            try:
+                going = command()
+            except BaseException as error:  # a bug: nothing more can be promised for this log
+                first = self.failure is None
+                self.failure = error
+                self.writer.failed = True
+                if first:
+                    self.trouble("writer-failed", {"text": repr(error)})
+
+    def beside(self, job: Callable[[], None]) -> None:
+        """Run a blocking job of this volume on the thread of seals and recovery."""
+
+        def run() -> None:
+            try:
+                job()
+            except Exception as error:
+                self.trouble("keeper-failed", {"text": repr(error)})
+
+        self._keeper.submit(run)
+
+    def _recover(self) -> None:
+        self._recovered = Recovery(self.log, self.trouble, self.sealed).run()
+
+    def _enter_recovered(self, now: Now) -> None:
+        runs, self._recovered = self._recovered, []
+        if runs:
+            self.writer.recovered(runs, now)
