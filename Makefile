@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 export PYTHONUNBUFFERED=1
 
-.PHONY: man scene help venv demo test check bench crash format
+.PHONY: man scene help venv demo test check bench crash powercut mutate format
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -33,14 +33,21 @@ format: venv ## format the code
 test: venv ## every test; as root installs the system packages it needs, else skips their groups and says so
 	@$(PY) scripts/test.py $(ARGS)
 
-bench: venv ## B=ingest|append|seek|fanout|pull|playback|timeline: measure, print a table, write benchmarks/out/B.json
-	@case "$(B)" in ingest|append|seek|fanout|pull|playback|timeline) ;; \
-	*) echo "usage: make bench B=ingest|append|seek|fanout|pull|playback|timeline [ARGS=...]" >&2; exit 2;; esac
+BENCHES := ingest append seek fanout pull playback timeline reclaim start
+bench: venv ## B=ingest|append|seek|fanout|pull|playback|timeline|reclaim|start: measure, print a table, write benchmarks/out/B.json
+	@case " $(BENCHES) " in *" $(B) "*) [ -n "$(B)" ] && exit 0;; esac; echo "usage: make bench B=NAME [ARGS=...] with NAME of: $(BENCHES)" >&2; exit 2
 	@$(PY) -m benchmarks.$(B) $(ARGS)
 
-scene: venv ## S=viewers: a scene that a test plays small, in full (ARGS="--stalled 50 --slow 50")
-	@case "$(S)" in viewers) ;; *) echo "usage: make scene S=viewers [ARGS=...]" >&2; exit 2;; esac
-	@$(PY) -m tests.e2e.$(S)_scene $(ARGS)
+SCENES := viewers stall slow-disk full-disk failing-disk read-only lost-mount swapped-disk turnovers clock
+scene: venv ## S=viewers|stall|slow-disk|full-disk|failing-disk|read-only|lost-mount|swapped-disk|turnovers|clock: what a test plays small, in full
+	@case " $(SCENES) " in *" $(S) "*) [ -n "$(S)" ] && exit 0;; esac; echo "usage: make scene S=NAME [ARGS=...] with NAME of: $(SCENES)" >&2; exit 2
+	@$(PY) -m tests.e2e.$(subst -,_,$(S))_scene $(ARGS)
 
-crash: venv ## kill -9 the recording daemon N times (N=30 SEED=1) and check what is left
-	@$(PY) -m tests.e2e.crash_tier --kills $(or $(N),30) --seed $(or $(SEED),1)
+crash: venv ## kill -9 the recording daemon N times (N=30 SEED=1 BREAK=sync|dirsync|crc|reappend) and check what is left
+	@$(PY) -m tests.e2e.crash_tier --kills $(or $(N),30) --seed $(or $(SEED),1) $(if $(BREAK),--break $(BREAK))
+
+powercut: venv ## cut the power of a recording daemon N times on ext4 and XFS (root; N=20 SEED=1 FS=ext4|xfs BREAK=...)
+	@$(PY) -m tests.e2e.powercut_tier --cuts $(or $(N),20) --seed $(or $(SEED),1) $(if $(FS),--fs $(FS)) $(if $(BREAK),--break $(BREAK))
+
+mutate: venv ## damage every kind of file N times each (N=10000 SEED=1 K=segment|directory|footer|gone|log|volume|ledger) and read on
+	@$(PY) -m tests.mutate --mutations $(or $(N),10000) --seed $(or $(SEED),1) $(if $(K),--kind $(K))
