@@ -20,7 +20,8 @@ from mediadb.errors import StorageError
 from mediadb.fs import Fs, RealFs
 from mediadb.locks import OpenRequest, open_log
 from mediadb.read.reader import Reader
-from mediadb.reclaim.reclaimer import MIN_RESERVE_BYTES, ClockBrake, Reclaimer, ReclaimOptions
+from mediadb.reclaim.keeper import ReclaimKeeper
+from mediadb.reclaim.reclaimer import ReclaimOptions
 from mediadb.types import Names, TrackSpec
 from mediadb.write.collect import Collector, TrackWriter
 from mediadb.write.commits import CommitInfo, StoreListener, StoreOptions
@@ -29,7 +30,6 @@ from mediadb.write.writer_thread import Ticking, WriterThread
 
 T = TypeVar("T")
 CLOCK_STEP_US = 500_000
-RECLAIM_US = 5_000_000
 READ_THREADS = 4
 
 __all__ = ["AsyncStore", "CommitInfo", "StoreListener", "StoreOptions", "TrackWriter"]
@@ -48,12 +48,15 @@ class AsyncStore:
         self._timer: asyncio.TimerHandle | None = None
         self._thread: WriterThread
         self._collector: Collector
-        self._reclaimer: Reclaimer | None = None
+        self._reclaim = ReclaimKeeper(
+            ReclaimOptions(options.retention_us, options.quota_bytes),
+            clock,
+            lambda code, params: self._post(self.on_trouble, code, params),
+            lambda path: self.reader.removed(path),
+        )
         self._offset_us = clock.utc_us() - clock.monotonic_us()
         self._clock_run = 0
-        self._full = False
-        self._room = (0, 0, 0)  # used, free and total bytes, as the last reclaim step found them
-        self._last_commit_us = self._last_reclaim_us = clock.monotonic_us()
+        self._last_commit_us = clock.monotonic_us()
         self._counts = {"commits": 0, "committed_samples": 0, "committed_bytes": 0, "troubles": 0, "commit_us": 0,
                         "commit_max_us": 0, "reclaimed_segments": 0}  # fmt: skip
         self.volume_id: uuid.UUID
@@ -138,15 +141,14 @@ class AsyncStore:
     def limits(self, retention_us: int | None, quota_bytes: int | None) -> None:
         """Other limits from the next reclaim step on; None = no limit. What is over them then goes at once."""
         self._options = replace(self._options, retention_us=retention_us, quota_bytes=quota_bytes)
-        if self._reclaimer is not None:
-            self._reclaimer.options = ReclaimOptions(retention_us, quota_bytes)
+        self._reclaim.limits(ReclaimOptions(retention_us, quota_bytes))
 
     def stats(self) -> dict[str, int]:
         """Counters since the start; `commit_us` is the duration of the last commit, `commit_max_us` of the longest,
         `held_bytes` not yet durable; `used_bytes`, `free_bytes`, `total_bytes` are a few seconds old and 0 before they
         are known; `retention_us`, `quota_bytes` are the limits, 0 without one."""
         collector = self._collector
-        used, free, total = self._room
+        used, free, total = self._reclaim.room
         return {
             **self._counts,
             "used_bytes": used,
@@ -187,51 +189,10 @@ class AsyncStore:
             newest_us = max((track.last_us for track in self.reader.tracks()), default=None)
         except Exception as error:
             self._post(self.on_trouble, "reader-failed", {"text": repr(error)})
-        thread, options = self._thread, self._options
-        self._reclaimer = Reclaimer(
-            thread.log.fs,
-            thread.log.folder,
-            thread.writer.ledger,
-            ReclaimOptions(options.retention_us, options.quota_bytes),
-            lambda: thread.log.fs.free_bytes(thread.log.root),
-            ClockBrake(newest_us),
-            self.reader.removed,
-        )
-        thread.beside(self._repeat_reclaim)
+        thread = self._thread
+        self._reclaim.open(thread.log, thread.writer.ledger, newest_us)
+        thread.beside(self._reclaim.repeat_unfinished)
         self._post(self._ready.set_result, None)
-
-    def _repeat_reclaim(self) -> None:
-        """Finish what a crash interrupted."""
-        if self._reclaimer is not None:
-            self._reclaimer.repeat_unfinished(self._clock.utc_us())
-
-    def _reclaim(self) -> None:
-        reclaimer, clock = self._reclaimer, self._clock
-        if reclaimer is None:
-            return
-        report = reclaimer.step(clock.utc_us(), clock.monotonic_us())
-        self._room = report.used_bytes, report.free_bytes, report.total_bytes
-        for removal in report.removed:
-            params: dict[str, object] = {"path": str(removal.fact.path), "rule": removal.rule}
-            self._post(self.on_trouble, "reclaimed", params)
-        if report.errors or report.short_bytes:
-            trouble: dict[str, object] = {"errors": report.errors, "short_bytes": report.short_bytes}
-            self._post(self.on_trouble, "reclaim-short", trouble)
-        self._watch_room(report.short_bytes)
-
-    def _watch_room(self, short_bytes: int) -> None:
-        """Tell once when the disk is as good as full and retention finds nothing to remove, and once when that ends."""
-        log = self._thread.log
-        try:
-            free = log.fs.free_bytes(log.root)[0]
-        except OSError:
-            return  # a disk that does not answer is found by the next commit
-        full = bool(short_bytes) and free < MIN_RESERVE_BYTES
-        if full is not self._full:
-            self._full = full
-            params: dict[str, object] = {"free_bytes": free, "short_bytes": short_bytes}
-            code = "storage-full" if full else "storage-recovered"
-            self._post(self.on_trouble, code, params if full else {"of": "storage-full"})
 
     def on_sealed(self, path: Path) -> None:
         """On the sealing thread, while the segment is still among the open ones: nothing is invisible in between."""
@@ -275,9 +236,8 @@ class AsyncStore:
         self._arm()
         mono_us = self._clock.monotonic_us()
         self._tick(commit=mono_us - self._last_commit_us >= self._options.commit_us)
-        if mono_us - self._last_reclaim_us >= RECLAIM_US:
-            self._last_reclaim_us = mono_us
-            self._thread.beside(self._reclaim)
+        if self._reclaim.due(mono_us):
+            self._thread.beside(self._reclaim.step)
 
     def _tick(self, *, commit: bool) -> None:
         """Hand a slot to the writer thread."""
