@@ -14,6 +14,7 @@ from tests.e2e.harness import ROOT
 
 
 @pytest.mark.e2e
+@pytest.mark.alone
 def test_thirty_seconds_of_demo(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "recorderd", "demo", "--for", "30s", "--json", "--port", "0", "--dir", str(tmp_path)],

@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.harness import Farm, Server, marker, mp4_samples, run_mediadb, running, wait_until
 from tests.e2e.oracle import committed_frames, committed_sounds, storage_tracks
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 SMALL = ["--size", "320x240", "--bitrate", "200k", "--gop", "25"]
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.harness import Farm, Server, running, wait_until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 
 @pytest.mark.parametrize(("fps", "wait_s"), [("1/2", 2), ("1/5", 5)])

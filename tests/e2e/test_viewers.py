@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.viewers_scene import WAYS, play_scene
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 
 def test_viewers_that_do_not_read_cost_no_frame_and_little_memory(tmp_path: Path) -> None:
