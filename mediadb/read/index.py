@@ -6,46 +6,31 @@ may vanish at any call: it is filled again from footers and the call goes on.
 
 from __future__ import annotations
 
-import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
-from mediadb.catalog import DAY_US, Catalog, CatalogLost, PartRow, SegmentRow, TrackRow, folder_of
+from mediadb.catalog import DAY_US, Catalog, PartRow, TrackRow
 from mediadb.errors import FormatError, MediaDbError
-from mediadb.format.block import Commit
 from mediadb.format.columns import ChunkColumns
-from mediadb.format.footer import ConfigPlace, FooterHead, TrackSummary
-from mediadb.format.records import config_hash, decode_config, decode_names, decode_spec, encode_config
-from mediadb.fs import FileStat, Fs
+from mediadb.format.footer import ConfigPlace
+from mediadb.format.records import config_hash, decode_config, encode_config
+from mediadb.fs import Fs
 from mediadb.ledger_facts import FUTURE_US, PAST_US, MediaSpan, join_spans
-from mediadb.read.folders import UNSETTLED, find_changes, remember, unfit_folders
+from mediadb.read.inventory import Inventory
 from mediadb.read.part import Part, coding_tolerance_us, part_spans
 from mediadb.read.recent_cache import RecentCache
-from mediadb.segment_files import (
-    SEALED,
-    SegmentFiles,
-    SegmentPlace,
-    Voids,
-    read_config,
-    read_footer,
-    read_header,
-    read_track,
-    stem,
-    walk_index,
-)
+from mediadb.segment_files import SEALED, read_config, read_footer, read_track, stem, walk_index
 from mediadb.segment_index import LiveSource, SegmentIndex, TrackIndex
-from mediadb.types import Names, Origin, TrackConfig, TrackSpec
+from mediadb.types import Origin, TrackConfig, TrackSpec
 
 CACHED_ROWS: Final = 60_000  # of decoded index regions, of 100 bytes each; a region weighs as much as 20
 CACHED_CONFIGS: Final = 4096
-LOOKED_AGAIN: Final = 64  # segments of a range whose files are looked at before their coverage is told
-T = TypeVar("T")
 
 
-class StorageIndex:
-    """All segments of one storage."""
+class StorageIndex(Inventory):
+    """All chunks of one storage."""
 
     def __init__(
         self,
@@ -56,99 +41,12 @@ class StorageIndex:
         live: LiveSource | None = None,
         now_us: Callable[[], int] | None = None,
     ) -> None:
-        self.fs, self.volume, self.storage = fs, volume, storage
-        self.files = SegmentFiles(fs, volume)
-        self.damaged: dict[str, str] = {}  # segments whose footer cannot be read, and why
-        self._catalog = catalog
-        self._live = live
-        self._now_us = now_us  # None: no folder is taken as compared, each is listed at every refresh
-        self._lock = threading.RLock()
-        self._walked: dict[str, SegmentIndex] = {}
-        self._voids: Voids = {}
-        self._looked = False  # were the folders looked at yet?
-        self._seen: dict[str, Path] = {}  # what the writer showed last
-        self._entered: set[str] = set()  # sealed and entered while the writer still showed them
+        super().__init__(fs, volume, storage, catalog, live, now_us)
         self._configs: RecentCache[bytes, tuple[TrackSpec, TrackConfig]] = RecentCache(CACHED_CONFIGS)
         self._parts: RecentCache[tuple[str, uuid.UUID], Part] = RecentCache(CACHED_ROWS, lambda p: 20 + len(p.media))
 
-    def refresh(self) -> None:
-        """Compare the folders with the catalog; enter what is new, forget what is gone."""
-        with self._lock:
-            self._looked = True
-            try:
-                self._refresh()
-            except CatalogLost:
-                self._refresh()
-
-    def _refresh(self) -> None:
-        changes = find_changes(self.fs, self.volume, self.storage, self._catalog)
-        places, known = changes.places, changes.known
-        for name, row in known.items():
-            place = places.get(name)
-            if place is None or not place.sealed or place.size != row.size:
-                self._drop(name)
-        live = {name for name, _ in self._open_live()}
-        for name in [n for n in self._walked if n not in places or places[n].sealed]:
-            del self._walked[name]
-        for name, place in places.items():
-            row_known = known.get(name)
-            if place.sealed and (row_known is None or row_known.size != place.size):
-                self._enter(place)
-        # Newest first: what a later segment wrote again is void in the earlier one.
-        for name, place in sorted(places.items(), reverse=True):
-            if not place.sealed and name not in live:
-                self._walk(place)
-        unfit = unfit_folders(changes, {*self._walked, *self.damaged})
-        remember(self._catalog, changes, unfit, self._now_us)
-
-    def _enter(self, place: SegmentPlace, spans: Mapping[uuid.UUID, list[MediaSpan]] | None = None) -> None:
-        try:
-            fd = self.fs.open_read(place.path)
-        except FileNotFoundError:
-            return  # reclaimed since the folder was listed
-        try:
-            header = read_header(self.fs, fd)
-            head, _ = read_footer(self.fs, fd)
-        except FormatError as error:
-            self.damaged[place.name] = error.message
-            self._walk(place)
-            return
-        finally:
-            self.fs.close(fd)
-        self.damaged.pop(place.name, None)
-        self._walked.pop(place.name, None)
-        for old in head.meta.get("supersedes", []):
-            self._void(uuid.UUID(old["segment"]), (int(old["epoch"]), int(old["counter"])))
-        self._catalog.add(
-            SegmentRow(place.name, place.size, head.segment, head.run, int(header.origin)),
-            [(spec, names, t, (spans or {}).get(spec.track)) for spec, names, t in footer_tracks(head)],
-        )
-
-    def _walk(self, place: SegmentPlace) -> None:
-        try:
-            self._walked[place.name] = walk_index(self.fs, place.path, self._voids)
-        except FileNotFoundError:
-            return  # sealed or reclaimed since the folder was listed
-        except FormatError as error:
-            self.damaged[place.name] = error.message
-        else:
-            for old in self._walked[place.name].supersedes:
-                self._void(old.segment, old.first)
-
-    def _void(self, segment: uuid.UUID, first: Commit) -> None:
-        self._voids[segment] = min(self._voids.get(segment, first), first)
-
-    def sealed(self, path: Path) -> None:
-        """A segment got its footer (by the writer or by recovery): enter it."""
-        name = stem(self.volume, path)
-        spans = self._live_spans(name)
-        with self._lock:
-            status = self.fs.stat(path)
-            if status is not None:
-                archive = path.is_relative_to(self.volume / "archive")
-                place = SegmentPlace(path, name, True, archive, status.size)
-                self._with_catalog(lambda: self._enter(place, spans))
-                self._entered.add(name)
+    def _dropped(self, name: str | None) -> None:
+        self._parts.drop(lambda key: name in (None, key[0]))
 
     def _live_spans(self, name: str) -> dict[uuid.UUID, list[MediaSpan]]:
         """Gapless stretches of a segment that is still in the writer's memory: worked out now, the timeline of a
@@ -161,93 +59,6 @@ class StorageIndex:
             for track, entry in list(index.tracks.items())
             if entry.media.count and entry.media.count == len(entry.media)
         }
-
-    def removed(self, name: str) -> None:
-        """A segment was reclaimed: forget it, close its file."""
-        with self._lock:
-            self._with_catalog(lambda: self._drop(name))
-
-    def look_again(self, track: uuid.UUID, start_us: int, end_us: int) -> None:
-        """Find sealed segments of a range that went or were cut without a word; of a long range, what reads found."""
-        rows = self._with_catalog(lambda: self._catalog.parts(track, start_us, end_us, LOOKED_AGAIN + 1))
-        if len(rows) <= LOOKED_AGAIN:
-            self.recheck({row.segment.name for row in rows})
-
-    def recheck(self, names: set[str]) -> None:
-        """Of sealed segments that are not as long as they were (a read met too few bytes), know what is there."""
-        for folder in {folder_of(name) for name in names}:
-            known = self._with_catalog(lambda folder=folder: self._catalog.segments(folder))  # type: ignore[misc]
-            for name in names & known.keys():
-                status = self.fs.stat(self.volume / (name + SEALED))
-                if status is None or status.size != known[name].size:
-                    with self._lock:
-                        self._with_catalog(lambda name=name, status=status: self._renew(name, status))  # type: ignore[misc]
-
-    def _renew(self, name: str, status: FileStat | None) -> None:
-        self._drop(name)
-        self._catalog.keep_folders({folder_of(name): UNSETTLED}, ())  # to be listed at the next start
-        if status is not None:
-            path, archive = self.volume / (name + SEALED), name.startswith("archive/")
-            self._enter(SegmentPlace(path, name, True, archive, status.size))
-
-    def _drop(self, name: str) -> None:
-        self._catalog.remove(name)
-        self._walked.pop(name, None)
-        self.damaged.pop(name, None)
-        self.files.forget(name)
-        self._parts.drop(lambda key: key[0] == name)
-
-    def rebuild(self) -> int:
-        """Throw the catalog away and fill it from the footers; returns the number of segments."""
-        with self._lock:
-            self._with_catalog(self._catalog.clear)
-            self._parts.drop(lambda _: True)
-            self.refresh()
-            return len(self._catalog.segments())
-
-    def _with_catalog(self, call: Callable[[], T]) -> T:
-        """Run `call`; when the catalog was deleted or damaged, fill it again and run it once more."""
-        self._look_once()
-        try:
-            self._catalog.check()
-            return call()
-        except CatalogLost:
-            with self._lock:
-                self._refresh()
-            return call()
-
-    def _look_once(self) -> None:
-        if not self._looked:
-            with self._lock:
-                if not self._looked:
-                    self.refresh()
-
-    def _open_live(self) -> list[tuple[str, SegmentIndex]]:
-        """The writer's segments; one that left since the last look was sealed and is entered before we go on."""
-        if self._live is None:
-            return []
-        shown = {stem(self.volume, live.path): live for live in self._live.live_segments()}
-        with self._lock:
-            left = [(name, path) for name, path in self._seen.items() if name not in shown]
-            self._seen = {name: live.path for name, live in shown.items()}
-            for name, path in left:
-                if name not in self._entered:
-                    self.sealed(path.with_suffix(SEALED))
-            self._entered.intersection_update(shown)
-        return [(name, live.index) for name, live in shown.items()]
-
-    def unsealed(self) -> list[tuple[str, SegmentIndex]]:
-        """Segments that the catalog does not have: the writer's, and those left by a crash."""
-        self._look_once()
-        live = self._open_live()
-        names = {name for name, _ in live}
-        return live + [(name, index) for name, index in list(self._walked.items()) if name not in names]
-
-    def durable_end(self, name: str) -> int | None:
-        """Where the durable bytes of an unsealed segment end; None for a sealed one."""
-        if name in self.damaged:
-            return None  # a sealed one that is walked because its footer is damaged
-        return next((index.durable_end for known, index in self.unsealed() if known == name), None)
 
     def first_us(self, track: uuid.UUID) -> int:
         """When the first media of the track begins that is still there; FUTURE_US when there is none."""
@@ -456,17 +267,6 @@ class StorageIndex:
     def close(self) -> None:
         self.files.close()
         self._catalog.close()
-
-
-def footer_tracks(head: FooterHead) -> list[tuple[TrackSpec, Names, TrackSummary]]:
-    """Identity, names and summary of every track of a sealed segment. FormatError when they do not belong together."""
-    found = []
-    records = head.meta.get("tracks", [])
-    if len(records) != len(head.tracks):
-        raise FormatError("footer names another number of tracks than it indexes")
-    for record, summary in zip(records, head.tracks, strict=True):
-        found.append((decode_spec(record["spec"]), decode_names(record["names"]), summary))
-    return found
 
 
 def lane_word(origin: int) -> str:
