@@ -21,6 +21,7 @@ QUIET_US = 1_250_000
 BESIDE_US = 2_500_000  # what a join tolerance is worth where nothing proves that samples follow each other
 SEGMENT_MISSING = "segment-missing"  # reasons of storage-error: a sealed segment without file or without its bytes
 SEGMENT_DAMAGED = "segment-damaged"
+CHUNK_DAMAGED = "chunk-damaged"  # and bytes inside a whole file that do not verify
 UNKNOWN_TOLERANCE_US = 500_000  # join tolerance of a track whose frame interval is not known
 
 
@@ -61,22 +62,26 @@ class MediaSpan:
 
 @dataclass(frozen=True, slots=True)
 class RunLife:
-    """Life of one writing process: `end_us` is its clean stop or its last sign of life; None while it lives."""
+    """Life of one writing process: `end_us` is its clean stop or its last sign of life; None while it lives. `steps`
+    of the recorder's clock in its life, in order: (what it would have shown, what it was set to)."""
 
     run: int
     start_us: int
     end_us: int | None
     clean: bool = False
+    steps: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """From `time_us` on `cause` holds, until the next transition or the end of `run`. `order` breaks ties."""
+    """From `time_us` on `cause` holds, until the next transition or the end of `run`. `order` breaks ties; `clock` is
+    how often the recorder's clock had been set in that run: times before and after a step are not compared."""
 
     time_us: int
     cause: Cause
     run: int = 0
     order: int = 0
+    clock: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +100,8 @@ class FoldInput:
 
     `media` may be cut to a part of time; then `known_since_us` (first media ever) and `filmed` (runs with media of
     the track) say what the rest would. `lost` are extents of sealed segments that are not there, or not whole: what
-    nothing finer explains inside them belongs to their loss or their removal.
+    nothing finer explains inside them belongs to their loss or their removal. `damaged` are chunks that are there and
+    do not verify: no media, whatever the index says.
     """
 
     now_us: int
@@ -108,6 +114,7 @@ class FoldInput:
     known_since_us: int = FUTURE_US
     filmed: frozenset[int] = frozenset()
     lost: Sequence[Statement] = ()
+    damaged: Sequence[Statement] = ()
 
 
 def is_gone(cause: Cause) -> bool:

@@ -4,11 +4,12 @@ Law: no I/O, no clock, no bytes: values in, intervals out, whatever the order in
 `mediadb.coverage` gathers the inputs from segments and ledger; nobody else states a cause for a missing second.
 
 Every instant is decided by the first layer that covers it:
-media (live, then lanes) > future > removed > before the track's first record > between two runs > closed gaps >
-last transition of the run > segments lost or removed > gaps stated after a crash. What only claims "recorded"
-without media is settled by `_Settler`: joined when it is shorter than the join tolerance, network loss when the next
-sample counts lost packets, the end of the run when the process stopped there, part of what is gone when it touches
-that, and `unexplained` in every other case: a claim is never shown as footage.
+damaged chunks > media (live, then lanes) > future > removed > before the track's first record > between two runs >
+closed gaps > last transition of the run > skipped by a set clock > segments lost or removed > gaps stated after a
+crash. What only claims "recorded" without media is settled by `_Settler`: joined when it is shorter than the join
+tolerance, network loss when the next sample counts lost packets, the end of the run when the process stopped there,
+part of what is gone when it touches that, and `unexplained` in every other case: a claim is never shown as footage. In
+time that the recorder's clock showed twice (`mediadb.lived`), footage of either pass wins, then what either said is missing.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from mediadb.ledger_facts import (
     join_spans,
     pair_tolerance_us,
 )
+from mediadb.lived import Stretch, down_cause, is_recorder_step, lives_of, stretches_of, words_of
 from mediadb.types import Cause, Interval, State
 
 HANDOVER_US = 2_000_000  # a cause noticed this long after the last sample explains the time since that sample
@@ -105,38 +107,43 @@ def fold(given: FoldInput, start_us: int, end_us: int) -> list[Interval]:
     """States of [start_us, end_us): sorted, touching, every instant exactly one. Empty when start >= end."""
     if start_us >= end_us:
         return []
-    runs = _lives(given)
+    runs = lives_of(given)
+    stretches = stretches_of(runs)
     canvas = _Canvas([(PAST_US, FUTURE_US)])
-    canvas.paint(_media_pieces(given, _Ends(given, runs)))
+    canvas.paint(_statement_pieces(given.damaged))
+    canvas.paint(_media_pieces(given, _Ends(given, stretches)))
     canvas.paint(_media_pieces(given, None))
-    canvas.paint([_Piece(given.now_us, FUTURE_US, IN_FUTURE)])
+    canvas.paint(_future_pieces(given.now_us, stretches))
     canvas.paint(_statement_pieces(given.removed))
     canvas.paint([_Piece(PAST_US, _first_record_us(given), NOT_CONFIGURED)])
-    canvas.paint(_down_pieces(runs))
-    words = _transition_pieces(given, runs)
-    canvas.paint(_statement_pieces([g for g in given.gaps if g.cause.state is not State.SERVER_DOWN]))
+    canvas.paint(_down_pieces(stretches))
+    words = _transition_pieces(given, runs, stretches)
+    finer = [g for g in given.gaps if g.cause.state is not State.SERVER_DOWN and not is_recorder_step(g.cause)]
+    canvas.paint(_statement_pieces(finer))
     canvas.paint([word for word in words if word.cause.state is not State.RECORDED])
+    # A clock set forward by years skips time in which other runs may have lived: what they said is finer.
+    canvas.paint(_statement_pieces([g for g in given.gaps if is_recorder_step(g.cause)]))
     canvas.paint(_statement_pieces(given.lost))
     # Gaps stated after a crash reach to the first new sample: what the new run said of that time is finer.
     canvas.paint(_statement_pieces([g for g in given.gaps if g.cause.state is State.SERVER_DOWN]))
     canvas.paint([word for word in words if word.cause.state is State.RECORDED])
     canvas.paint([_Piece(PAST_US, FUTURE_US, RECORDED)])  # in a run, but nobody said anything: settled below
-    settled = _Settler(given, runs, canvas.pieces).settle()
+    settled = _Settler(given, stretches, canvas.pieces).settle()
     return _intervals(settled, start_us, end_us)
 
 
 class _Ends:
     """Where live media end: a picture stands until the next one is due, or until the camera or the run is gone."""
 
-    def __init__(self, given: FoldInput, runs: Sequence[RunLife]) -> None:
+    def __init__(self, given: FoldInput, stretches: Sequence[Stretch]) -> None:
         self._now_us = given.now_us
         self._gone: dict[int, list[int]] = {}
         if any(span.sure_us < span.end_us for span in given.media):
             for word in given.transitions:
                 if word.cause.state is not State.RECORDED:
                     self._gone.setdefault(word.run, []).append(word.time_us)
-            for life in runs:
-                self._gone.setdefault(life.run, []).append(end_of(life))
+            for stretch in stretches:
+                self._gone.setdefault(stretch.run, []).append(stretch.end)
 
     def of(self, span: MediaSpan) -> int:
         sure = span.sure_us
@@ -188,47 +195,30 @@ def _first_record_us(given: FoldInput) -> int:
     return min(times, default=FUTURE_US)
 
 
-def _lives(given: FoldInput) -> list[RunLife]:
-    """Runs by start. A run the ledger lost is known by its media; media also stretch a run's last sign of life."""
-    seen: dict[int, tuple[int, int]] = {}
-    for span in given.media:
-        if not span.lane:
-            low, high = seen.get(span.run, (span.start_us, span.sure_us))
-            seen[span.run] = (min(low, span.start_us), max(high, span.sure_us))
-    lives: dict[int, RunLife] = {}
-    for life in sorted(given.runs, key=lambda r: (r.start_us, r.run)):
-        low, high = seen.pop(life.run, (life.start_us, life.start_us))
-        end = None if life.end_us is None else max(life.end_us, min(high, given.now_us))
-        lives[life.run] = RunLife(life.run, life.start_us, end, life.clean)
-    for run, (low, high) in seen.items():
-        lives[run] = RunLife(run, low, high)
-    return sorted(lives.values(), key=lambda r: (r.start_us, r.run))
+def _future_pieces(now_us: int, stretches: Sequence[Stretch]) -> list[_Piece]:
+    """What nobody lived yet: a clock that was set back leaves time behind `now` that it showed once already."""
+    pieces, at = [], now_us
+    for stretch in stretches:
+        if stretch.end_us is not None and stretch.end > at:
+            pieces.append(_Piece(at, stretch.start_us, IN_FUTURE))
+            at = max(at, stretch.end)
+    return [piece for piece in [*pieces, _Piece(at, FUTURE_US, IN_FUTURE)] if piece.start_us < piece.end_us]
 
 
-def end_of(life: RunLife) -> int:
-    """The run's end as a number: far in the future while it lives."""
-    return FUTURE_US if life.end_us is None else life.end_us
-
-
-def down_cause(life: RunLife) -> Cause:
-    """Why there is nothing after `life`."""
-    return Cause(State.SERVER_DOWN, "stop" if life.clean else "crash")
-
-
-def _down_pieces(runs: Sequence[RunLife]) -> list[_Piece]:
+def _down_pieces(stretches: Sequence[Stretch]) -> list[_Piece]:
     pieces: list[_Piece] = []
-    last: RunLife | None = None
-    for life in runs:
-        if last is not None and end_of(last) < life.start_us:
-            pieces.append(_Piece(end_of(last), life.start_us, down_cause(last)))
-        if last is None or end_of(life) >= end_of(last):
-            last = life
+    last: Stretch | None = None
+    for stretch in stretches:
+        if last is not None and last.end < stretch.start_us:
+            pieces.append(_Piece(last.end, stretch.start_us, last.after))
+        if last is None or stretch.end >= last.end:
+            last = stretch
     if last is not None:
-        pieces.append(_Piece(end_of(last), FUTURE_US, down_cause(last)))
+        pieces.append(_Piece(last.end, FUTURE_US, last.after))
     return pieces
 
 
-def _transition_pieces(given: FoldInput, runs: Sequence[RunLife]) -> list[_Piece]:
+def _transition_pieces(given: FoldInput, runs: Sequence[RunLife], stretches: Sequence[Stretch]) -> list[_Piece]:
     """The last word of each run on this track; a run that never spoke of it did not know it."""
     spoken: dict[int, list[Transition]] = {life.run: [] for life in runs}
     strays: list[Transition] = []
@@ -238,36 +228,52 @@ def _transition_pieces(given: FoldInput, runs: Sequence[RunLife]) -> list[_Piece
         spoken.setdefault(0, []).extend(strays)
     filmed = given.filmed | {span.run for span in given.media if not span.lane}
     heard = [life for life in runs if spoken[life.run] or life.run in filmed]
+    lived: dict[int, list[Stretch]] = {}
+    for stretch in sorted(stretches, key=lambda s: s.clock):
+        lived.setdefault(stretch.run, []).append(stretch)
     pieces: list[_Piece] = []
     starting = STARTING
     for life in runs:
-        words = sorted(spoken[life.run], key=lambda t: (t.time_us, t.order, t.cause.state, t.cause.reason))
-        end = end_of(life)
-        if words:
-            pieces.extend(_until_first_word(life, words[0].time_us, starting))
+        if spoken[life.run]:
+            pieces.extend(_spoken_pieces(lived[life.run], words_of(life, spoken[life.run]), given.now_us, starting))
         elif life.run not in filmed:
-            pieces.extend(_silent_run(life, heard, given.now_us, starting))
-        for i, word in enumerate(words):
-            until = words[i + 1].time_us if i + 1 < len(words) else end
-            pieces.append(_Piece(max(word.time_us, life.start_us), min(until, end), word.cause))
+            cause = _silent_cause(life, heard, given.now_us, starting)
+            pieces.extend(_Piece(stretch.start_us, stretch.end, cause) for stretch in lived[life.run])
         starting = down_cause(life)  # a new run is down, for the reason the last one ended, until it speaks
     pieces.extend(_stray_pieces(spoken.get(0, []), runs))
     return [p for p in pieces if p.start_us < p.end_us]
 
 
-def _until_first_word(life: RunLife, first_us: int, starting: Cause) -> list[_Piece]:
-    starting_until = min(first_us, life.start_us + STARTING_US)
-    return [_Piece(life.start_us, starting_until, starting), _Piece(starting_until, first_us, NOT_CONFIGURED)]
+def _spoken_pieces(
+    lived: Sequence[Stretch], words: Sequence[Sequence[Transition]], now_us: int, starting: Cause
+) -> Iterator[_Piece]:
+    """What held in each stretch of a run: a state goes on when the clock is set."""
+    held: Cause | None = None
+    for stretch, said in zip(lived, words, strict=True):
+        # What is said now says nothing of times that the clock shows again later.
+        end = stretch.end if stretch.end_us is not None or len(lived) == 1 else max(now_us, stretch.start_us)
+        first_us = said[0].time_us if said else end
+        if held is None:
+            yield from _until_first_word(stretch, first_us, starting)
+        else:
+            yield _Piece(stretch.start_us, min(first_us, end), held)
+        for i, word in enumerate(said):
+            until = said[i + 1].time_us if i + 1 < len(said) else end
+            yield _Piece(max(word.time_us, stretch.start_us), min(until, end), word.cause)
+            held = word.cause
 
 
-def _silent_run(life: RunLife, heard: Sequence[RunLife], now_us: int, starting: Cause) -> list[_Piece]:
+def _until_first_word(lived: Stretch, first_us: int, starting: Cause) -> list[_Piece]:
+    starting_until = min(first_us, lived.start_us + STARTING_US)
+    return [_Piece(lived.start_us, starting_until, starting), _Piece(starting_until, first_us, NOT_CONFIGURED)]
+
+
+def _silent_cause(life: RunLife, heard: Sequence[RunLife], now_us: int, starting: Cause) -> Cause:
     """A run without a word or a frame of this track: still starting when short, else not configured there."""
-    end = end_of(life)
     later = any(other.start_us >= life.start_us for other in heard)
-    short = life.end_us is not None and end - life.start_us <= STARTING_US
+    short = life.end_us is not None and life.end_us - life.start_us <= STARTING_US
     fresh = life.end_us is None and now_us < life.start_us + STARTING_US
-    cause = starting if (short and later) or fresh else NOT_CONFIGURED
-    return [_Piece(life.start_us, end, cause)]
+    return starting if (short and later) or fresh else NOT_CONFIGURED
 
 
 def _stray_pieces(strays: Sequence[Transition], runs: Sequence[RunLife]) -> list[_Piece]:
@@ -285,9 +291,10 @@ def _stray_pieces(strays: Sequence[Transition], runs: Sequence[RunLife]) -> list
 class _Settler:
     """Decides time that is only claimed to be recorded. See the module's law for the order of the rules."""
 
-    def __init__(self, given: FoldInput, runs: Sequence[RunLife], pieces: list[_Piece]) -> None:
+    def __init__(self, given: FoldInput, stretches: Sequence[Stretch], pieces: list[_Piece]) -> None:
         self._given = given
-        self._runs = runs
+        self._stretches = stretches
+        self._starts = [stretch.start_us for stretch in stretches]
         self._pieces = _claims_joined(sorted(pieces, key=lambda p: p.start_us))
 
     def settle(self) -> list[_Piece]:
@@ -329,13 +336,13 @@ class _Settler:
         return NO_STATEMENT
 
     def _run_end(self, hole: _Piece) -> Cause | None:
-        """The end of the run (or now, while it lives) when the hole reaches it."""
-        at = bisect_right([life.start_us for life in self._runs], hole.start_us)
-        for life in reversed(self._runs[:at]):
-            if life.end_us is None:
+        """The end of the run or of its clock (or now, while it lives) when the hole reaches it."""
+        at = bisect_right(self._starts, hole.start_us)
+        for stretch in reversed(self._stretches[:at]):
+            if stretch.end_us is None:
                 return PENDING if hole.end_us >= self._given.now_us else None
-            if hole.start_us <= life.end_us <= hole.end_us:
-                return down_cause(life)
+            if hole.start_us <= stretch.end_us <= hole.end_us:
+                return stretch.ended
         return None
 
 
