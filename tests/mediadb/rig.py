@@ -56,7 +56,15 @@ def frame(track: uuid.UUID, number: int, gop: int = 10, size: int = 300, base_us
 class Rig:
     """One opening of one log. `acked[track]` counts samples that were acknowledged; troubles are kept."""
 
-    def __init__(self, fs: Fs, options: StoreOptions | None = None, root: Path = ROOT, start_us: int = T0) -> None:
+    def __init__(
+        self,
+        fs: Fs,
+        options: StoreOptions | None = None,
+        root: Path = ROOT,
+        start_us: int = T0,
+        run: int | None = None,
+        beside: Callable[[Callable[[], None]], None] | None = None,
+    ) -> None:
         self.fs, self.root = fs, root
         self.options = options or StoreOptions(create=True)
         self.utc_us, self.mono_us = start_us, start_us - T0
@@ -65,9 +73,9 @@ class Rig:
         self.troubles: list[tuple[str, dict[str, object]]] = []
         self.sealed_paths: list[Path] = []
         self.refused_bytes = 0
-        self.log: LogHandle = open_log(fs, OpenRequest(root, "main", SERVER, start_us % 999_983 + 1, start_us, True))
-        self.later: list[Callable[[], None]] = []
-        self.writer = LogWriter(self.log, SERVER, self.options, self, lambda job: job())
+        request = OpenRequest(root, "main", SERVER, run or start_us % 999_983 + 1, start_us, True)
+        self.log: LogHandle = open_log(fs, request)
+        self.writer = LogWriter(self.log, SERVER, self.options, self, beside or (lambda job: job()))
         self.writer.start(self.now)
         self.tracks: dict[uuid.UUID, TrackState] = {}
 
