@@ -1,7 +1,7 @@
 """Coverage of a track: its media and the ledger, folded into one state per instant.
 
-Law: reads ledger files (each page once: they only grow) and hands facts to `mediadb.ledger_fold`. Decides nothing
-itself. Thread-safe, blocking, for the read pool and the tools.
+Law: picks what the ledger says of a track and a range and hands it to `mediadb.ledger_fold`; looks whether sealed
+segments are still there. Decides nothing itself. Thread-safe, blocking, for the read pool and the tools.
 """
 
 from __future__ import annotations
@@ -10,15 +10,12 @@ import threading
 import uuid
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mediadb.errors import FormatError
-from mediadb.format.ledger_page import LedgerKind, LedgerRecord, scan_pages
-from mediadb.format.records import decode_cause
 from mediadb.fs import Fs
-from mediadb.ledger import ledger_files
+from mediadb.ledger_book import Damage, LedgerFacts, RunFacts, TrackFacts
 from mediadb.ledger_facts import (
     FUTURE_US,
     SEGMENT_DAMAGED,
@@ -27,7 +24,6 @@ from mediadb.ledger_facts import (
     MediaSpan,
     RunLife,
     Statement,
-    Transition,
 )
 from mediadb.ledger_fold import fold
 from mediadb.segment_files import SEALED
@@ -41,28 +37,6 @@ ALIVE_RECORDING_US: Final = 10_000_000
 ALIVE_IDLE_US: Final = 90_000_000
 
 
-@dataclass(slots=True)
-class TrackFacts:
-    """What the ledger says of one track."""
-
-    transitions: list[Transition] = field(default_factory=list)
-    gaps: list[Statement] = field(default_factory=list)
-    removed: dict[tuple[str, int], Statement] = field(default_factory=dict)  # a repeated removal says the same
-    filmed: set[int] = field(default_factory=set)
-    sealed: dict[str, tuple[int, int]] = field(default_factory=dict)  # extent by name of segment
-
-
-@dataclass(slots=True)
-class RunFacts:
-    """What the ledger says of one run."""
-
-    start_us: int
-    end_us: int
-    epoch: int = 0
-    clean: bool = False
-    started: bool = False
-
-
 @dataclass(frozen=True, slots=True)
 class RunEvidence:
     """A sign of life of a run outside the ledger: the wall time of its newest commit, and tracks it filmed."""
@@ -70,119 +44,6 @@ class RunEvidence:
     run: int
     wall_us: int
     tracks: frozenset[uuid.UUID] = frozenset()
-
-
-class LedgerFacts:
-    """All ledgers of a storage in memory, brought up to date by `refresh`."""
-
-    def __init__(self, fs: Fs, root: Path) -> None:
-        self._fs, self._root = fs, root
-        self._read: dict[Path, int] = {}
-        self._order = 0
-        self.tracks: dict[uuid.UUID, TrackFacts] = {}
-        self.runs: dict[int, RunFacts] = {}
-        self.segments: dict[str, int] = {}  # sealed ones: bytes by path below the log, without suffix
-        self.removed: dict[str, Cause] = {}  # the rule by file name without suffix
-
-    def refresh(self) -> None:
-        """Read what was appended since the last call. Pages that do not verify are passed over."""
-        for log in self._fs.listdir(self._root):
-            for name in ledger_files(self._fs, self._root / log):
-                self._read_on(self._root / log / name)
-
-    def _read_on(self, path: Path) -> None:
-        begin = self._read.get(path, 0)
-        status = self._fs.stat(path)
-        if status is None or status.size <= begin:
-            return
-        fd = self._fs.open_read(path)
-        try:
-            raw = self._fs.pread(fd, status.size - begin, begin)
-        finally:
-            self._fs.close(fd)
-        for offset, page in scan_pages(raw):
-            if page is None:
-                continue
-            self._alive(page.run, page.wall_us, page.epoch)
-            for record in page.records:
-                self._enter(record, path.parent.name)
-            self._read[path] = begin + offset + page.batch_len
-
-    def _alive(self, run: int, time_us: int, epoch: int = 0) -> RunFacts:
-        facts = self.runs.get(run)
-        if facts is None:
-            facts = self.runs[run] = RunFacts(time_us, time_us, epoch)
-        facts.end_us = max(facts.end_us, time_us)
-        if not facts.started:
-            facts.start_us = min(facts.start_us, time_us)
-        facts.epoch = max(facts.epoch, epoch)
-        return facts
-
-    def _enter(self, record: LedgerRecord, log: str) -> None:
-        self._order += 1
-        body = record.body
-        try:
-            if record.kind == LedgerKind.RUN_START:
-                self._alive(record.run, record.time_us, record.epoch).started = True
-                self.runs[record.run].start_us = record.time_us
-            elif record.kind == LedgerKind.RUN_STOP:
-                facts = self._alive(record.run, record.time_us, record.epoch)
-                facts.clean, facts.end_us = True, record.time_us
-            elif record.kind == LedgerKind.COVER:
-                track = self._track(body["track"])
-                track.transitions.append(Transition(int(body["time_us"]), decode_cause(body), record.run, self._order))
-            elif record.kind == LedgerKind.GAP:
-                self._track(body["track"]).gaps.append(
-                    Statement(int(body["start_us"]), int(body["end_us"]), _gap_cause(body), self._order)
-                )
-            elif record.kind in (LedgerKind.REMOVED, LedgerKind.GROOMED):
-                self._removed(body)
-                if record.kind == LedgerKind.REMOVED and "name" in body:
-                    self.removed[f"{log}/{body['name']}"] = _rule(body)
-            elif record.kind == LedgerKind.SEGMENT_SEAL:
-                self._sealed(body, log)
-        except (KeyError, ValueError, TypeError, AttributeError, FormatError):
-            return  # a record of a later program: it says nothing to us
-
-    def _track(self, text: str) -> TrackFacts:
-        return self.tracks.setdefault(uuid.UUID(text), TrackFacts())
-
-    def _removed(self, body: dict[str, object]) -> None:
-        cause = _rule(body)
-        tracks = body["tracks"]
-        assert isinstance(tracks, list)
-        for entry in tracks:
-            for low, high in entry["spans"]:
-                key = (str(body["segment"]), int(low))
-                self._track(entry["track"]).removed[key] = Statement(int(low), int(high), cause)
-
-    def _sealed(self, body: dict[str, object], log: str) -> None:
-        run = int(str(body["run"]), 16)
-        self._alive(run, int(str(body["last_wall_us"])))
-        tracks = body["tracks"]
-        assert isinstance(tracks, list)
-        name = f"{log}/{Path(str(body['name'])).with_suffix('')}"
-        self.segments[name] = int(str(body["bytes"]))
-        for entry in tracks:
-            track = self._track(entry["track"])
-            track.filmed.add(run)
-            if entry["first_us"] is not None:
-                track.sealed[name] = (int(entry["first_us"]), int(entry["end_us"]))
-
-    def rule_of(self, name: str) -> Cause | None:
-        """Why the sealed segment `name` was removed; None when no rule did."""
-        log, _, rest = name.partition("/")
-        return self.removed.get(f"{log}/{Path(rest).name}")
-
-
-def _rule(body: Mapping[str, object]) -> Cause:
-    return Cause(State(str(body.get("state", "deleted"))), str(body["rule"]))
-
-
-def _gap_cause(body: dict[str, object]) -> Cause:
-    """A gap's cause; that of a crash without naming the run, so that it joins what the runs themselves say."""
-    cause = decode_cause(body)
-    return Cause(cause.state, cause.reason) if cause.state is State.SERVER_DOWN else cause
 
 
 class Coverage:
@@ -200,6 +61,17 @@ class Coverage:
         self._now_us = now_us
         self._live = live
         self._lock = threading.Lock()
+        self.damaged_chunks = self._facts.damaged_chunks  # (segment, offset) of chunks that do not verify
+
+    def found(self, track: uuid.UUID, damage: Damage) -> None:
+        """A chunk did not verify just now."""
+        with self._lock:
+            self._facts.damage(track, damage)
+
+    def healed(self, track: uuid.UUID, name: str, offset: int) -> None:
+        """It verifies again."""
+        with self._lock:
+            self._facts.heal(track, name, offset)
 
     def intervals(
         self,
@@ -222,11 +94,24 @@ class Coverage:
                 gaps=_near(facts.gaps, start_us, end_us),
                 removed=_near(facts.removed.values(), start_us, end_us),
                 lost=self._lost(facts, media, start_us, end_us),
+                damaged=self._damage(facts, start_us, end_us),
                 tolerance_us=outside.tolerance_us,
                 known_since_us=min([outside.known_since_us, *_starts(facts)]),
                 filmed=frozenset(facts.filmed) | _filmed(track, outside.evidence),
             )
         return fold(given, start_us, end_us)
+
+    def _damage(self, facts: TrackFacts, start_us: int, end_us: int) -> list[Statement]:
+        """Chunks near the range that do not verify, but for those that were removed since."""
+        near = [d for d in facts.damaged.values() if d.start_us < end_us and d.end_us > start_us]
+        if not near:
+            return []
+        gone = [(key[0], s) for key, s in facts.removed.items()]
+        return [
+            damage.statement
+            for damage in near
+            if not any(segment == damage.segment and s.start_us <= damage.start_us < s.end_us for segment, s in gone)
+        ]
 
     def _lost(self, facts: TrackFacts, media: Sequence[MediaSpan], start_us: int, end_us: int) -> list[Statement]:
         """Extents of sealed segments near the range that media does not fill, each with why."""
@@ -272,9 +157,9 @@ class Coverage:
             end: int | None = max(facts.end_us, ends.get(run, facts.end_us))
             if run == newest and not facts.clean:
                 silent_us = ALIVE_RECORDING_US if run in ends else ALIVE_IDLE_US
-                alive = self._live or end is None or now_us - end < silent_us
+                alive = self._live or end is None or abs(now_us - end) < silent_us
                 end = None if alive else end
-            lives.append(RunLife(run, facts.start_us, end, facts.clean))
+            lives.append(RunLife(run, facts.start_us, end, facts.clean, tuple(facts.steps)))
         for run, wall_us in ends.items():
             if run not in runs:
                 lives.append(RunLife(run, wall_us, wall_us))

@@ -17,6 +17,7 @@ from mediadb.blockfile import BlockFile
 from mediadb.format.ledger_page import LedgerKind, LedgerRecord, encode_page, scan_pages
 from mediadb.format.records import Record
 from mediadb.fs import Fs, read_file
+from mediadb.waiting import WaitingLedger, waited
 
 MAX_FILE_BYTES = 1 << 30
 MAX_PENDING = 100_000
@@ -34,11 +35,14 @@ class LedgerDamage:
 class LedgerWriter:
     """Collects records and appends them, durable, when told. Errors leave the records waiting for the next try.
 
-    Thread-safe: the writer thread and reclaim use one together.
+    Thread-safe: the writer thread and reclaim use one together. With `waiting`, what the volume does not take is kept
+    durable there until it does.
     """
 
-    def __init__(self, fs: Fs, folder: Path, run: int, epoch: int) -> None:
+    def __init__(self, fs: Fs, folder: Path, run: int, epoch: int, waiting: WaitingLedger | None = None) -> None:
         self._fs, self._folder, self._run, self._epoch = fs, folder, run, epoch
+        self._waiting = waiting
+        self._held = 0  # of the pending ones: durable where they wait
         self._file: BlockFile | None = None
         self._month = ""
         self._number = 0
@@ -61,7 +65,37 @@ class LedgerWriter:
     def flush(self, wall_us: int) -> None:
         """Append all waiting records and sync. Raises OSError; then they wait and go into a new file next time."""
         with self._lock:
-            self._flush(wall_us)
+            try:
+                self._flush(wall_us)
+            except OSError:
+                self._hold(wall_us)
+                raise
+
+    def adopt(self, wall_us: int) -> None:
+        """Move what waited while the volume was away into this ledger, durable with all else when this returns. Raises
+        OSError; then it goes on waiting."""
+        owed = self._waiting.load() if self._waiting is not None else []
+        for record in owed:
+            self.add(LedgerKind.WAITED, record.time_us, waited(record))
+        self.flush(wall_us)
+        if owed and self._waiting is not None and not self.dropped:
+            self._waiting.clear()
+
+    def hold(self, wall_us: int) -> bool:
+        """The volume is away: make what is queued durable where it waits. False when that is not possible either."""
+        with self._lock:
+            return self._hold(wall_us)
+
+    def _hold(self, wall_us: int) -> bool:
+        batch = list(self._pending)
+        if self._waiting is None:
+            return not batch
+        try:
+            self._waiting.hold(batch[self._held :], wall_us)
+        except OSError:
+            return False  # two disks do not take it: it stays in memory, and the trouble of the volume is told
+        self._held = len(batch)
+        return True
 
     def _flush(self, wall_us: int) -> None:
         batch = list(self._pending)  # other threads may add while this one writes
@@ -82,6 +116,22 @@ class LedgerWriter:
         self._part_bad = False
         self._number += 1
         del self._pending[: len(batch)]
+        self._settled()
+
+    def _settled(self) -> None:
+        """What waited elsewhere is durable here now."""
+        if self._held and self._waiting is not None:
+            self._held = 0
+            try:
+                self._waiting.clear()
+            except OSError:
+                return  # it will be moved once more at the next start, which says the same twice
+
+    def move(self, fs: Fs, folder: Path, epoch: int) -> None:
+        """After `close`: the log was opened again, perhaps elsewhere; what waits goes there."""
+        with self._lock:
+            self._fs, self._folder, self._epoch = fs, folder, epoch
+            self._number, self._part_bad = 0, False
 
     def close(self) -> None:
         with self._lock:

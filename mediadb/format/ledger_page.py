@@ -47,6 +47,10 @@ class LedgerKind(enum.IntEnum):
     TRACK = 12
     GROOMED = 13
     LANE = 14
+    DAMAGED = 15
+    MOVED = 16
+    WAITED = 17
+    CLOCK = 18
 
 
 class LedgerRecord(NamedTuple):

@@ -19,8 +19,10 @@ from mediadb.format.constants import NO_TIME, SALT_LEN
 from mediadb.format.footer import ConfigPlace
 from mediadb.format.frame_table import MARK_DAMAGED, MARK_KEY_SHIFT, FrameTable, decode_table
 from mediadb.gone import removal_of
+from mediadb.read.damage import DamageBook
 from mediadb.read.index import StorageIndex
 from mediadb.read.recent_cache import RecentCache
+from mediadb.segment_files import OPEN, SEALED
 from mediadb.types import ChunkFlag, Sample, TrackConfig, TrackSpec
 
 VERIFIED_BYTES: Final = 32 << 20  # checked payloads kept for ranges of a virtual file
@@ -151,8 +153,8 @@ class _Checked:
 class ChunkReader:
     """Reads chunks of one storage; remembers the payloads it checked last."""
 
-    def __init__(self, index: StorageIndex) -> None:
-        self._index = index
+    def __init__(self, index: StorageIndex, book: DamageBook) -> None:
+        self._index, self._book = index, book
         self._checked: RecentCache[tuple[str, int], _Checked] = RecentCache(
             VERIFIED_BYTES, lambda checked: len(checked.data) + 512
         )
@@ -222,7 +224,7 @@ class ChunkReader:
             self._index.recheck({ref.name})
             raise
         except MediaDbError as error:
-            raise self._explain(ref, error.message) from error
+            raise self._explain(ref, error.message, not isinstance(error.__cause__, OSError)) from error
         same = (header.track, header.run, header.seq, header.chunk_len, header.table_len) == (
             ref.track.bytes, ref.run, ref.seq, ref.row.length, ref.row.table_len,
         )  # fmt: skip
@@ -243,9 +245,10 @@ class ChunkReader:
         wrong = check_chunk(header, table, payload)
         if wrong is not None:
             raise self._explain(ref, f"{wrong} does not verify")
+        self._book.verified(ref)
         return header, table, payload
 
-    def _explain(self, ref: ChunkRef, what: str) -> MediaDbError:
+    def _explain(self, ref: ChunkRef, what: str, lasting: bool = True) -> MediaDbError:
         """Why the bytes are not there: removed on purpose, not durable yet, or damage."""
         state = removal_of(self._index.fs, self._index.volume / ref.name, ref.row.offset)
         if state is not None:
@@ -256,9 +259,21 @@ class ChunkReader:
                 f"{ref.name} at {ref.row.offset}: not durable yet", file=ref.name, offset=ref.row.offset
             )
         self._index.recheck({ref.name})
-        return self._corrupt(ref, what)
+        return self._corrupt(ref, what, lasting)
 
-    def _corrupt(self, ref: ChunkRef, what: str) -> ChunkCorrupt:
+    def _is_there(self, ref: ChunkRef) -> bool:
+        """Does the file reach over the chunk?"""
+        if ref.name in self._index.damaged:
+            return False
+        for suffix in (SEALED, OPEN):
+            status = self._index.fs.stat(self._index.volume / (ref.name + suffix))
+            if status is not None:
+                return status.size >= ref.row.offset + ref.row.length
+        return False
+
+    def _corrupt(self, ref: ChunkRef, what: str, lasting: bool = True) -> ChunkCorrupt:
+        if self._is_there(ref):  # a lost or cut file is known as such
+            self._book.met(ref, what, lasting)
         return ChunkCorrupt(
             f"{ref.name} at {ref.row.offset}: {what}; run mediadb verify",
             file=ref.name,

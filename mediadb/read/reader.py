@@ -22,6 +22,7 @@ from mediadb.format.constants import NO_TIME
 from mediadb.fs import Fs, RealFs
 from mediadb.ledger_facts import BESIDE_US, FUTURE_US, PAST_US
 from mediadb.read.chunks import ChunkData, ChunkReader, ChunkRef, ChunkTable, StoredChunk
+from mediadb.read.damage import DamageBook, Told
 from mediadb.read.index import StorageIndex
 from mediadb.read.part import ENTRY_KINDS, Part, statements_between
 from mediadb.segment_files import list_storages
@@ -54,7 +55,8 @@ class Span:
 
 
 class Reader:
-    """Reads one storage of one volume. `live` shows the store's open segments; without it files alone are read."""
+    """Reads one storage of one volume. `live` shows the store's open segments; without it files alone are read. `told`
+    hears of what is found damaged or lost, on the reading thread."""
 
     def __init__(
         self,
@@ -65,13 +67,15 @@ class Reader:
         fs: Fs | None = None,
         live: LiveSource | None = None,
         cache: bool = True,
+        told: Told | None = None,
     ) -> None:
         self.fs: Fs = fs or RealFs()
         self.volume, self.storage = volume, storage
         catalog = Catalog(volume / "catalog.db" if cache else None, storage)
         self.index = StorageIndex(self.fs, volume, storage, catalog, live, now_us)
+        self._cache = cache
         self._coverage = Coverage(self.fs, volume, storage, now_us, live is not None, self.index.damaged)
-        self._chunks = ChunkReader(self.index)
+        self._chunks = ChunkReader(self.index, DamageBook(self._coverage, told))
 
     @classmethod
     def open_offline(cls, volume: Path, storage: str | None, now_us: Callable[[], int], fs: Fs | None = None) -> Reader:
@@ -344,6 +348,14 @@ class Reader:
     def config(self, ref: ChunkRef) -> TrackConfig:
         """How a chunk is coded, mostly from memory. Raises as `read`."""
         return self._chunks.config(ref)
+
+    def shut(self) -> None:
+        """The volume is let go: every file is closed; StorageMissing until `reopen`."""
+        self.index.shut()
+
+    def reopen(self) -> None:
+        """The volume is back."""
+        self.index.reopen(Catalog(self.volume / "catalog.db" if self._cache else None, self.storage))
 
     def close(self) -> None:
         """Close files and catalog."""
