@@ -9,7 +9,7 @@ closed gaps > last transition of the run > skipped by a set clock > segments los
 crash. What only claims "recorded" without media is settled by `_Settler`: joined when it is shorter than the join
 tolerance, network loss when the next sample counts lost packets, the end of the run when the process stopped there,
 part of what is gone when it touches that, and `unexplained` in every other case: a claim is never shown as footage. In
-time that the recorder's clock showed twice (`mediadb.lived`), footage of either pass wins, then what either said is missing.
+time that the recorder's clock showed twice (`mediadb.lived`) footage of either pass wins, then what either said.
 """
 
 from __future__ import annotations
@@ -115,8 +115,8 @@ def fold(given: FoldInput, start_us: int, end_us: int) -> list[Interval]:
     canvas.paint(_media_pieces(given, None))
     canvas.paint(_future_pieces(given.now_us, stretches))
     canvas.paint(_statement_pieces(given.removed))
-    canvas.paint([_Piece(PAST_US, _first_record_us(given), NOT_CONFIGURED)])
-    canvas.paint(_down_pieces(stretches))
+    canvas.paint([_Piece(PAST_US, _first_record_us(given, stretches), NOT_CONFIGURED)])
+    canvas.paint(_down_pieces(stretches, given.now_us))
     words = _transition_pieces(given, runs, stretches)
     finer = [g for g in given.gaps if g.cause.state is not State.SERVER_DOWN and not is_recorder_step(g.cause)]
     canvas.paint(_statement_pieces(finer))
@@ -187,34 +187,39 @@ def _statement_pieces(statements: Sequence[Statement]) -> list[_Piece]:
     return canvas.pieces
 
 
-def _first_record_us(given: FoldInput) -> int:
+def _first_record_us(given: FoldInput, stretches: Sequence[Stretch]) -> int:
     times = [given.known_since_us, *(s.start_us for s in given.media)]
     times += [t.time_us for t in given.transitions]
     times += [g.start_us for g in given.gaps]
     times += [r.start_us for r in given.removed]
+    known = {t.run for t in given.transitions}
+    times += [s.start_us for s in stretches if s.clock and s.run in known]  # a clock set back takes its state along
     return min(times, default=FUTURE_US)
 
 
 def _future_pieces(now_us: int, stretches: Sequence[Stretch]) -> list[_Piece]:
-    """What nobody lived yet: a clock that was set back leaves time behind `now` that it showed once already."""
-    pieces, at = [], now_us
-    for stretch in stretches:
-        if stretch.end_us is not None and stretch.end > at:
-            pieces.append(_Piece(at, stretch.start_us, IN_FUTURE))
-            at = max(at, stretch.end)
-    return [piece for piece in [*pieces, _Piece(at, FUTURE_US, IN_FUTURE)] if piece.start_us < piece.end_us]
+    """What no clock showed yet. One that was set back leaves time behind `now` that it showed once already."""
+    shown = [stretch for stretch in stretches if stretch.end_us is not None and stretch.end > now_us]
+    first_us = min((stretch.start_us for stretch in shown), default=now_us)
+    last_us = max((stretch.end for stretch in shown), default=now_us)
+    return [
+        p for p in (_Piece(now_us, first_us, IN_FUTURE), _Piece(last_us, FUTURE_US, IN_FUTURE)) if p.start_us < p.end_us
+    ]
 
 
-def _down_pieces(stretches: Sequence[Stretch]) -> list[_Piece]:
+def _down_pieces(stretches: Sequence[Stretch], now_us: int) -> list[_Piece]:
+    """Between the stretches that runs lived, whatever ended the one before."""
     pieces: list[_Piece] = []
     last: Stretch | None = None
+    reached_us = PAST_US
     for stretch in stretches:
-        if last is not None and last.end < stretch.start_us:
-            pieces.append(_Piece(last.end, stretch.start_us, last.after))
-        if last is None or stretch.end >= last.end:
-            last = stretch
-    if last is not None:
-        pieces.append(_Piece(last.end, FUTURE_US, last.after))
+        end_us = max(now_us, stretch.start_us) if stretch.end_us is None else stretch.end_us
+        if last is not None and reached_us < stretch.start_us:
+            pieces.append(_Piece(reached_us, stretch.start_us, last.after))
+        if end_us >= reached_us:
+            last, reached_us = stretch, end_us
+    if last is not None and last.end_us is not None:
+        pieces.append(_Piece(reached_us, FUTURE_US, last.after))
     return pieces
 
 
