@@ -22,6 +22,8 @@ _FALLOC_KEEP_SIZE: Final = 0x01
 _FALLOC_PUNCH_HOLE: Final = 0x02
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 FAILPOINT_ENV: Final = "MEDIADB_FAILPOINT"
+BIG_READ: Final = 4 << 20  # from here on a read asks first how long the file is
+MAX_OFFSET: Final = (1 << 62) - 1
 
 # Names of the steps of the writing procedures, as in docs/format/README.md.
 COMMIT_STEPS: Final = ("collect", "build", "seal_chunks", "append", "directory", "sync", "publish")
@@ -131,7 +133,9 @@ class RealFs:
         os.close(fd)
 
     def pread(self, fd: int, length: int, offset: int) -> bytes:
-        data = os.pread(fd, length, offset)
+        if length > BIG_READ or offset > MAX_OFFSET:
+            length = self._inside(fd, length, offset)
+        data = os.pread(fd, length, min(offset, MAX_OFFSET))
         if len(data) == length or not data:
             return data
         parts = [data]
@@ -143,6 +147,13 @@ class RealFs:
             parts.append(data)
             have += len(data)
         return b"".join(parts)
+
+    def _inside(self, fd: int, length: int, offset: int) -> int:
+        """How much of a long read lies inside the file: a damaged length must not cost memory."""
+        status = os.fstat(fd)
+        if offset > MAX_OFFSET:
+            return 0
+        return min(length, max(0, status.st_size - offset)) if stat_module.S_ISREG(status.st_mode) else length
 
     def pwritev(self, fd: int, buffers: Sequence[bytes | memoryview], offset: int) -> int:
         return os.pwritev(fd, buffers, offset)

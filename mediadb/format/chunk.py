@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from mediadb.errors import FormatError
 from mediadb.format.checksum import crc32
 from mediadb.format.constants import MAGIC_CHUNK, MAX_CHUNK_BYTES, NO_SEQ, NO_TIME, SALT_LEN
+from mediadb.types import Kind
 
 CHUNK_STRUCT: Final = struct.Struct("<4sHBBHBBBBH16sQQQIIqqqqiiIIqIIIIIII4x32s32s32s4xI")
 CHUNK_FIELDS: Final = (
@@ -25,6 +26,7 @@ CHUNK_FIELDS: Final = (
 )  # fmt: skip
 CHUNK_HEADER_BYTES: Final = CHUNK_STRUCT.size
 _CRC: Final = struct.Struct("<I")
+_KINDS: Final = frozenset(map(int, Kind))
 
 
 class ChunkHeader(NamedTuple):
@@ -104,6 +106,8 @@ def decode_chunk_header(raw: bytes | memoryview, offset: int = 0) -> ChunkHeader
         raise FormatError("no chunk header here")
     if f[-1] != crc32(raw[offset : offset + CHUNK_HEADER_BYTES - 4]):
         raise FormatError("chunk header does not verify")
+    if f[2] not in _KINDS:
+        raise FormatError(f"chunk of unknown kind {f[2]}")
     header = ChunkHeader._make(_OWN_ORDER(f))
     if header.payload_len < SALT_LEN or header.chunk_len > MAX_CHUNK_BYTES:
         raise FormatError("chunk header claims an impossible length")

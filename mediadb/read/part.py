@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from operator import lt
 from typing import Final
 
-from mediadb.format.columns import NO_CONFIG, ChunkColumns, ChunkRow
+from mediadb.format.columns import ChunkColumns, ChunkRow
 from mediadb.format.footer import ConfigPlace
 from mediadb.ledger_facts import NO_MEDIA_TIME, QUIET_US, MediaSpan, join_spans, nominal_tolerance_us
 from mediadb.types import ChunkFlag, Kind, TrackConfig
@@ -62,7 +62,7 @@ class Part:
         return next(found, -1) if media.ordered else min(found, key=lambda i: media.recv_us[i], default=-1)
 
     def config_of(self, row: ChunkRow) -> ConfigPlace | None:
-        return None if row.config == NO_CONFIG else self.configs[row.config]
+        return self.configs[row.config] if row.config < len(self.configs) else None
 
 
 def statements_between(part: Part, low_seq: int, high_seq: int) -> int:

@@ -187,7 +187,10 @@ def _ledger(fs: Fs, root: Path, verdict: Verdict) -> _LedgerSays:
                     continue
                 _page(path, raw, offset, page, verdict)
                 _numbers(path, offset, page, newest, torn, verdict)
-                _say(says, page)
+                try:
+                    _say(says, page)
+                except (KeyError, ValueError, TypeError, AttributeError):
+                    verdict.findings.append(Finding(str(path), offset, "a record lacks what its kind must say"))
         verdict.notes += [f"{t.path}: torn ledger page at {t.offset}, never acknowledged" for t in torn]
     return says
 

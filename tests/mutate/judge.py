@@ -113,7 +113,10 @@ def judge(mutation: Mutation, volume: Volume, whole: Seen, rng: random.Random) -
 
 def _named(fs: MemoryFs) -> bool:
     verdict = verify_volume(fs, ROOT)
-    report = fsck(fs, ROOT, None, repair=False)
+    try:
+        report = fsck(fs, ROOT, None, repair=False)
+    except (StorageError, UnsupportedVersion):
+        return True
     return bool(verdict.findings or report.problems or verdict.notes != _HEALTHY_NOTES)
 
 
