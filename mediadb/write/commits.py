@@ -19,7 +19,8 @@ class StoreOptions:
     """How a log is written. `quota_bytes` and `retention_us` also bound what is kept (None: no limit).
 
     `run`: the random id of this process, shared by all its logs (None: drawn for this log). `expected_volume` and
-    `known_epoch`: what the caller's own state remembers of this storage.
+    `known_epoch`: what the caller's own state remembers of this storage. A log that failed for `let_go_us` lets its
+    volume go and tries to open it again every `retry_us`.
     """
 
     commit_us: int = 1_000_000
@@ -32,6 +33,8 @@ class StoreOptions:
     memory_bytes: int = 256 * MIB
     probe_us: int = 1_000_000
     alive_us: int = 60_000_000
+    let_go_us: int = 3_000_000
+    retry_us: int = 2_000_000
     create: bool = False
     run: int | None = None
     expected_volume: uuid.UUID | None = None
@@ -43,6 +46,11 @@ class StoreOptions:
         if self.quota_bytes is None:
             return self.segment_bytes
         return min(self.segment_bytes, max(self.quota_bytes // 64, MIB))
+
+    @property
+    def commit_limit(self) -> int:
+        """Bytes at which a commit ends before its time: `commit_bytes`, or half a segment when that is less."""
+        return min(self.commit_bytes, max(self.segment_limit // 2, MIB // 2))
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,10 @@ class SegmentWriter:
         """Did any commit in this file become durable?"""
         return self.index.durable_end > SEGMENT_PAGE_BYTES
 
+    def reserve(self, length: int) -> None:
+        """Have `length` bytes allocated ahead, where the disk has them. Raises OSError."""
+        self._file.reserve(length, self._limit)
+
     def append(self, batch: Batch, stamp: CommitStamp) -> None:
         """`append` and `directory`: write one commit. Raises OSError; then the file is poisoned."""
         file, fs = self._file, self._file.fs
@@ -112,9 +116,9 @@ class SegmentWriter:
         self.live.path = path
         return path, head
 
-    def seal_abandoned(self) -> tuple[Path, FooterHead]:
-        """After the space ran out and `close`: drop what was never acknowledged (this gives its space back) and seal.
-        Nothing in front of it is in doubt. Raises OSError; may be repeated."""
+    def seal_given_up(self) -> tuple[Path, FooterHead]:
+        """After a failure and `close`: drop what was never acknowledged (it is not read again, and this gives its space
+        back) and seal. Nothing in front of it is in doubt. Raises OSError; may be repeated."""
         file = BlockFile.open_append(self._file.fs, self.path)
         try:
             file.end = self.index.durable_end

@@ -1,27 +1,23 @@
 """The writer of one log: collected items in, durable commits out.
 
-Law: all policy of writing (when a commit is closed, when a segment ends, what a failure means) and no thread of its
-own: one thread calls `take`, `commit` and `close` with the time as an argument. Seals and recovery run beside, through
-the `beside` callable. Samples stay in memory until their sync has returned; a file whose write or sync failed is given
-up and its commits are written again, byte for byte, under new numbers into a new segment. On a full disk no file is
-made before there is room for what waits, and what was given up is sealed, so that retention can remove it.
+Law: the policy of writing (when a commit is closed, what a failure means; when a file begins and ends: `segments`) and
+no thread of its own: one thread calls `take`, `commit` and `close` with the time as an argument. Seals and recovery run
+beside, through the `beside` callable. Samples stay in memory until their sync has returned; a file whose write or sync
+failed is given up and its commits are written again, byte for byte, under new numbers into a new segment. Nothing is
+written while the path leads to another place than the log that is held: not even to the ledger.
 """
 
 from __future__ import annotations
 
 import errno
-import threading
 import uuid
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
 from mediadb.errors import StorageMissing
 from mediadb.format.block import Commit, Supersedes
 from mediadb.format.constants import NO_COMMIT, NO_TIME
-from mediadb.format.footer import FooterHead
 from mediadb.format.ledger_page import LedgerKind
 from mediadb.format.records import encode_cause, encode_gap, encode_mark, encode_names, encode_spec, run_text
-from mediadb.format.segment_header import SegmentHeader
 from mediadb.ledger import LedgerWriter
 from mediadb.locks import LogHandle
 from mediadb.segment_index import LiveSegment
@@ -29,13 +25,17 @@ from mediadb.types import Cause, Kind, Names, Sample, State, TrackSpec
 from mediadb.write.commits import CommitInfo, StoreOptions, TrackCommit, WriterEvents
 from mediadb.write.items import ConfigItem, CoverItem, GapItem, Item, MarkItem, Now, PendingCommit, TrackItem
 from mediadb.write.recover import LastRun
-from mediadb.write.segment import OPEN_SUFFIX, Batch, SegmentWriter, seal_record, segment_name, supersedes_of
+from mediadb.write.segment import Batch, SegmentWriter, supersedes_of
 from mediadb.write.segment_chunk import SealedChunk, Stamp, TrackState, add_sample, close_open, note_chunk, set_config
 from mediadb.write.segment_layout import CommitStamp
+from mediadb.write.segments import Beside, Segments
 
-ROLL_RETRY_US = SEAL_RETRY_US = 10_000_000
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-ROOM_BYTES = 1 << 20  # beside the media: what a new segment needs to be worth a try on a full disk
+NOT_TAKEN = "not-writable"
+MISSING = StorageMissing.code
+_REASONS = {
+    errno.ENOSPC: "no-space", errno.EDQUOT: "quota", errno.EROFS: "read-only", errno.EIO: "io-error",
+    errno.ENODEV: "io-error", errno.ENXIO: "io-error", errno.ESTALE: "io-error",
+}  # fmt: skip
 
 
 class LogWriter:
@@ -47,39 +47,34 @@ class LogWriter:
         server: uuid.UUID,
         options: StoreOptions,
         events: WriterEvents,
-        beside: Callable[[Callable[[], None]], None],
+        beside: Beside,
     ) -> None:
-        self._log, self._server, self._options, self._events, self._beside = log, server, options, events, beside
+        self._log, self._server, self._options, self._events = log, server, options, events
         self._fs = log.fs
         self._epoch, self._run = log.identity.epoch, log.identity.run
         self._tracks: dict[uuid.UUID, TrackState] = {}
         self._touched: dict[bytes, TrackState] = {}
         self._open_bytes = 0
         self._backlog: list[PendingCommit] = []
-        self._segment: SegmentWriter | None = None
-        self._segment_since_us = 0
-        self._segment_number = 0
-        self._next_roll_us = 0
         self._counter = 0
         self._durable: Commit = NO_COMMIT
         self._supersedes: list[Supersedes] = []
-        self._live: tuple[LiveSegment, ...] = ()
-        self._live_lock = threading.Lock()  # seals end on another thread
         self._next_probe_us = 0
         self._last_ledger_us = 0
         self._last_runs: list[LastRun] = []
-        self._abandoned: list[SegmentWriter] = []  # without room for more, or for their footer; under `_live_lock`
-        self._next_seal_us = 0
-        self._no_space = False
-        self._degraded: set[str] = set()  # told trouble that commits survive
+        self._ledger_told = False  # trouble of the ledger, which commits survive
         self.failed = False  # storage does not take writes; read by other threads
+        self.reason = NOT_TAKEN  # while `failed`: no-space, quota, read-only, io-error, storage-missing, not-writable
+        self.detached = False  # without a log (`write.handover`): what is closed waits in memory
+        self.newest: tuple[str, int] | None = None  # segment and durable bytes of it when the log was let go
         self.ledger = LedgerWriter(self._fs, log.ledger_folder, self._run, self._epoch)
+        self._segments = Segments(log, server, options, events, self.ledger, beside)
 
     # -- reading side, any thread ---------------------------------------------------------------------------------
 
     def live_segments(self) -> Sequence[LiveSegment]:
         """Segments without a footer, oldest first (LiveSource)."""
-        return self._live
+        return self._segments.live()
 
     # -- writer thread --------------------------------------------------------------------------------------------
 
@@ -92,11 +87,12 @@ class LogWriter:
         }  # fmt: skip
         self.ledger.add(LedgerKind.RUN_START, now.utc_us, body)
         self.ledger.flush(now.utc_us)
-        self._last_ledger_us = now.mono_us
+        self._last_ledger_us, self._clock = now.mono_us, now
 
     def take(self, items: Iterable[tuple[TrackState, Item]], now: Now) -> None:
         """`collect`: put items of one slot, in order, into the open chunks of their tracks."""
         self._fs.point("collect")
+        self._note_clock(now)
         stamp = Stamp(self._run, self._epoch, now.clock_run)
         touched = self._touched
         for track, item in items:
@@ -108,19 +104,28 @@ class LogWriter:
                 touched[track.spec.track.bytes] = track
             else:
                 self._take_note(track, item, stamp, now)
-            if self._open_bytes >= self._options.commit_bytes:
+            if self._open_bytes >= self._options.commit_limit:
                 self._close_commit(now)
 
     def commit(self, now: Now) -> None:
         """Close the commit and make it, and everything that waits, durable. Never raises OSError: trouble is told."""
-        self._state_crash_gaps(now)
-        self._close_commit(now)
-        if self._backlog and now.mono_us >= self._next_probe_us:
+        self.hold(now)
+        if self.detached:
+            return
+        if now.mono_us >= self._next_probe_us:
             self._write_backlog(now)
-        self._seal_abandoned(now)
+        self._segments.seal_given_up(not self.failed, now)
         if now.mono_us - self._last_ledger_us >= self._options.alive_us:
             self.ledger.add(LedgerKind.ALIVE, now.utc_us, {})
         self._flush_ledger(now)
+        if not self.failed:
+            self._segments.prepare(now)
+
+    def hold(self, now: Now) -> None:
+        """Close the commit; it is written with the next `commit`, which waits already: the disk is behind."""
+        self._note_clock(now)
+        self._state_crash_gaps(now)
+        self._close_commit(now)
 
     def recovered(self, runs: list[LastRun], now: Now) -> None:
         """Recovery of older segments is done: enter what it found, and state the gap it left per track."""
@@ -129,20 +134,19 @@ class LogWriter:
                 self.ledger.add(kind, now.utc_us, body)
         before = self._log.previous
         crashed = [last for last in runs if before is not None and last.run == before.run and not last.clean]
-        self._last_runs = [last for last in crashed if last.ends]
+        crashed = [last for last in crashed if last.run != self._run]  # let go and opened again: nothing crashed
+        self._last_runs += [last for last in crashed if last.ends]
 
     def close(self, now: Now) -> list[str]:
         """Commit, seal, write the clean stop. Returns what could not be made durable, in words (empty: nothing)."""
-        self._next_probe_us = self._next_seal_us = 0
-        self._beside = lambda job: job()
+        self._next_probe_us = 0
+        self._segments.seal_now()
         self.commit(now)
         lost = []
         if self._backlog:
             samples = sum(fact.samples for commit in self._backlog for fact in commit.facts.values())
             lost.append(f"{samples} samples in {len(self._backlog)} commits")
-        segment, self._segment = self._segment, None
-        if segment is not None:
-            self._finish(segment, now)
+        self._segments.close(now)
         if not lost:
             self.ledger.add(LedgerKind.RUN_STOP, now.utc_us, {"run": run_text(self._run)})
         self._flush_ledger(now)
@@ -150,6 +154,13 @@ class LogWriter:
             lost.append(f"{self.ledger.pending} ledger records")
         self.ledger.close()
         return lost
+
+    def _note_clock(self, now: Now) -> None:
+        """The wall clock was set: what is said from here on is not compared by time with what was said before."""
+        before, self._clock = self._clock, now
+        if now.clock_run != before.clock_run:
+            from_us = before.utc_us + now.mono_us - before.mono_us
+            self.ledger.add(LedgerKind.CLOCK, now.utc_us, {"from_us": from_us, "to_us": now.utc_us})
 
     # -- collecting -----------------------------------------------------------------------------------------------
 
@@ -222,31 +233,54 @@ class LogWriter:
             self._backlog.append(commit)
 
     def _write_backlog(self, now: Now) -> None:
-        for last_try in (False, True):
+        """Everything that waits, oldest first; what fails is tried once more in another segment, then a while later.
+        With nothing to write it is still seen whether the log is where it was."""
+        tries = 0
+        while True:
             try:
-                self._write_once(now)
+                self._check_place()
+                if not self._backlog:
+                    break
+                self._write_some(now)
             except (OSError, StorageMissing) as error:
-                self._give_up_segment(error, now, tell=not (self.failed or last_try))
-                if last_try:
-                    self.failed = True
-                    self._next_probe_us = now.mono_us + self._options.probe_us
+                self._give_up_segment(error, now, tell=not (self.failed or tries))
+                tries += 1
+                if tries > 1 or isinstance(error, StorageMissing):
+                    self._fail(error, now)
+                    return
             else:
-                break
-        else:
-            return
-        self._no_space = False
+                self._segments.works()
+                self._works(now)
+                if not self._backlog:
+                    return
+        if self.reason == MISSING:
+            self._works(now)
+
+    def _fail(self, error: Exception, now: Now) -> None:
+        self.reason = reason_of(error)
+        self.failed = True
+        self._next_probe_us = now.mono_us + self._options.probe_us
+
+    def _works(self, now: Now) -> None:
         if self.failed:
-            self.failed, self._next_probe_us = False, 0
+            self.failed, self.reason, self._next_probe_us = False, NOT_TAKEN, 0
             self._trouble("storage-recovered", {}, now)
 
-    def _write_once(self, now: Now) -> None:
-        """`append`, `directory`, `sync`, `publish` for everything in the backlog, in one segment."""
+    def _check_place(self) -> None:
+        """Raises StorageMissing, OSError."""
         if not self._log.still_there():
             raise StorageMissing(f"{self._log.folder} was unmounted; mount it again", path=str(self._log.folder))
-        segment = self._writable_segment(now)
+
+    def _write_some(self, now: Now) -> None:
+        """`append`, `directory`, `sync`, `publish` for the oldest commits that wait, as many as make one full one."""
+        segment = self._segments.writable(sum(map(_media_bytes, self._backlog)), now)
         written: list[tuple[PendingCommit, int]] = []
         supersedes = list(self._supersedes)
+        size = 0
         for commit in self._backlog:
+            size += _media_bytes(commit)
+            if written and size > self._options.commit_limit:
+                break
             number = self._append(segment, commit, supersedes.pop(0) if supersedes else None)
             written.append((commit, number))
         while supersedes:  # one block names one: further ones go into blocks without chunks
@@ -255,7 +289,7 @@ class LogWriter:
         self._durable = (self._epoch, self._counter - 1)
         segment.publish()
         self._supersedes.clear()
-        self._backlog.clear()
+        del self._backlog[: len(written)]
         self._last_ledger_us = now.mono_us
         for commit, number in written:
             self._events.committed(CommitInfo(number, commit.wall_us, commit.facts, 0))
@@ -277,9 +311,10 @@ class LogWriter:
     def _give_up_segment(self, error: Exception, now: Now, *, tell: bool) -> None:
         """A failed write or sync is final for the file: its unsynced commits will be superseded elsewhere."""
         number = getattr(error, "errno", None)
-        params: dict[str, object] = {"errno": number, "text": str(error), "path": str(self._log.folder)}
-        self._no_space = number in NO_SPACE
-        segment, self._segment = self._segment, None
+        params: dict[str, object] = {
+            "reason": reason_of(error), "errno": number, "text": str(error), "path": str(self._log.folder),
+        }  # fmt: skip
+        segment = self._segments.give_up(error)
         if segment is not None:
             params["segment"] = segment.path.name
             first = segment.first_staged
@@ -287,144 +322,26 @@ class LogWriter:
                 self._supersedes.append(supersedes_of(segment, first))
                 body = {"segment": str(segment.index.header.segment), "from_commit": list(first)}
                 self.ledger.add(LedgerKind.POISONED, now.utc_us, body)
-            if segment.has_durable:
-                self._abandon(segment, error)
-            else:
-                self._drop_live(segment.live)
-                segment.discard()
         if tell:
             self._trouble("storage-error", params, now)
-
-    # -- segments -------------------------------------------------------------------------------------------------
-
-    def _writable_segment(self, now: Now) -> SegmentWriter:
-        segment = self._segment
-        if segment is None:
-            return self._create_segment(now)
-        age = now.mono_us - self._segment_since_us
-        due = age >= self._options.segment_us or segment.end >= self._options.segment_limit
-        if not due or now.mono_us < self._next_roll_us:
-            return segment
-        try:
-            fresh = self._create_segment(now)
-        except OSError as error:
-            # The present segment still takes writes; keep to it and try again soon.
-            self._next_roll_us = now.mono_us + ROLL_RETRY_US
-            self._segment = segment
-            if "segment-not-created" not in self._degraded:
-                self._degraded.add("segment-not-created")
-                self._trouble("segment-not-created", {"errno": error.errno, "text": str(error)}, now)
-            return segment
-        self._beside(lambda: self._finish(segment, now))
-        return fresh
-
-    def _create_segment(self, now: Now) -> SegmentWriter:
-        self._check_room()
-        name = segment_name(now.utc_us, self._epoch, self._segment_number)
-        header = SegmentHeader(
-            segment=uuid.uuid4(),
-            log=self._log.identity.log,
-            volume=self._log.identity.volume,
-            server=self._server,
-            run=self._run,
-            epoch=self._epoch,
-            number=self._segment_number,
-            created_us=now.utc_us,
-        )
-        path = self._log.folder / (name + OPEN_SUFFIX)
-        segment = SegmentWriter.create(self._fs, path, header, self._options.segment_limit)
-        self._segment_number += 1
-        self._segment, self._segment_since_us, self._next_roll_us = segment, now.mono_us, 0
-        self._over("segment-not-created")
-        with self._live_lock:
-            self._live = (*self._live, segment.live)
-        body = {"segment": str(header.segment), "name": name, "number": header.number}
-        self.ledger.add(LedgerKind.SEGMENT_BIRTH, now.utc_us, body)
-        return segment
-
-    def _finish(self, segment: SegmentWriter, now: Now) -> None:
-        """Seal a segment that gets no more commits; called beside the writer, or by `close`."""
-        if not segment.has_durable:
-            self._drop_live(segment.live)
-            segment.discard()
-            return
-        try:
-            path, head = segment.seal()
-            self._fs.point("seal_ledger")
-        except OSError as error:
-            self._abandon(segment, error)
-            self._events.trouble("seal-failed", {"path": str(segment.path), "text": str(error)})
-            return
-        self._sealed(segment, path, head, now)
-
-    def _sealed(self, segment: SegmentWriter, path: Path, head: FooterHead, now: Now) -> None:
-        status = self._fs.stat(path)
-        name = str(path.relative_to(self._log.folder))
-        body = seal_record(head, name, status.size if status else 0)
-        self.ledger.add(LedgerKind.SEGMENT_SEAL, now.utc_us, body)
-        self._events.sealed(path)
-        self._drop_live(segment.live)
-
-    def _check_room(self) -> None:
-        """After the disk was full: no new file before there is room for all that waits."""
-        if self._no_space:
-            need = sum(fact.bytes for commit in self._backlog for fact in commit.facts.values()) + ROOM_BYTES
-            free = self._fs.free_bytes(self._log.root)[0]
-            if free < need:
-                raise OSError(errno.ENOSPC, f"no space left: {free} bytes free, {need} needed", str(self._log.folder))
-
-    def _abandon(self, segment: SegmentWriter, error: Exception) -> None:
-        """Close a segment that stays readable up to its last durable commit. Recovery seals it at the next start; one
-        that only lacked room is sealed as soon as there is some."""
-        segment.close()
-        if getattr(error, "errno", None) in NO_SPACE:
-            with self._live_lock:
-                self._abandoned.append(segment)
-
-    def _seal_abandoned(self, now: Now) -> None:
-        """Even while the storage fails: what this gives back, and what retention may then remove, can be its cure."""
-        if not self._abandoned or now.mono_us < self._next_seal_us:
-            return
-        self._next_seal_us = now.mono_us + SEAL_RETRY_US
-        with self._live_lock:
-            segments, self._abandoned = self._abandoned, []
-
-        def seal() -> None:
-            for segment in segments:
-                try:
-                    path, head = segment.seal_abandoned()
-                    self._fs.point("seal_ledger")
-                except OSError as error:
-                    self._abandon(segment, error)
-                else:
-                    self._sealed(segment, path, head, now)
-
-        self._beside(seal)
-
-    def _drop_live(self, gone: LiveSegment) -> None:
-        with self._live_lock:
-            self._live = tuple(live for live in self._live if live is not gone)
 
     # -- ledger and alarms ----------------------------------------------------------------------------------------
 
     def _flush_ledger(self, now: Now) -> None:
-        if not self.ledger.pending:
+        if not self.ledger.pending or (self.failed and self.reason == MISSING):
             return
         try:
             self.ledger.flush(now.utc_us)
         except OSError as error:
-            if "ledger-error" not in self._degraded and not self.failed:
-                self._degraded.add("ledger-error")
+            if not self._ledger_told and not self.failed:
+                self._ledger_told = True
                 folder = str(self._log.ledger_folder)
                 self._events.trouble("ledger-error", {"errno": error.errno, "text": str(error), "path": folder})
         else:
-            self._over("ledger-error")
             self._last_ledger_us = now.mono_us
-
-    def _over(self, code: str) -> None:
-        if code in self._degraded:
-            self._degraded.remove(code)
-            self._events.trouble("storage-recovered", {"of": code})
+            if self._ledger_told:
+                self._ledger_told = False
+                self._events.trouble("storage-recovered", {"of": "ledger-error"})
 
     def _trouble(self, code: str, params: dict[str, object], now: Now) -> None:
         self.ledger.add(LedgerKind.TROUBLE, now.utc_us, {"code": code, "params": params})
@@ -439,3 +356,14 @@ def _fact(sealed: list[SealedChunk]) -> TrackCommit:
         last_recv_us=max((chunk.end_us for chunk in media), default=None),
         next_seq=sealed[-1].header.seq + 1,
     )
+
+
+def reason_of(error: Exception) -> str:
+    """Why a storage does not take writes, in one word."""
+    if isinstance(error, StorageMissing):
+        return MISSING
+    return _REASONS.get(getattr(error, "errno", None) or 0, NOT_TAKEN)
+
+
+def _media_bytes(commit: PendingCommit) -> int:
+    return sum(fact.bytes for fact in commit.facts.values())

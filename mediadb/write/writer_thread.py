@@ -10,14 +10,16 @@ from __future__ import annotations
 import queue
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from mediadb.format.block import Supersedes
 from mediadb.locks import LogHandle
 from mediadb.write.commits import CommitInfo, StoreOptions
+from mediadb.write.handover import attach, let_go
 from mediadb.write.items import Item, Now
 from mediadb.write.recover import LastRun, Recovery
 from mediadb.write.segment_chunk import TrackState
@@ -83,6 +85,42 @@ class WriterThread:
         done: Future[list[str]] = Future()
 
         def run() -> bool:
+            done.set_result([])
+            return True
+
+        self._put(run, done)
+        return done
+
+    def let_go(self) -> Future[list[str]]:
+        """Done when no file of the volume is held any more; what was handed over before waits in memory."""
+        done: Future[list[str]] = Future()
+
+        def run() -> bool:
+            let_go(self.writer)
+            self._recovered = []
+            self.beside(last)  # behind seals and recovery under way
+            return True
+
+        def last() -> None:
+            let_go(self.writer)
+            done.set_result([])
+
+        self._put(run, done)
+        return done
+
+    def attach(self, log: LogHandle, now: Now) -> Future[list[str]]:
+        """Go on in a log that was opened again, and recover it beside. OSError: it takes nothing."""
+        done: Future[list[str]] = Future()
+
+        def run() -> bool:
+            try:
+                voids = attach(self.writer, log, now)
+            except OSError as error:
+                let_go(self.writer)
+                done.set_exception(error)
+                return True
+            self.log = log
+            self.beside(lambda: self._recover(voids))
             done.set_result([])
             return True
 
@@ -166,8 +204,8 @@ class WriterThread:
 
         self._keeper.submit(run)
 
-    def _recover(self) -> None:
-        self._recovered = Recovery(self.log, self.trouble, self.sealed).run()
+    def _recover(self, voids: Sequence[Supersedes] = ()) -> None:
+        self._recovered = Recovery(self.log, self.trouble, self.sealed, voids).run()
 
     def _enter_recovered(self, now: Now) -> None:
         runs, self._recovered = self._recovered, []

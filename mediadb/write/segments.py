@@ -1,0 +1,328 @@
+"""The segment files of one log: the one being written, the next one made ahead, those that wait for their seal.
+
+Law: when a file begins, ends, is given up and is sealed; what goes into it is the writer's matter. The writer thread
+calls everything here; the next file is made and full ones are sealed beside it, through the `beside` callable. On a
+full disk no file is made before there is room for what waits. A file that was given up is sealed up to its last
+acknowledged commit as soon as the disk works again (at once when it only lacked room), so that retention can take it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import threading
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mediadb.blockfile import RESERVE_BYTES
+from mediadb.errors import StorageMissing
+from mediadb.format.block import Supersedes
+from mediadb.format.footer import FooterHead
+from mediadb.format.ledger_page import LedgerKind
+from mediadb.format.segment_header import SEGMENT_PAGE_BYTES, SegmentHeader
+from mediadb.ledger import LedgerWriter
+from mediadb.locks import LogHandle
+from mediadb.segment_index import LiveSegment
+from mediadb.write.commits import StoreOptions, WriterEvents
+from mediadb.write.items import Now
+from mediadb.write.segment import OPEN_SUFFIX, SegmentWriter, seal_record, segment_name, supersedes_of
+
+ROLL_RETRY_US = SEAL_RETRY_US = 10_000_000
+AHEAD_SHARE = 4  # the next file is made when less than a quarter of this one's time or room is left
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+ROOM_BYTES = 1 << 20  # beside the media: what a new segment needs to be worth a try on a full disk
+NOT_CREATED = "segment-not-created"
+Beside = Callable[[Callable[[], None]], None]
+
+
+class Segments:
+    """See the module. `beside(job)` runs a job on another thread of the volume (or at once, in tests)."""
+
+    def __init__(
+        self,
+        log: LogHandle,
+        server: uuid.UUID,
+        options: StoreOptions,
+        events: WriterEvents,
+        ledger: LedgerWriter,
+        beside: Beside,
+    ) -> None:
+        self._log, self._server, self._options = log, server, options
+        self._events, self._ledger, self._beside = events, ledger, beside
+        self._fs = log.fs
+        self._current: SegmentWriter | None = None
+        self._since_us = 0
+        self._number = 0
+        self._next_roll_us = self._next_ahead_us = self._next_seal_us = 0
+        self._ahead: SegmentWriter | None = None
+        self._making = False
+        self._made: SegmentWriter | Exception | None = None  # put there by the other thread, taken by the writer's
+        self._live: tuple[LiveSegment, ...] = ()
+        self._lock = threading.Lock()  # seals end on another thread
+        self._given_up: list[tuple[SegmentWriter, bool]] = []  # with: did it only lack room? Under `_lock`
+        self._no_space = False
+        self._told = False  # that the next file could not be made
+
+    def live(self) -> Sequence[LiveSegment]:
+        """Segments without a footer, oldest first; any thread."""
+        return self._live
+
+    # -- writing --------------------------------------------------------------------------------------------------
+
+    def writable(self, waiting_bytes: int, now: Now) -> SegmentWriter:
+        """The segment for the next commits, `waiting_bytes` of media. Raises OSError, StorageMissing."""
+        segment = self._current
+        if segment is None:
+            return self._begin(waiting_bytes, now)
+        age = now.mono_us - self._since_us
+        due = age >= self._options.segment_us or segment.end >= self._options.segment_limit
+        if not due or now.mono_us < self._next_roll_us:
+            return segment
+        try:
+            fresh = self._begin(waiting_bytes, now)
+        except OSError as error:  # the present one still takes writes: keep to it and try again soon
+            self._next_roll_us = now.mono_us + ROLL_RETRY_US
+            self._not_created(error, now)
+            return segment
+        self._beside(lambda: self._finish(segment, now))
+        return fresh
+
+    def works(self) -> None:
+        """A commit is durable: there is room."""
+        self._no_space = False
+
+    def give_up(self, error: Exception) -> SegmentWriter | None:
+        """A failed write or sync is final for the file, which is returned: nothing more goes into it."""
+        self._no_space = getattr(error, "errno", None) in NO_SPACE
+        segment, self._current = self._current, None
+        if segment is None:
+            return None
+        if segment.has_durable:
+            self._wait_for_seal(segment, error)
+        else:
+            self._discard(segment)
+        return segment
+
+    def close(self, now: Now) -> None:
+        """Seal what was written; the file made ahead goes. Jobs run at once from here on."""
+        self._beside = lambda job: job()
+        self._take_made(now)
+        segment, self._current = self._current, None
+        if segment is not None:
+            self._finish(segment, now)
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            self._discard(ahead)
+
+    # -- without a log --------------------------------------------------------------------------------------------
+
+    def let_go(self) -> tuple[str, int] | None:
+        """Close every file and change none: another disk may lie where ours was. Returns the newest segment (below the
+        log, without suffix) and its durable bytes. Called again behind what runs beside."""
+        held, self._current, self._ahead = (self._current, self._ahead), None, None
+        made, self._made = self._made, None
+        for segment in (*held, made):
+            if isinstance(segment, SegmentWriter):
+                with contextlib.suppress(OSError):  # a dying disk may complain even here; the descriptor is gone
+                    segment.close()
+        newest = None
+        for live in self._live:
+            if live.index.durable_end > SEGMENT_PAGE_BYTES:
+                name = live.path.relative_to(self._log.folder).with_suffix("")
+                newest = str(name), live.index.durable_end
+        return newest
+
+    @property
+    def first_staged(self) -> Supersedes | None:
+        """What was written and not synced, None when there is no such thing."""
+        current = self._current
+        first = current.first_staged if current is not None else None
+        return supersedes_of(current, first) if current is not None and first is not None else None
+
+    def move(self, log: LogHandle) -> None:
+        """Go on in a log that was opened again; what is unsealed there is recovery's matter."""
+        self._log, self._fs = log, log.fs
+        self._live, self._given_up, self._made = (), [], None
+        self._making = self._no_space = self._told = False
+        self._next_roll_us = self._next_ahead_us = self._next_seal_us = 0
+
+    # -- beginning ------------------------------------------------------------------------------------------------
+
+    def prepare(self, now: Now) -> None:
+        """Have the next file made and its first room allocated while this one lasts: a roll then waits for no disk,
+        and a disk without room is met a segment early."""
+        self._take_made(now)
+        current, options = self._current, self._options
+        if current is None or self._ahead is not None or self._making or now.mono_us < self._next_ahead_us:
+            return
+        left_us = options.segment_us - (now.mono_us - self._since_us)
+        left_bytes = options.segment_limit - current.end
+        if left_us * AHEAD_SHARE > options.segment_us and left_bytes * AHEAD_SHARE > options.segment_limit:
+            return
+        self._making = True
+        number = self._take_number()
+        self._beside(lambda: self._make_ahead(number, now))
+
+    def _make_ahead(self, number: int, now: Now) -> None:
+        room = min(self._options.segment_limit, RESERVE_BYTES)
+        try:
+            free = self._fs.free_bytes(self._log.root)[0]
+            if free < room:
+                raise OSError(errno.ENOSPC, f"{free} bytes free for the next segment", str(self._log.folder))
+            segment = self._create(number, now)
+        except (OSError, StorageMissing) as error:
+            self._made = error
+            return
+        try:
+            segment.reserve(room)
+        except OSError as error:
+            self._discard(segment)
+            self._made = error
+        else:
+            self._made = segment
+
+    def _take_made(self, now: Now) -> None:
+        made, self._made = self._made, None
+        if made is None:
+            return
+        self._making = False
+        current = self._current
+        if isinstance(made, Exception):
+            self._next_ahead_us = now.mono_us + ROLL_RETRY_US
+            if isinstance(made, OSError):
+                self._not_created(made, now)
+        elif current is not None and current.index.header.number > made.index.header.number:
+            self._beside(lambda: self._discard(made))  # it came too late: files are used in the order of their numbers
+        else:
+            self._ahead = made
+            self._created()
+
+    def _begin(self, waiting_bytes: int, now: Now) -> SegmentWriter:
+        self._take_made(now)
+        segment, self._ahead = self._ahead, None
+        if segment is None:
+            self._check_room(waiting_bytes)
+            segment = self._create(self._take_number(), now)
+            self._created()
+        self._current, self._since_us, self._next_roll_us = segment, now.mono_us, 0
+        header = segment.index.header
+        name = str(segment.path.relative_to(self._log.folder).with_suffix(""))
+        body = {"segment": str(header.segment), "name": name, "number": header.number}
+        self._ledger.add(LedgerKind.SEGMENT_BIRTH, now.utc_us, body)
+        return segment
+
+    def _create(self, number: int, now: Now) -> SegmentWriter:
+        if not self._log.still_there():  # else its folders would be made in the empty mount point
+            raise StorageMissing(f"{self._log.folder} was unmounted; mount it again", path=str(self._log.folder))
+        identity = self._log.identity
+        header = SegmentHeader(
+            segment=uuid.uuid4(),
+            log=identity.log,
+            volume=identity.volume,
+            server=self._server,
+            run=identity.run,
+            epoch=identity.epoch,
+            number=number,
+            created_us=now.utc_us,
+        )
+        path = self._log.folder / (segment_name(now.utc_us, identity.epoch, number) + OPEN_SUFFIX)
+        segment = SegmentWriter.create(self._fs, path, header, self._options.segment_limit)
+        with self._lock:
+            self._live = (*self._live, segment.live)
+        return segment
+
+    def _take_number(self) -> int:
+        number = self._number
+        self._number += 1
+        return number
+
+    def _check_room(self, waiting_bytes: int) -> None:
+        """After the disk was full: no new file before there is room for all that waits."""
+        if self._no_space:
+            need = waiting_bytes + ROOM_BYTES
+            free = self._fs.free_bytes(self._log.root)[0]
+            if free < need:
+                raise OSError(errno.ENOSPC, f"no space left: {free} bytes free, {need} needed", str(self._log.folder))
+
+    def _not_created(self, error: OSError, now: Now) -> None:
+        if not self._told:
+            self._told = True
+            params: dict[str, object] = {"errno": error.errno, "text": str(error), "path": str(self._log.folder)}
+            self._ledger.add(LedgerKind.TROUBLE, now.utc_us, {"code": NOT_CREATED, "params": params})
+            self._events.trouble(NOT_CREATED, params)
+
+    def _created(self) -> None:
+        if self._told:
+            self._told = False
+            self._events.trouble("storage-recovered", {"of": NOT_CREATED})
+
+    # -- ending ---------------------------------------------------------------------------------------------------
+
+    def seal_given_up(self, works: bool, now: Now) -> None:
+        """What only lacked room even while the storage fails: the space this gives back, and what retention may then
+        remove, can be its cure. What failed otherwise when the storage works again."""
+        if not self._given_up or now.mono_us < self._next_seal_us:
+            return
+        with self._lock:
+            due = [(segment, room) for segment, room in self._given_up if works or room]
+            self._given_up = [entry for entry in self._given_up if entry not in due]
+        if not due:
+            return
+        self._next_seal_us = now.mono_us + SEAL_RETRY_US
+
+        def seal() -> None:
+            for segment, _ in due:
+                try:
+                    if not self._log.still_there():
+                        raise OSError(errno.ENODEV, "unmounted", str(self._log.folder))
+                    path, head = segment.seal_given_up()
+                    self._fs.point("seal_ledger")
+                except OSError as error:
+                    self._wait_for_seal(segment, error)
+                else:
+                    self._sealed(segment, path, head, now)
+
+        self._beside(seal)
+
+    def seal_now(self) -> None:
+        """At the end nothing waits for its turn."""
+        self._next_seal_us = 0
+
+    def _finish(self, segment: SegmentWriter, now: Now) -> None:
+        """Seal a segment that gets no more commits; called beside the writer, or by `close`."""
+        if not segment.has_durable:
+            self._discard(segment)
+            return
+        try:
+            path, head = segment.seal()
+            self._fs.point("seal_ledger")
+        except OSError as error:
+            self._wait_for_seal(segment, error)
+            self._events.trouble("seal-failed", {"path": str(segment.path), "text": str(error)})
+            return
+        self._sealed(segment, path, head, now)
+
+    def _sealed(self, segment: SegmentWriter, path: Path, head: FooterHead, now: Now) -> None:
+        status = self._fs.stat(path)
+        name = str(path.relative_to(self._log.folder))
+        body = seal_record(head, name, status.size if status else 0)
+        self._ledger.add(LedgerKind.SEGMENT_SEAL, now.utc_us, body)
+        self._events.sealed(path)
+        self._drop_live(segment.live)
+
+    def _wait_for_seal(self, segment: SegmentWriter, error: Exception) -> None:
+        """It stays readable up to its last durable commit. What cannot be sealed now, recovery seals at the next
+        start."""
+        segment.close()
+        with self._lock:
+            self._given_up.append((segment, getattr(error, "errno", None) in NO_SPACE))
+
+    def _discard(self, segment: SegmentWriter) -> None:
+        """Remove a file in which nothing was ever acknowledged."""
+        self._drop_live(segment.live)
+        segment.discard()
+
+    def _drop_live(self, gone: LiveSegment) -> None:
+        with self._lock:
+            self._live = tuple(live for live in self._live if live is not gone)
