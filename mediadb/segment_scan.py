@@ -74,6 +74,17 @@ def scan_segment(fs: Fs, path: Path) -> SegmentScan:
         fs.close(fd)
 
 
+def never_begun(fs: Fs, path: Path) -> bool:
+    """True for a file that a power cut left between its creation and its header: no byte in it but zeroes, and no
+    room for a commit. Raises OSError."""
+    fd = fs.open_read(path)
+    try:
+        size = fs.fstat(fd).size
+        return size <= SEGMENT_PAGE_BYTES and not any(fs.pread(fd, size, 0))
+    finally:
+        fs.close(fd)
+
+
 def read_footer(fs: Fs, path: Path) -> FooterHead:
     """The footer head of a sealed segment. Raises OSError or FormatError."""
     fd = fs.open_read(path)

@@ -9,16 +9,16 @@ are not ours are left alone.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from mediadb.blockfile import BlockFile
 from mediadb.errors import FormatError
-from mediadb.format.block import Commit, Entry
+from mediadb.format.block import Commit, Entry, Supersedes
 from mediadb.format.chunk import CHUNK_HEADER_BYTES, ChunkHeader
-from mediadb.format.constants import NO_COMMIT, SALT_LEN, align_up
+from mediadb.format.constants import NO_COMMIT, NO_TIME, SALT_LEN, align_up
 from mediadb.format.footer import FooterHead
 from mediadb.format.ledger_page import LedgerKind
 from mediadb.format.records import Record, decode_config, decode_names, load_record, run_text
@@ -27,7 +27,14 @@ from mediadb.fs import Fs
 from mediadb.ledger import read_ledger
 from mediadb.locks import LogHandle
 from mediadb.segment_index import SegmentIndex, TrackIndex
-from mediadb.segment_scan import ScannedBlock, SegmentScan, chunk_verifies, read_footer, scan_segment
+from mediadb.segment_scan import (
+    ScannedBlock,
+    SegmentScan,
+    chunk_verifies,
+    never_begun,
+    read_footer,
+    scan_segment,
+)
 from mediadb.types import Kind, Names, TrackKind, TrackSpec
 from mediadb.write.segment import OPEN_SUFFIX, SEALED_SUFFIX, note_continuation, seal_file, seal_record
 
@@ -50,6 +57,7 @@ class _Ledger:
     """What the ledger says of earlier runs."""
 
     sealed: set[str] = field(default_factory=set)  # segment UUIDs with a SEGMENT_SEAL
+    names: set[str] = field(default_factory=set)  # the same by name
     stopped: set[str] = field(default_factory=set)  # runs with a clean stop
     ends: dict[str, dict[uuid.UUID, tuple[int, int]]] = field(default_factory=dict)  # by run
     commits: list[tuple[int, int, int]] = field(default_factory=list)  # sealed: epoch, first and last counter
@@ -61,31 +69,35 @@ class _Epoch:
 
     durable: Commit = NO_COMMIT
     commits: set[int] = field(default_factory=set)
-    voids: dict[uuid.UUID, Commit] = field(default_factory=dict)
     open: list[tuple[Path, SegmentScan]] = field(default_factory=list)
 
     def vouch(self, commit: Commit) -> None:
         if commit != NO_COMMIT and (self.durable == NO_COMMIT or commit > self.durable):
             self.durable = commit
 
-    def void(self, segment: uuid.UUID, first: Commit) -> None:
-        self.voids[segment] = min(self.voids.get(segment, first), first)
-
 
 class Recovery:
-    """One pass over a log. `sealed` is called for each segment that got its footer."""
+    """One pass over a log. `sealed` is called for each segment that got its footer; `voids` are commits that this
+    process holds in memory and writes again (a log that was let go)."""
 
-    def __init__(self, log: LogHandle, trouble: Trouble, sealed: Callable[[Path], None]) -> None:
+    def __init__(
+        self, log: LogHandle, trouble: Trouble, sealed: Callable[[Path], None], voids: Iterable[Supersedes] = ()
+    ) -> None:
         self._log, self._fs, self._trouble, self._sealed = log, log.fs, trouble, sealed
+        self._voids: dict[uuid.UUID, Commit] = {}  # written again elsewhere, whatever the epoch
+        for old in voids:
+            self._void(old.segment, old.first)
         self._runs: dict[int, LastRun] = {}
         self._ledger = _Ledger()
+        self._since = ""
 
     def run(self) -> list[LastRun]:
         """Recover every unsealed segment of earlier epochs. Never raises OSError or FormatError: trouble is told."""
         previous = self._log.previous
         if previous is None:
             return []
-        self._read_ledger(previous.changed_us)
+        self._since = _month_before(previous.changed_us)
+        self._read_ledger(self._since)
         self._last(previous.run)
         for _, epoch in sorted(self._epochs(previous.epoch).items()):
             self._check_commits(epoch)
@@ -94,7 +106,12 @@ class Recovery:
                     self._recover(path, scan, epoch)
                 except OSError as error:
                     self._trouble("recovery-failed", {"path": str(path), "text": str(error)})
+        for last in self._runs.values():  # no media ever: nothing ended, there is no gap to state
+            last.ends = {track: end for track, end in last.ends.items() if end[0] != NO_TIME}
         return list(self._runs.values())
+
+    def _void(self, segment: uuid.UUID, first: Commit) -> None:
+        self._voids[segment] = min(self._voids.get(segment, first), first)
 
     def _last(self, run: int) -> LastRun:
         last = self._runs.get(run)
@@ -106,8 +123,7 @@ class Recovery:
 
     # -- looking --------------------------------------------------------------------------------------------------
 
-    def _read_ledger(self, since_us: int) -> None:
-        since = f"{datetime.fromtimestamp(since_us / 1_000_000, UTC):%Y-%m}"
+    def _read_ledger(self, since: str) -> None:
         known = self._ledger
         try:
             for record in read_ledger(self._fs, self._log.ledger_folder, since=since):
@@ -115,6 +131,7 @@ class Recovery:
                     known.stopped.add(str(record.body.get("run")))
                 elif record.kind == LedgerKind.SEGMENT_SEAL:
                     known.sealed.add(str(record.body.get("segment")))
+                    known.names.add(str(record.body.get("name")))
                     _note_ends(known.ends.setdefault(str(record.body.get("run")), {}), record.body)
                     known.commits += _commit_range(record.body)
         except (OSError, FormatError) as error:
@@ -132,20 +149,40 @@ class Recovery:
                 if scan is not None:
                     epoch = epochs.setdefault(scan.header.epoch, _Epoch())
                     epoch.open.append((folder / name, scan))
-                    _learn_blocks(epoch, scan)
+                    self._learn_blocks(epoch, scan)
+        oldest = min([*epochs, previous])  # a later epoch of the same run may have written again what waits there
         for name in names:
             number = _epoch_of(name)
-            if name.endswith(SEALED_SUFFIX) and (number in epochs or number == previous):
+            if name.endswith(SEALED_SUFFIX) and (oldest <= number < ours or self._untold(name, ours)):
                 self._learn_sealed(folder / name, epochs.setdefault(number, _Epoch()))
         for number, first, last in self._ledger.commits:  # sealed once, perhaps removed since
             if number in epochs and epochs[number].open:
                 epochs[number].commits.update(range(first, last + 1))
+                epochs[number].vouch((number, last))
         for epoch in epochs.values():
             epoch.open.sort(key=lambda item: item[1].header.number)
         return epochs
 
+    def _learn_blocks(self, epoch: _Epoch, scan: SegmentScan) -> None:
+        for block in scan.blocks:
+            epoch.vouch(block.header.durable)
+            epoch.commits.add(block.header.commit[1])
+            old = block.header.supersedes
+            if old is None:
+                continue
+            self._void(old.segment, old.first)
+            if old.first[0] == block.header.commit[0]:  # the numbers in between were failed attempts at the same
+                epoch.commits.update(range(old.first[1], block.header.commit[1]))
+
+    def _untold(self, name: str, ours: int) -> bool:
+        """Sealed by an earlier recovery that was killed before the ledger had its record."""
+        return name >= self._since and 0 < _epoch_of(name) < ours and name not in self._ledger.names
+
     def _scan(self, path: Path) -> SegmentScan | None:
         try:
+            if never_begun(self._fs, path):
+                self._discard(path)
+                return None
             scan = scan_segment(self._fs, path)
         except (OSError, FormatError) as error:
             self._trouble("segment-unreadable", {"path": str(path), "text": str(error)})
@@ -165,8 +202,9 @@ class Recovery:
         if head.first_commit != NO_COMMIT:
             epoch.commits.update(range(head.first_commit[1], head.last_commit[1] + 1))
         for old in head.meta.get("supersedes", []):
-            epoch.void(uuid.UUID(old["segment"]), (old["epoch"], old["counter"]))
-            epoch.commits.update(range(old["counter"], head.first_commit[1]))
+            self._void(uuid.UUID(old["segment"]), (old["epoch"], old["counter"]))
+            if old["epoch"] == head.first_commit[0]:
+                epoch.commits.update(range(old["counter"], head.first_commit[1]))
         last = self._last(head.run)
         for track in head.tracks:
             _later(last.ends, track.track, track.end_us, track.next_seq)
@@ -201,13 +239,12 @@ class Recovery:
         fd = self._fs.open_read(path)
         try:
             rebuild = _Rebuild(self._fs, fd, scan, epoch, {k: v[1] for k, v in last.ends.items()})
-            index, end = rebuild.index()
+            index, end = rebuild.index(self._voids.get(scan.header.segment))
         finally:
             self._fs.close(fd)
         if not rebuild.kept:
             if scan.blank or not scan.bad or self._only_torn(scan, epoch):
-                self._fs.unlink(path)  # nothing in it was ever acknowledged
-                self._fs.fsync_dir(path.parent)
+                self._discard(path)
             return
         for offset, length in index.damaged:
             params: dict[str, object] = {"path": str(path), "offset": offset, "length": length}
@@ -226,6 +263,11 @@ class Recovery:
         self._sealed(sealed)
         self._trouble("recovered-segment", {"path": str(sealed), "torn_chunks": rebuild.torn})
 
+    def _discard(self, path: Path) -> None:
+        """Remove a file in which nothing was ever acknowledged."""
+        self._fs.unlink(path)
+        self._fs.fsync_dir(path.parent)
+
     def _only_torn(self, scan: SegmentScan, epoch: _Epoch) -> bool:
         """No acknowledged commit is missing, so bytes that verify nowhere were never acknowledged."""
         if epoch.durable == NO_COMMIT:
@@ -242,12 +284,11 @@ class _Rebuild:
         self._broken: set[uuid.UUID] = set()  # tracks whose torn tail has ended
         self.kept = self.torn = 0
 
-    def index(self) -> tuple[SegmentIndex, int]:
-        """The index and where its blocks end."""
+    def index(self, first_void: Commit | None) -> tuple[SegmentIndex, int]:
+        """The index and where its blocks end; from commit `first_void` on all was written again elsewhere."""
         scan = self._scan
         index = SegmentIndex(scan.header, recovered=True)
         end = SEGMENT_PAGE_BYTES
-        first_void = self._epoch.voids.get(scan.header.segment)
         for block in scan.blocks:
             if first_void is not None and block.header.commit >= first_void:
                 break
@@ -317,14 +358,10 @@ class _Rebuild:
         return TrackSpec(uuid.UUID(bytes=header.track), _NIL, _NIL, kind, ""), Names()
 
 
-def _learn_blocks(epoch: _Epoch, scan: SegmentScan) -> None:
-    for block in scan.blocks:
-        epoch.vouch(block.header.durable)
-        epoch.commits.add(block.header.commit[1])
-        old = block.header.supersedes
-        if old is not None:  # the numbers in between were failed attempts at the same commits
-            epoch.void(old.segment, old.first)
-            epoch.commits.update(range(old.first[1], block.header.commit[1]))
+def _month_before(time_us: int) -> str:
+    """ "2026-10" for any time in November 2026: the ledger and the day folders from there on are looked at."""
+    first = datetime.fromtimestamp(time_us / 1_000_000, UTC).replace(day=1)
+    return f"{first - timedelta(days=1):%Y-%m}"
 
 
 def _note_ends(ends: dict[uuid.UUID, tuple[int, int]], body: Record) -> None:
@@ -341,8 +378,10 @@ def _commit_range(body: Record) -> list[tuple[int, int, int]]:
 
 
 def _later(ends: dict[uuid.UUID, tuple[int, int]], track: uuid.UUID, end_us: int, next_seq: int) -> None:
-    if track not in ends or next_seq > ends[track][1]:
-        ends[track] = (end_us, next_seq)
+    """A segment may hold statements of a track and no media of it: then its end stays the one known before."""
+    known_us, known_seq = ends.get(track, (NO_TIME, -1))
+    if next_seq > known_seq:
+        ends[track] = (known_us if end_us == NO_TIME else end_us, next_seq)
 
 
 def _entry_order(entry: Entry) -> tuple[bytes, bool, int]:

@@ -19,7 +19,9 @@ from mediadb.fs import FileStat
 
 __all__ = ["PAGE", "Crash", "FaultFs", "Node", "Stall"]
 PATIENCE_S = 30
-CHANGES = ("open_write", "create", "pwritev", "fdatasync", "fsync_dir", "truncate", "punch", "rename", "unlink", "mkdirs")
+CHANGES = frozenset(
+    {"open_write", "create", "pwritev", "fdatasync", "fsync_dir", "truncate", "punch", "rename", "unlink", "mkdirs"}
+)
 
 
 class Crash(BaseException):
@@ -97,7 +99,7 @@ class FaultFs:
             node.drop_cache()
 
     def crash(self, rng: random.Random | None = None) -> FaultFs:
-        """What is found after a power cut: with `rng` any legal image, else the one that lost all that was not synced."""
+        """What is found after a power cut: with `rng` any legal image, else all that was not synced is lost."""
         after = FaultFs(rng.randrange(1 << 30) if rng is not None else None)
         after.dirs = set(self.dirs)
         copies: dict[int, Node] = {}
@@ -106,7 +108,8 @@ class FaultFs:
             if copy is None:
                 left = node.left(rng)
                 copy = copies[node.number] = Node(node.number, path, left, bytearray(left))
-                copy.pages = {page for page in range(-(-len(left) // PAGE)) if any(left[page * PAGE : (page + 1) * PAGE])}
+                pages = range(-(-len(left) // PAGE))
+                copy.pages = {page for page in pages if any(left[page * PAGE : (page + 1) * PAGE])}
             after.names[path] = after.durable_names[path] = copy
             after.dirs.update(path.parents)
         after._numbers = self._numbers

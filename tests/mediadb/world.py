@@ -1,0 +1,430 @@
+"""A recorder's whole life on the fault model, beside a plain model of what must be true of it.
+
+`World` has one method per thing that can happen (film, commit, close, cut the power, reopen, reclaim, faults, clock)
+and `check`, which compares disk, product reader, coverage and `verify` with the model. Nothing here is random: the
+state machine and the fixed-seed runs choose. A violated promise raises `Red`.
+"""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import rig
+from fault_fs import Crash, FaultFs
+from rig import Rig
+from truth import Found, samples_on_disk
+
+from mediadb.errors import MediaDbError, StorageError
+from mediadb.read.reader import Reader
+from mediadb.reclaim.reclaimer import ClockBrake, Reclaimer, ReclaimOptions
+from mediadb.tools.verify import verify_volume
+from mediadb.types import Cause, KeyType, Names, Sample, State, TrackConfig
+from mediadb.write.commits import StoreOptions
+from mediadb.write.items import ConfigItem, CoverItem, TrackItem
+from mediadb.write.segment_chunk import TrackState
+
+S = 1_000_000
+FPS = 5
+FRAME_US = S // FPS
+TICKS = 90_000 // FPS
+GOP = 8
+CODING = TrackConfig("h264", 90_000, b"\0\0\0\x08avc1", 640, 480, frame_ticks=TICKS)
+OPTIONS = StoreOptions(create=True, segment_us=3 * S)
+ALARMS = {"acknowledged-commits-lost", "segment-damaged", "recovery-failed", "segment-unreadable", "ledger-unreadable"}
+RECORDED = Cause(State.RECORDED)
+
+
+class Red(AssertionError):
+    """A promise was broken."""
+
+
+@dataclass
+class Line:
+    """What must be true of one track. Numbers are given once and for all, over all runs."""
+
+    given: list[tuple[int, int]] = field(default_factory=list)  # by number: (run, recv_us)
+    acked: set[int] = field(default_factory=set)
+    waiting: list[int] = field(default_factory=list)  # of this run, not acknowledged
+    removed: set[int] = field(default_factory=set)
+    maybe: set[int] = field(default_factory=set)  # a removal was interrupted: there or gone
+
+
+class World:
+    """See the module. `tracks` cameras of 5 frames a second."""
+
+    def __init__(self, tracks: int = 2, seed: int = 0) -> None:
+        self.fs = FaultFs(seed)
+        self.utc_us, self.mono_us = rig.T0, 0
+        self.lines: dict[uuid.UUID, Line] = {rig.track_id(n): Line() for n in range(tracks)}
+        self.rig: Rig | None = None
+        self.states: dict[uuid.UUID, TrackState] = {}
+        self.jobs: list[Callable[[], None]] = []
+        self.runs = 0
+        self.faulty = False  # something failed since the last recovery: alarms may be true
+        self.recovered = True
+        self._told = 0
+        self.open()
+
+    # -- what can happen ------------------------------------------------------------------------------------------
+
+    def open(self) -> bool:
+        """Open the log and begin to record; True when that worked. Only under faults may it fail."""
+        assert self.rig is None
+        self.runs += 1
+        self.states, self.jobs, self._told, self.recovered = {}, [], 0, False
+        with self._power():
+            try:
+                run = Rig(self.fs, OPTIONS, start_us=self.utc_us, run=self.runs, beside=self.jobs.append)
+            except (OSError, StorageError) as error:
+                if not self.faulty:
+                    raise Red(f"a reopen was refused: {error}") from error
+                return False
+            run.mono_us = self.mono_us
+            self.rig = run
+            for number, track in enumerate(self.lines):
+                names = Names("cam", "hw")
+                self.states[track] = run.writer.track_state(rig.video_spec(number), names)
+                note = [TrackItem(rig.video_spec(number), names), ConfigItem(CODING), CoverItem(self.utc_us, RECORDED)]
+                run.put(self.states[track], *note)
+        return self.rig is not None
+
+    def recover(self) -> None:
+        """What earlier runs left, beside the recording."""
+        if self.rig is None or self.recovered:
+            return
+        with self._power():
+            self.rig.recover()
+            if not self.faulty and not self.fs.sync_lies and not self.fs.dir_sync_lies:
+                bad = [trouble for trouble in self.rig.troubles if trouble[0] in ALARMS]
+                if bad:
+                    raise Red(f"false alarm: {bad}")
+            try:
+                self._reclaimer(ReclaimOptions()).repeat_unfinished(self.utc_us)
+            except OSError:
+                if not self.faulty:
+                    raise
+            self.recovered = True
+            if not self.faulty:
+                self._settle()
+
+    def _settle(self) -> None:
+        """What recovery found stays; what it did not find of an interrupted removal stays away."""
+        on_disk = self._on_disk()
+        for track, line in self.lines.items():
+            there = {row.number for row in on_disk.get(track.bytes, [])}
+            line.acked |= there - set(line.waiting)
+            line.removed |= line.maybe - there
+            line.maybe.clear()
+
+    def film(self, seconds: int = 1) -> None:
+        """All cameras record, nothing is committed."""
+        if self.rig is None:
+            return
+        with self._power():
+            for _ in range(seconds * FPS):
+                for track, line in self.lines.items():
+                    number = len(line.given)
+                    first = not line.given or line.given[-1][0] != self.runs
+                    key = KeyType.IDR if first or number % GOP == 0 else KeyType.DELTA
+                    data = rig.content(track, number, 900 if key else 200)
+                    dts = self.mono_us * 9 // 100
+                    line.given.append((self.runs, self.utc_us))
+                    line.waiting.append(number)
+                    self.rig.put(self.states[track], Sample(data, dts, dts, int(key), self.utc_us))
+                self.pass_time(FRAME_US)
+
+    def pass_time(self, us: int) -> None:
+        self.utc_us += us
+        self.mono_us += us
+        if self.rig is not None:
+            self.rig.utc_us, self.rig.mono_us = self.utc_us, self.mono_us
+
+    def step_clock(self, us: int) -> None:
+        """The wall clock jumps; the cameras go on."""
+        self.utc_us = max(self.utc_us + us, 0)
+        if self.rig is not None:
+            self.rig.utc_us = self.utc_us
+
+    def away(self, seconds: int) -> None:
+        """The cameras are away, and the engine says so; commits go on each second, as they do."""
+        self._say(Cause(State.CAMERA_OFFLINE, "stall"))
+        self.commit()
+        self.pass_time(seconds * S)
+        self._say(RECORDED)
+
+    def commit(self) -> None:
+        if self.rig is None:
+            return
+        with self._power():
+            self.rig.commit(0)
+
+    def work(self) -> None:
+        """Seals and what else waits for the volume's other thread."""
+        if self.rig is None:
+            return
+        with self._power():
+            while self.jobs:
+                self.jobs.pop(0)()
+
+    def close(self) -> None:
+        """A clean stop."""
+        if self.rig is None:
+            return
+        self.work()
+        with self._power():
+            if self.rig is None:
+                return
+            lost = self.rig.writer.close(self.rig.now)
+            if lost and not self.faulty:
+                raise Red(f"a clean stop lost {lost}")
+            self.rig.log.close()
+            self._learn()
+            self._forget_run()
+
+    def cut(self, seed: int | None) -> None:
+        """The power goes; with `seed` any legal image is left, else all that was not synced is lost."""
+        self._learn()
+        self.fs = self.fs.crash(None if seed is None else random.Random(seed))
+        self._forget_run()
+        self.pass_time(5 * S)
+
+    def reclaim(self, share: float) -> None:
+        """Remove the oldest segments until `share` of the bytes is left."""
+        if self.rig is None or not self.recovered:
+            return
+        before = self._sealed()
+        with self._power():
+            try:
+                step = self._reclaimer(ReclaimOptions())
+                used = step.step(self.utc_us, self.mono_us).used_bytes
+                step.options = ReclaimOptions(quota_bytes=max(int(used * share), 1))
+                report = step.step(self.utc_us, self.mono_us)
+                for removal in report.removed:
+                    self._gone(before[removal.fact.path], "removed")
+                if report.errors and not self.faulty:
+                    raise Red(f"reclaim failed: {report.errors}")
+            finally:
+                for path, rows in before.items():
+                    if path not in self.fs.names or path.with_suffix(".gone") in self.fs.names:
+                        self._gone(rows, "maybe")
+
+    # -- faults ---------------------------------------------------------------------------------------------------
+
+    def fault(self, call: str, nth: int, number: int) -> None:
+        self.faulty = True
+        self.fs.arm(call, nth, number)
+
+    def fail_always(self, call: str, number: int) -> None:
+        self.faulty = True
+        self.fs.fail_always[call] = number
+
+    def fill(self, room_bytes: int) -> None:
+        """The disk has only so much room left."""
+        self.faulty = True
+        self.fs.capacity = self.fs.used() + room_bytes
+
+    def read_only(self) -> None:
+        self.faulty = self.fs.read_only = True
+
+    def heal(self) -> None:
+        """The fault is over: recording must come back without a restart, and lose nothing."""
+        self.fs.heal()
+        if self.rig is None:
+            return
+        for _ in range(3):
+            self.away(11)
+            self.work()
+            self.commit()
+        waiting = sum(len(line.waiting) for line in self.lines.values())
+        if waiting:
+            raise Red(f"{waiting} samples are not durable although the disk is well again")
+
+    # -- truth ----------------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Every promise, now."""
+        self._learn()
+        self.check_disk()
+        if self.rig is not None and self.recovered and not self.faulty:
+            self.check_reader(self.rig)
+            self.check_structure()
+
+    def check_disk(self) -> None:
+        for track, rows in self._on_disk().items():
+            self._check_line(uuid.UUID(bytes=track), rows)
+        for track, line in self.lines.items():
+            if line.acked - line.removed - line.maybe and track.bytes not in self._on_disk():
+                raise Red(f"{track}: everything acknowledged is gone")
+
+    def _check_line(self, track: uuid.UUID, rows: list[Found]) -> None:
+        line = self.lines[track]
+        found = [row.number for row in rows]
+        if len(set(found)) != len(found):
+            raise Red(f"{track}: a sample is there twice: {_doubles(found)}")
+        if found and max(found) >= len(line.given):
+            raise Red(f"{track}: samples that nobody gave")
+        there, gone = set(found), line.removed | line.maybe
+        if lost := line.acked - there - gone:
+            raise Red(f"{track}: {len(lost)} acknowledged samples are lost: {sorted(lost)[:9]}")
+        if back := there & line.removed:
+            raise Red(f"{track}: removed samples came back: {sorted(back)[:9]}")
+        for row, following in pairwise(rows):
+            if row.run == following.run and row.number > following.number:
+                raise Red(f"{track}: out of order in run {row.run}")
+        for run in {row.run for row in rows}:
+            last = max(row.number for row in rows if row.run == run)
+            holes = [n for n, (of, _) in enumerate(line.given[:last]) if of == run and n not in there and n not in gone]
+            if holes:
+                raise Red(f"{track}: run {run} has holes before {last}: {holes[:9]}")
+
+    def check_reader(self, run: Rig) -> None:
+        """The product's reader shows all of it and nothing else, and coverage says so."""
+        reader = Reader(rig.ROOT, "main", lambda: self.utc_us, fs=self.fs, live=run.writer, cache=False)
+        try:
+            reader.refresh()
+            for track, line in self.lines.items():
+                shown = list(self._read(reader, track))
+                if len(set(shown)) != len(shown):
+                    raise Red(f"{track}: the reader shows a sample twice: {_doubles(shown)}")
+                if hidden := line.acked - set(shown) - line.removed - line.maybe:
+                    raise Red(f"{track}: the reader does not show {sorted(hidden)[:9]}")
+                if set(shown) & line.removed:
+                    raise Red(f"{track}: the reader shows what was removed")
+                if shown:
+                    self._check_coverage(reader, track, set(shown))
+        finally:
+            reader.close()
+
+    def _read(self, reader: Reader, track: uuid.UUID) -> Iterator[int]:
+        for ref in reader.chunks(track, 0, 1 << 61):
+            try:
+                chunk = reader.read(ref)
+            except MediaDbError as error:
+                raise Red(f"{track}: a chunk cannot be read: {error}") from error
+            for sample in chunk.samples:
+                data = bytes(sample.data)
+                number = int.from_bytes(data[:4], "big")
+                if data != rig.content(track, number, len(data)):
+                    raise Red(f"{track}: the reader gives wrong bytes")
+                yield number
+
+    def _check_coverage(self, reader: Reader, track: uuid.UUID, shown: set[int]) -> None:
+        line = self.lines[track]
+        times = [line.given[number][1] for number in shown]
+        low = min(times)
+        high = max(times) + FRAME_US
+        intervals = reader.coverage([track], low, high)[track]
+        position = low
+        for interval in intervals:
+            if interval.start_us != position:
+                raise Red(f"{track}: coverage has a hole or an overlap at {position}")
+            position = interval.end_us
+            if interval.cause.state is State.UNEXPLAINED:
+                raise Red(f"{track}: unexplained {interval} {[t for t in sorted(times)][-3:]}")
+            if interval.cause.state is State.RECORDED:
+                self._check_filled(track, sorted(times), interval.start_us, interval.end_us)
+        for at in times:
+            states = [i.cause.state for i in intervals if i.start_us <= at < i.end_us]
+            if states != [State.RECORDED]:
+                raise Red(f"{track}: there is a sample at {at}, coverage says {states}")
+        for number in line.removed - shown:
+            at = line.given[number][1]
+            states = [i.cause.state for i in intervals if i.start_us <= at < i.end_us]
+            if states and states[0] not in (State.DELETED, State.RECORDED):
+                raise Red(f"{track}: the sample at {at} was removed, coverage says {states}")
+
+    def _check_filled(self, track: uuid.UUID, times: list[int], start_us: int, end_us: int) -> None:
+        """Recorded time has samples, nowhere more than 1.5 seconds apart."""
+        inside = [start_us, *[at for at in times if start_us <= at < end_us], end_us]
+        for before, after in pairwise(inside):
+            if after - before > 3 * S // 2:
+                raise Red(f"{track}: coverage says recorded in [{before}, {after}), where nothing is")
+
+    def check_structure(self) -> None:
+        verdict = verify_volume(self.fs, rig.ROOT)
+        if not verdict.sound:
+            raise Red(f"verify: {verdict.findings[:3]}")
+        epoch = self.rig.log.identity.epoch if self.rig is not None else 0
+        for path in self.fs.names:
+            if path.suffix == ".open" and int(path.name.split("-")[1]) < epoch:
+                raise Red(f"recovery left {path.name}")
+
+    # -- inside ---------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _power(self) -> Iterator[None]:
+        """The power may go at any call inside."""
+        try:
+            yield
+        except Crash:
+            self.cut(self.fs.calls.get("pwritev", 0) * 31 + self.runs)
+        else:
+            self._learn()
+
+    def _learn(self) -> None:
+        """Take note of what was acknowledged."""
+        if self.rig is None:
+            return
+        for info in self.rig.commits[self._told :]:
+            for track, fact in info.tracks.items():
+                line = self.lines[track]
+                line.acked.update(line.waiting[: fact.samples])
+                del line.waiting[: fact.samples]
+        self._told = len(self.rig.commits)
+
+    def _forget_run(self) -> None:
+        self.rig, self.jobs = None, []
+        self.faulty = self.faulty and bool(self.fs.fail or self.fs.fail_always or self.fs.read_only or self.fs.capacity)
+        for line in self.lines.values():
+            line.waiting.clear()
+
+    def _say(self, cause: Cause) -> None:
+        if self.rig is not None:
+            with self._power():
+                for state in self.states.values():
+                    self.rig.put(state, CoverItem(self.utc_us, cause))
+
+    def _reclaimer(self, options: ReclaimOptions) -> Reclaimer:
+        assert self.rig is not None
+        fs, log = self.fs, self.rig.log
+        free = lambda: fs.free_bytes(log.root)  # noqa: E731
+        return Reclaimer(fs, log.folder, self.rig.writer.ledger, options, free, ClockBrake(None))
+
+    def _files(self) -> list[tuple[Path, bytes]]:
+        nodes = [(path, node) for path, node in self.fs.names.items() if path.suffix in (".open", ".rseg")]
+        return [(path, bytes(node.data)) for path, node in sorted(nodes)]
+
+    def _on_disk(self) -> dict[bytes, list[Found]]:
+        try:
+            return samples_on_disk(self._files(), lambda track, n, size: rig.content(uuid.UUID(bytes=track), n, size))
+        except AssertionError as error:
+            raise Red(str(error)) from error
+
+    def _sealed(self) -> dict[Path, list[tuple[uuid.UUID, int]]]:
+        """Samples by sealed segment."""
+        out: dict[Path, list[tuple[uuid.UUID, int]]] = {p: [] for p in self.fs.names if p.suffix == ".rseg"}
+        for track, rows in self._on_disk().items():
+            for row in rows:
+                if row.path in out:
+                    out[row.path].append((uuid.UUID(bytes=track), row.number))
+        return out
+
+    def _gone(self, rows: list[tuple[uuid.UUID, int]], how: str) -> None:
+        for track, number in rows:
+            line = self.lines[track]
+            if how == "removed":
+                line.removed.add(number)
+                line.maybe.discard(number)
+            elif number not in line.removed:
+                line.maybe.add(number)
+
+
+def _doubles(numbers: list[int]) -> list[int]:
+    seen: set[int] = set()
+    return [n for n in numbers if n in seen or seen.add(n)][:9]  # type: ignore[func-returns-value]
