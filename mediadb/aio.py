@@ -2,7 +2,8 @@
 
 Law: the only module of the package that knows asyncio. It joins collector, writer thread, reader and reclaim, and
 keeps the slot timer; it decides nothing about bytes. No call here blocks the loop: even `open` runs on a thread,
-because a hung disk blocks it too.
+because a hung disk blocks it too. A store outlives its volume: a log that fails is let go and opened again when it is
+back (`mediadb.reopening`); meanwhile samples wait in memory and reads are refused at once.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from mediadb.errors import StorageError
+from mediadb.errors import StorageError, StorageMissing
 from mediadb.fs import Fs, RealFs
-from mediadb.locks import OpenRequest, open_log
+from mediadb.locks import LogHandle, OpenRequest, open_log
 from mediadb.read.reader import Reader
 from mediadb.reclaim.keeper import ReclaimKeeper
 from mediadb.reclaim.reclaimer import ReclaimOptions
+from mediadb.reopening import Held, Reopening
+from mediadb.store_life import Phase, StoreLife
 from mediadb.types import Names, TrackSpec
 from mediadb.write.collect import Collector, TrackWriter
 from mediadb.write.commits import CommitInfo, StoreListener, StoreOptions
@@ -45,6 +48,8 @@ class AsyncStore:
         self._storage, self._options, self._listener, self._clock = storage, options, listener, clock
         self._pool = ThreadPoolExecutor(READ_THREADS, thread_name_prefix=f"mediadb-{storage}-read")
         self._ready: asyncio.Future[None] = self._loop.create_future()
+        self._reopening: Reopening
+        self.reopened: Callable[[uuid.UUID, int], object] | None = None  # told volume and epoch of each later opening
         self._timer: asyncio.TimerHandle | None = None
         self._thread: WriterThread
         self._collector: Collector
@@ -90,11 +95,16 @@ class AsyncStore:
             expected_volume=options.expected_volume,
             known_epoch=options.known_epoch,
         )
+        fs = fs or RealFs()
         try:
-            await self._loop.run_in_executor(self._pool, self._open_blocking, request, fs or RealFs())
+            await self._loop.run_in_executor(self._pool, self._open_blocking, request, fs)
         except BaseException:
             self._pool.shutdown(wait=False)
             raise
+        known = replace(request, create=False, expected_volume=self.volume_id, known_epoch=self.epoch)
+        held = Held(known, fs, self._thread, self.reader, self._reclaim)
+        life = StoreLife(options.let_go_us, options.retry_us)
+        self._reopening = Reopening(held, life, self, self._post)
         self._collector = Collector(self._thread.writer, options, listener.shed)
         self._thread.beside(self._load_reader)  # behind recovery, so that it finds no file half recovered
         self._arm()
@@ -105,7 +115,9 @@ class AsyncStore:
         return self._collector.track(spec, names)
 
     async def read(self, call: Callable[..., T], *args: object) -> T:
-        """Run a blocking call of the reader on the volume's read pool."""
+        """Run a blocking call of the reader on the volume's read pool. StorageMissing while the volume is away."""
+        if self._reopening.life.away:
+            raise StorageMissing(f"the storage {self._storage!r} does not answer; see /api/v1/storages")
         await asyncio.shield(self._ready)
         return await self._loop.run_in_executor(self._pool, call, *args)
 
@@ -127,16 +139,28 @@ class AsyncStore:
             self._timer = None
         self._collector.end_shedding(self._clock.utc_us())
         self._tick(commit=True)
+        await self._settle()
         now = self._now()
-        await asyncio.shield(self._ready)
         try:
             lost = await asyncio.wrap_future(self._thread.close(now))
         except Exception as error:
             lost = [f"everything after the writer failed: {error!r}"]
             await self._loop.run_in_executor(self._pool, self._thread.abandon)
+        self._reopening.close()
         await self._loop.run_in_executor(self._pool, self.reader.close)
         self._pool.shutdown(wait=True)
         return lost
+
+    async def _settle(self) -> None:
+        """Before the end: a volume that was let go is tried once more, for the sake of what waits in memory."""
+        reopening = self._reopening
+        await reopening.settled()
+        if reopening.life.phase is Phase.AWAY:
+            reopening.life.retry_now()
+            reopening.step(self._now())
+            await reopening.settled()
+        if not reopening.life.away:
+            await asyncio.shield(self._ready)
 
     def limits(self, retention_us: int | None, quota_bytes: int | None) -> None:
         """Other limits from the next reclaim step on; None = no limit. What is over them then goes at once."""
@@ -192,11 +216,17 @@ class AsyncStore:
         thread = self._thread
         self._reclaim.open(thread.log, thread.writer.ledger, newest_us)
         thread.beside(self._reclaim.repeat_unfinished)
-        self._post(self._ready.set_result, None)
+        self._post(self._loaded)
+
+    def _reclaim_step(self) -> None:
+        """Never on a disk that was put in the place of ours."""
+        if not self._reopening.life.away and self._thread.log.still_there():
+            self._reclaim.step()
 
     def on_sealed(self, path: Path) -> None:
         """On the sealing thread, while the segment is still among the open ones: nothing is invisible in between."""
-        self.reader.sealed(path)
+        if not self._reopening.life.away:
+            self.reader.sealed(path)
 
     # -- loop thread ----------------------------------------------------------------------------------------------
 
@@ -218,6 +248,23 @@ class AsyncStore:
             self._counts["troubles"] += 1
         self._listener.trouble(code, params)
 
+    def on_away(self) -> None:
+        self._ready = self._loop.create_future()
+        self.on_trouble("storage-let-go", {"path": str(self.reader.volume)})
+
+    def on_not_opened(self, code: str, message: str) -> None:
+        self.on_trouble("storage-error", {"reason": code, "message": message, "path": str(self.reader.volume)})
+
+    def on_reopened(self, log: LogHandle) -> None:
+        self.volume_id, self.epoch = log.identity.volume, log.identity.epoch
+        self._thread.beside(self._load_reader)
+        if self.reopened is not None:
+            self.reopened(self.volume_id, self.epoch)
+
+    def _loaded(self) -> None:
+        if not self._ready.done():
+            self._ready.set_result(None)
+
     def on_refused(self, track: uuid.UUID, size: int) -> None:
         self._collector.drop_refused(track, size)
         self.on_trouble("sample-refused", {"track": str(track), "bytes": size})
@@ -237,7 +284,8 @@ class AsyncStore:
         mono_us = self._clock.monotonic_us()
         self._tick(commit=mono_us - self._last_commit_us >= self._options.commit_us)
         if self._reclaim.due(mono_us):
-            self._thread.beside(self._reclaim.step)
+            self._thread.beside(self._reclaim_step)
+        self._reopening.step(self._now())
 
     def _tick(self, *, commit: bool) -> None:
         """Hand a slot to the writer thread."""

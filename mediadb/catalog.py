@@ -105,12 +105,15 @@ class Catalog:
         self._storage = storage
         self._lock = threading.RLock()
         self._identity: tuple[int, int] | None = None
+        self._folder = _place(path.parent) if path is not None else None
         self.generation = 0  # counts the catalogs that were thrown away
         self._connection = self._connect()
         self._ids: dict[uuid.UUID, tuple[int, int]] = {}
 
     def _connect(self) -> sqlite3.Connection:
         """A usable connection whatever state the file is in; in memory when the volume cannot be written."""
+        if self._path is not None and _place(self._path.parent) != self._folder:
+            self._path = None  # unmounted: another disk, or what lies below, is left as it is
         if self._path is not None:
             for attempt in (1, 2):
                 try:
@@ -385,8 +388,19 @@ class Catalog:
             )
 
     def close(self) -> None:
+        """For good: who still asks is answered out of memory."""
         with self._lock:
+            self._path = None
             self._connection.close()
+
+
+def _place(folder: Path) -> tuple[int, int] | None:
+    """Which folder that is, whatever its name."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def folder_of(name: str) -> str:

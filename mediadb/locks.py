@@ -51,6 +51,7 @@ class OpenRequest:
     create: bool = False
     expected_volume: uuid.UUID | None = None
     known_epoch: int | None = None
+    known_segment: tuple[str, int] | None = None  # below the log, without suffix, and the bytes it must at least have
 
 
 @dataclass(slots=True)
@@ -207,6 +208,8 @@ def _take(fs: Fs, fd: int, request: OpenRequest, folder: Path) -> LogHandle:
             found=previous.epoch,
             known=known,
         )
+    if request.known_segment is not None:
+        _check_segment(fs, folder, *request.known_segment)
     identity = LogIdentity(
         generation=previous.generation + 1,
         volume=previous.volume,
@@ -220,6 +223,20 @@ def _take(fs: Fs, fd: int, request: OpenRequest, folder: Path) -> LogHandle:
     fs.fdatasync(fd)
     before = previous if previous.epoch else None
     return LogHandle(fs, fd, request.volume, request.storage, identity, before)
+
+
+def _check_segment(fs: Fs, folder: Path, name: str, size: int) -> None:
+    """What this process made durable must be there: a copy of the present epoch may lack it."""
+    for suffix in (".open", ".rseg", ".open"):  # twice: it may be sealed between the first two looks
+        status = fs.stat(folder / (name + suffix))
+        if status is not None and status.size >= size:
+            return
+    raise StorageOlder(
+        f"{folder} lacks what was written to it last ({name}, {size} bytes): this is an older copy (backup, snapshot "
+        "or clone); mount the right one. If it is the right one and was repaired, restart recorderd",
+        path=str(folder),
+        segment=name,
+    )
 
 
 def _newest_epoch(fs: Fs, folder: Path, log: uuid.UUID) -> int:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mediadb.errors import ChunkCorrupt, ChunkGone, FormatError
+from mediadb.errors import ChunkCorrupt, ChunkGone, FormatError, StorageMissing
 from mediadb.format.block import Commit, Entry
 from mediadb.format.chunk import CHUNK_HEADER_BYTES, ChunkHeader, decode_chunk_header
 from mediadb.format.columns import ChunkColumns
@@ -52,6 +52,7 @@ class SegmentPlace:
     sealed: bool
     archive: bool
     size: int = 0
+    journal: bool = False  # has a removal journal: less may be in it than its footer says
 
 
 def stem(volume: Path, path: Path) -> str:
@@ -69,13 +70,16 @@ def list_places(fs: Fs, volume: Path, folder: Path) -> list[SegmentPlace]:
     """The segment files of one day folder."""
     found = []
     archive = folder.is_relative_to(volume / "archive")
-    for name in fs.listdir(folder):
+    names = fs.listdir(folder)
+    journals = {name for name in names if name.endswith(GONE)}
+    for name in names:
         path = folder / name
         if path.suffix not in (SEALED, OPEN):
             continue
         status = fs.stat(path)
         if status is not None and not status.is_dir:
-            found.append(SegmentPlace(path, stem(volume, path), path.suffix == SEALED, archive, status.size))
+            sealed, journal = path.suffix == SEALED, path.stem + GONE in journals
+            found.append(SegmentPlace(path, stem(volume, path), sealed, archive, status.size, journal))
     return found
 
 
@@ -187,6 +191,7 @@ class SegmentFiles:
         self._limit = limit
         self._lock = threading.Lock()
         self._open: OrderedDict[str, _Handle] = OrderedDict()
+        self.shut = False  # the volume was let go: nothing of it is opened
 
     def pread(self, name: str, length: int, offset: int) -> bytes:
         """Exactly `length` bytes. ChunkGone when the segment is no more, ChunkCorrupt when it is too short."""
@@ -223,6 +228,8 @@ class SegmentFiles:
             return handle
 
     def _open_file(self, name: str) -> int:
+        if self.shut:
+            raise StorageMissing(f"{self.volume} does not answer at present; see the storages", path=str(self.volume))
         for suffix in (SEALED, OPEN, SEALED):  # twice: it may be sealed between the first two looks
             try:
                 return self.fs.open_read(self.volume / (name + suffix))

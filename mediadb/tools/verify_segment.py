@@ -271,7 +271,7 @@ class _Check:
             return f"{part} does not verify", distance
         if not check_body_hash(header, payload):
             return "payload has another SHA-256", CHUNK_HEADER_BYTES + header.table_len
-        if (header.run, header.epoch) != (self._scan.header.run, self._scan.header.epoch):
+        if header.run != self._scan.header.run:  # its epoch is that of the log it was made for
             return "it belongs to another run", 0
         try:
             return _content_wrong(entry, table, payload[SALT_LEN:])

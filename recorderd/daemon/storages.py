@@ -142,14 +142,20 @@ class Storages:
             expected_volume=expected,
             known_epoch=known.epoch if known and known.volume == expected else None,
         )
+        path = str(storage.path)
         store = await AsyncStore.open(
             storage.path, storage.name, server=parts.server, clock=parts.clock, options=options,
-            listener=parts.listener(storage.name, str(storage.path)),
+            listener=parts.listener(storage.name, path),
         )  # fmt: skip
         await parts.identities.remember_volume(
-            KnownVolume(storage.name, store.volume_id, str(storage.path), store.epoch)
+            KnownVolume(storage.name, store.volume_id, path, store.epoch)
         )
+        store.reopened = lambda volume, epoch: self._remember(KnownVolume(storage.name, volume, path, epoch))
         return store
+
+    def _remember(self, volume: KnownVolume) -> None:
+        """It was away, came back and has a new epoch."""
+        self._tree.start(f"remember {volume.name}", self._parts.identities.remember_volume(volume))
 
     def _tell(self, storage: StorageConfig, error: MediaDbError | OSError) -> None:
         """One event per kind of trouble, not per attempt."""

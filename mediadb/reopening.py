@@ -1,0 +1,136 @@
+"""Letting a volume go whose log fails, and opening it again by the same checks as at the start.
+
+Law: everything blocking runs on one thread of its own, which may hang as long as the disk does; what follows is posted
+to the loop thread, where `step` is called at each slot. Nothing is written to a volume before every check passed: what
+is mounted in its place may be another disk, an older copy, or nothing. Used by `mediadb.aio` only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from mediadb.errors import MediaDbError
+from mediadb.fs import Fs
+from mediadb.locks import LogHandle, OpenRequest, open_log
+from mediadb.read.reader import Reader
+from mediadb.reclaim.keeper import ReclaimKeeper
+from mediadb.store_life import Deed, Phase, StoreLife
+from mediadb.write.items import Now
+from mediadb.write.writer_thread import WriterThread
+
+UNUSABLE = "storage-unusable"  # the operating system refuses, in its words
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What an open store holds of its volume. `request`: how it was opened, and is opened again."""
+
+    request: OpenRequest
+    fs: Fs
+    thread: WriterThread
+    reader: Reader
+    reclaim: ReclaimKeeper
+
+
+class Told(Protocol):
+    """Told on the loop thread."""
+
+    def on_away(self) -> None:
+        """No file of the volume is held any more."""
+        ...
+
+    def on_not_opened(self, code: str, message: str) -> None:
+        """It could not be opened again; said once per reason."""
+        ...
+
+    def on_reopened(self, log: LogHandle) -> None:
+        """The log is open again; recovery runs beside."""
+        ...
+
+
+class Reopening:
+    """See the module. `post(call, *args)` runs a call on the loop thread."""
+
+    def __init__(self, held: Held, life: StoreLife, told: Told, post: Callable[..., object]) -> None:
+        self._held, self._told, self._post = held, told, post
+        self.life = life
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"mediadb-{held.request.storage}-open")
+        self._refusal = ""
+        self.moving: Future[None] | None = None  # the last thing begun on the other thread; never raises
+
+    def step(self, now: Now) -> None:
+        """At each slot: note how the writer fares, begin what is due."""
+        life, writer = self.life, self._held.thread.writer
+        if writer.failed:
+            life.fails(now.mono_us, stay=writer.reason in ("no-space", "quota"))
+        elif not life.away:
+            life.works()
+        deed = life.due(now.mono_us)
+        if deed is Deed.LET_GO:
+            self.moving = self._worker.submit(self._let_go, now)
+        elif deed is Deed.OPEN:
+            self.moving = self._worker.submit(self._open, now)
+
+    async def settled(self) -> None:
+        """Returns when nothing is under way on the other thread."""
+        while self.life.phase in (Phase.LEAVING, Phase.OPENING) and self.moving is not None:
+            await asyncio.wrap_future(self.moving)
+            await asyncio.sleep(0)  # what it posted came before this
+
+    def close(self) -> None:
+        """Nothing more is begun; never waits for a hung disk."""
+        self._worker.shutdown(wait=False)
+
+    # -- on the thread --------------------------------------------------------------------------------------------
+
+    def _let_go(self, now: Now) -> None:
+        held = self._held
+        held.reader.shut()
+        held.thread.beside(held.reclaim.shut)
+        held.thread.let_go().result()
+        self._post(self._gone, now)
+
+    def _open(self, now: Now) -> None:
+        held = self._held
+        try:
+            log = open_log(
+                held.fs, replace(held.request, now_us=now.utc_us, known_segment=held.thread.writer.newest)
+            )  # fmt: skip
+            try:
+                held.thread.attach(log, now).result()
+            except BaseException:
+                log.close()
+                raise
+        except MediaDbError as error:
+            self._post(self._refused, error.code, error.message, now)
+        except OSError as error:
+            self._post(self._refused, UNUSABLE, f"{held.request.volume}: {error}", now)
+        else:
+            held.reader.reopen()
+            self._post(self._opened, log, now)
+
+    # -- on the loop ----------------------------------------------------------------------------------------------
+
+    def _gone(self, now: Now) -> None:
+        self.life.gone(now.mono_us)
+        self._told.on_away()
+
+    def _refused(self, code: str, message: str, now: Now) -> None:
+        self.life.gone(now.mono_us)
+        if code != self._refusal:
+            self._refusal = code
+            self._told.on_not_opened(code, message)
+
+    def _opened(self, log: LogHandle, now: Now) -> None:
+        self._refusal = ""
+        identity = log.identity
+        request = replace(
+            self._held.request, create=False, expected_volume=identity.volume, known_epoch=identity.epoch
+        )  # fmt: skip
+        self._held = replace(self._held, request=request)
+        self.life.opened(now.mono_us)
+        self._told.on_reopened(log)
