@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import uuid
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +21,15 @@ from mediadb.ledger_facts import (
     FUTURE_US,
     SEGMENT_DAMAGED,
     SEGMENT_MISSING,
+    STORAGE_MISSING,
     FoldInput,
     MediaSpan,
     RunLife,
     Statement,
 )
-from mediadb.ledger_fold import fold
+from mediadb.ledger_fold import IN_FUTURE, fold
 from mediadb.segment_files import SEALED
-from mediadb.types import Cause, Interval, State
+from mediadb.types import Cause, Interval, Names, State, TrackSpec
 
 # Media this far outside a range may settle what holds at its edges: the next picture of the slowest camera does.
 MARGIN_US: Final = 300_000_000
@@ -146,6 +148,18 @@ class Coverage:
             self._facts.refresh()
             return self._lives(evidence, self._now_us())
 
+    def known(self) -> dict[uuid.UUID, tuple[TrackSpec, Names]]:
+        """Every track the ledger names, with footage or without."""
+        with self._lock:
+            self._facts.refresh()
+            return dict(self._facts.known)
+
+    def troubles(self, start_us: int, end_us: int) -> dict[str, int]:
+        """How often the storage said which trouble in a range."""
+        with self._lock:
+            self._facts.refresh()
+            return dict(Counter(code for time_us, code in self._facts.troubles if start_us <= time_us < end_us))
+
     def _lives(self, evidence: Sequence[RunEvidence], now_us: int) -> list[RunLife]:
         ends: dict[int, int] = {}
         for sign in evidence:
@@ -173,6 +187,14 @@ class Outside:
     tolerance_us: int
     known_since_us: int = FUTURE_US
     evidence: Sequence[RunEvidence] = ()
+
+
+def unseen(storage: str, start_us: int, end_us: int, now_us: int) -> list[Interval]:
+    """Coverage of a track whose storage is not there: what its footage and its ledger say cannot be seen now."""
+    border_us = max(start_us, min(end_us, now_us))
+    missing = Cause(State.STORAGE_ERROR, STORAGE_MISSING, {"storage": storage})
+    both = (Interval(start_us, border_us, missing), Interval(border_us, end_us, IN_FUTURE))
+    return [one for one in both if one.start_us < one.end_us]
 
 
 def _near(statements: Iterable[Statement], start_us: int, end_us: int) -> list[Statement]:

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from mediadb.errors import FormatError
 from mediadb.format.ledger_page import LedgerKind, LedgerRecord, Page, scan_pages
-from mediadb.format.records import decode_cause
+from mediadb.format.records import decode_cause, decode_names, decode_spec
 from mediadb.fs import Fs
 from mediadb.ledger import ledger_files
 from mediadb.ledger_facts import CHUNK_DAMAGED, Statement, Transition
-from mediadb.types import Cause, State
+from mediadb.types import Cause, Names, State, TrackSpec
 from mediadb.waiting import unwrap
 
 
@@ -77,6 +77,8 @@ class LedgerFacts:
         self.runs: dict[int, RunFacts] = {}
         self.segments: dict[str, int] = {}  # sealed ones: bytes by path below the log, without suffix
         self.damaged_chunks: set[tuple[str, int]] = set()
+        self.known: dict[uuid.UUID, tuple[TrackSpec, Names]] = {}  # with or without footage
+        self.troubles: list[tuple[int, str]] = []  # when, and the code
         self.removed: dict[str, Cause] = {}  # the rule by file name without suffix
 
     def refresh(self) -> None:
@@ -144,6 +146,11 @@ class LedgerFacts:
                 self._sealed(body, log)
             elif record.kind == LedgerKind.DAMAGED:
                 self._damaged(body)
+            elif record.kind == LedgerKind.TROUBLE:
+                self.troubles.append((record.time_us, str(body["code"])))
+            elif record.kind == LedgerKind.TRACK:
+                spec = decode_spec(body)
+                self.known[spec.track] = spec, decode_names(body["names"])
             elif record.kind == LedgerKind.CLOCK:
                 facts = self._alive(record.run, record.time_us, record.epoch)
                 facts.steps.append((int(body["from_us"]), int(body["to_us"])))

@@ -21,6 +21,7 @@ QUIET_US = 1_250_000
 BESIDE_US = 2_500_000  # what a join tolerance is worth where nothing proves that samples follow each other
 SEGMENT_MISSING = "segment-missing"  # reasons of storage-error: a sealed segment without file or without its bytes
 SEGMENT_DAMAGED = "segment-damaged"
+STORAGE_MISSING = "storage-missing"  # its volume is not there
 CHUNK_DAMAGED = "chunk-damaged"  # and bytes inside a whole file that do not verify
 UNKNOWN_TOLERANCE_US = 500_000  # join tolerance of a track whose frame interval is not known
 

@@ -20,7 +20,7 @@ from mediadb.errors import StorageMissing
 from mediadb.format.columns import ChunkRow
 from mediadb.format.constants import NO_TIME
 from mediadb.fs import Fs, RealFs
-from mediadb.ledger_facts import BESIDE_US, FUTURE_US, PAST_US
+from mediadb.ledger_facts import BESIDE_US, FUTURE_US, PAST_US, RunLife
 from mediadb.read.chunks import ChunkData, ChunkReader, ChunkRef, ChunkTable, StoredChunk
 from mediadb.read.damage import DamageBook, Told
 from mediadb.read.index import StorageIndex
@@ -100,6 +100,12 @@ class Reader:
         """The store or recovery sealed `path` (.rseg): to be called before it leaves the open segments."""
         self.index.sealed(path)
 
+    def changed(self, path: Path) -> None:
+        """Reclaim took tracks out of `path`."""
+        name = str(path.relative_to(self.volume).with_suffix(""))
+        self._chunks.forget(name)
+        self.index.changed(name)
+
     def removed(self, path: Path) -> None:
         """Reclaim unlinked `path`."""
         name = str(path.relative_to(self.volume).with_suffix(""))
@@ -109,6 +115,21 @@ class Reader:
     def tracks(self) -> list[TrackInfo]:
         """Tracks with media now."""
         return [TrackInfo(row.spec, row.names, row.first_us, row.end_us) for row in self.index.tracks()]
+
+    def known_tracks(self) -> list[TrackInfo]:
+        """Tracks with media, and those of which the ledger alone speaks: their times are 0."""
+        found = {info.spec.track: info for info in self.tracks()}
+        for track, (spec, names) in self._coverage.known().items():
+            found.setdefault(track, TrackInfo(spec, names, 0, 0))
+        return list(found.values())
+
+    def runs(self) -> list[RunLife]:
+        """Lives of the recorder on this storage, by start."""
+        return self._coverage.runs(self._evidence())
+
+    def troubles(self, start_us: int, end_us: int) -> dict[str, int]:
+        """How often the storage said which trouble in a range, by code."""
+        return self._coverage.troubles(start_us, end_us)
 
     def durable_us(self, track: uuid.UUID) -> int | None:
         """End of the last durable sample of the track; None before any."""

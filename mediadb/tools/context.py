@@ -53,9 +53,15 @@ def main_track(reader: Reader, camera: str) -> TrackInfo:
     return min(found, key=lambda t: (t.spec.stream != "main", t.spec.kind is not TrackKind.VIDEO, t.spec.kind))
 
 
+def main_tracks(reader: Reader) -> list[TrackInfo]:
+    """The main track of every camera that the storage knows, by name."""
+    cameras = {t.spec.camera: t.names.camera for t in reader.known_tracks()}
+    return [main_track(reader, str(camera)) for camera in sorted(cameras, key=lambda c: (cameras[c], str(c)))]
+
+
 def tracks_of(reader: Reader, camera: str) -> list[TrackInfo]:
     """All tracks of a camera given by name or id, or the one track of that id. UsageError names what there is."""
-    tracks = reader.tracks()
+    tracks = reader.known_tracks()
     try:
         wanted = uuid.UUID(camera)
     except ValueError:
@@ -67,7 +73,7 @@ def tracks_of(reader: Reader, camera: str) -> list[TrackInfo]:
     else:
         found = [t for t in tracks if wanted in (t.spec.track, t.spec.camera)]
     if not found:
-        raise UsageError(f"no footage of {camera!r}; there is footage of: {known_cameras(tracks)}")
+        raise UsageError(f"nothing is known of {camera!r}; known are: {known_cameras(tracks)}")
     return found
 
 

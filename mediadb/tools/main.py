@@ -16,7 +16,7 @@ from pathlib import Path
 from mediadb.errors import ChunkError, MediaDbError, StorageError, StorageMissing, UnsupportedVersion
 from mediadb.fs import RealFs
 from mediadb.times import TimeTextError, shield
-from mediadb.tools import check, cover, export_command, show
+from mediadb.tools import check, cover, export_command, reclaim_command, show
 from mediadb.tools.context import HELD, UNCHECKED, UNREACHED, USAGE, WRONG, Context, UsageError
 
 
@@ -82,6 +82,9 @@ def build_parser() -> argparse.ArgumentParser:
     coverage.add_argument("camera", nargs="*", help="names or ids of cameras or tracks; all when left out")
     coverage.add_argument("--start", default="-1h", help="begin of the range (default -1h)")
     coverage.add_argument("--end", default="now", help="end of the range (default now)")
+    report = command("report", cover.report, "say what was recorded in a week, per camera, and where the rest went")
+    storage(report)
+    cover.add_report(report)
     verify = command(
         "verify",
         check.verify,
@@ -93,11 +96,13 @@ def build_parser() -> argparse.ArgumentParser:
     storage(fsck)
     fsck.add_argument("--repair", action="store_true", help="seal, write footers again, finish removals")
     command("rebuild", check.rebuild, "make catalog.db again")
-    reclaim = command("reclaim", check.reclaim, "show what retention would remove now (nothing is removed)")
+    reclaim = command("reclaim", reclaim_command.reclaim, "show what retention would remove now (nothing is removed)")
     storage(reclaim)
-    reclaim.add_argument("--dry-run", action="store_true", required=True, help="the only mode of this tool")
-    reclaim.add_argument("--retention", metavar="30d", help="age limit: a number with s, m, h or d")
+    reclaim.add_argument("--retention", metavar="30d", help="age limit instead of the last used: s, m, h or d")
     reclaim.add_argument("--max-size", type=int, metavar="BYTES", help="size limit in bytes")
+    reclaim.add_argument(
+        "--camera", action="append", default=[], metavar="NAME=30d", help="age limit of one camera (may be repeated)"
+    )
     export = command("export", export_command.export, "write footage of cameras as MP4 with a manifest")
     storage(export)
     export.add_argument("camera", nargs="+", help="names or ids of cameras")

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Sequence
 
 from mediadb.errors import MediaDbError
+from recorderd.cli import coverage_commands, export_job
 from recorderd.cli import ctl_commands as commands
-from recorderd.cli import export_job
 from recorderd.cli.arguments import (
     USAGE,
     WRONG,
@@ -69,7 +69,10 @@ def build_parser() -> Parser:
     for made in (timeline, coverage):
         made.add_argument("--start", type=time_text, default="-1h", metavar="TIME")
         made.add_argument("--end", type=time_text, default="now", metavar="TIME")
-    why = verb("why", commands.why, "why is this moment there, or missing?")
+    coverage_commands.add_report(
+        verb("report", coverage_commands.report, "a week or a range: what was recorded, and where the rest went")
+    )
+    why = verb("why", coverage_commands.why, "why is this moment there, or missing?")
     why.add_argument("camera", metavar="CAMERA")
     why.add_argument("time", type=time_text, metavar="TIME")
     _add_url(verb("url", export_job.url, "an address of live or recorded media for players that send no headers"))

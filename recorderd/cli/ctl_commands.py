@@ -95,18 +95,6 @@ async def coverage(client: Client, args: argparse.Namespace) -> int:
     return HELD
 
 
-async def why(client: Client, args: argparse.Namespace) -> int:
-    found = await client.get(f"cameras/{segment(args.camera)}/why", time=args.time)
-    if args.json:
-        print_json(found)
-        return HELD
-    print(f"{printable(found['name'])} at {found['time']}: {printable(cause(found))}")
-    for word, stretch in (("before", found["before"]), ("then", found), ("after", found["after"])):
-        if stretch is not None:
-            print(f"  {word:6}  {stretch['start']} .. {stretch['end']}  {printable(cause(stretch))}")
-    return HELD
-
-
 async def export_footage(client: Client, args: argparse.Namespace) -> int:
     """Here, hour by hour; with --job by the server."""
     if args.job:

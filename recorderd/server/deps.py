@@ -18,6 +18,7 @@ from recorderd.core.clock import Clock
 from recorderd.engine.engine import Engine
 from recorderd.server.readiness import Subsystem
 from recorderd.services.exports.service import ExportService
+from recorderd.services.reports.service import CoverageReports
 from recorderd.state.events import EventLog
 from recorderd.state.jobs import Jobs
 
@@ -59,6 +60,7 @@ class ServerDeps:
     subsystems: Callable[[], list[Subsystem]] = field(default=_no_parts)
     gauges: Callable[[], Mapping[str, float]] = field(default=_no_gauges)
     exports: ExportService | None = None
+    reports: CoverageReports | None = None
     data_dir: Path | None = None
 
     def not_ready(self) -> list[str]:

@@ -124,6 +124,7 @@ async def test_answers_match_their_schemas(server: Scene) -> None:
         "getTimeline": f"/api/v1/cameras/gate/timeline?{window}",
         "getWhy": f"/api/v1/cameras/gate/why?time={format_time(T0 + S)}",
         "getMediaMap": f"/api/v1/cameras/gate/media.json?{window}",
+        "getCoverageReport": f"/api/v1/reports/coverage?{window}",
         "getApiDocument": "/api/v1/openapi.json",
         "listExports": "/api/v1/exports",
         "getExport": f"/api/v1/exports/{job.id}",
@@ -295,14 +296,22 @@ async def test_reload_and_its_refusal(tmp_path: Any) -> None:
 async def test_a_missing_storage_is_said(tmp_path: Any) -> None:
     async with scene(tmp_path, stores={}) as made:
         for path in (
-            "coverage",
             "timeline",
-            "why?time=now",
             "media.mp4?start=-1m",
             "media.json?start=-1m",
             "frames/now.jpg",
         ):
             await made.problem(f"/api/v1/cameras/gate/{path}", "storage-unavailable")
+        # What is asked of the ledger has an answer all the same: it cannot be seen, and why.
+        why = await made.json(f"/api/v1/cameras/gate/why?time={format_time(T0)}")
+        assert (why["state"], why["reason"], why["params"]) == ("storage-error", "storage-missing", {"storage": "main"})
+        window = f"start={format_time(T0)}&end={format_time(T0 + 60 * S)}"
+        (track,) = (await made.json(f"/api/v1/cameras/gate/coverage?{window}"))["tracks"]
+        every = (await made.json(f"/api/v1/coverage?{window}"))["cameras"]
+        for intervals in (track["intervals"], *(camera["intervals"] for camera in every)):
+            assert [one["reason"] for one in intervals] == ["storage-missing", "future"]
+        (storage,) = (await made.json(f"/api/v1/reports/coverage?{window}"))["storages"]
+        assert storage["missing"]
 
 
 async def test_a_bug_is_answered_without_its_inside(server: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

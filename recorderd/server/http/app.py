@@ -25,6 +25,7 @@ from recorderd.server.http import (
     live_routes,
     media_routes,
     page_routes,
+    report_routes,
     url_routes,
     ws_routes,
 )
@@ -46,6 +47,7 @@ async def openapi_json(call: Call) -> web.StreamResponse:
 ROUTES: tuple[Route, ...] = (
     *list_routes.ROUTES,
     *coverage_routes.ROUTES,
+    *report_routes.ROUTES,
     *media_routes.ROUTES,
     *hls_recorded.ROUTES,
     *frame_routes.ROUTES,

@@ -5,12 +5,14 @@ Law: asks the ledger through the reader and shows what it says; no state is work
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
 
+from mediadb.errors import StorageMissing
 from mediadb.read.reader import Span
 from mediadb.types import Interval
 from recorderd.core.rights import Right
@@ -20,6 +22,8 @@ from recorderd.server.http.routing import API, Answer, Call, Param, Route
 from recorderd.server.problems import Refusal
 from recorderd.server.shapes import interval_json
 from recorderd.server.timespan import MAX_COVERAGE_US, read_range, read_resolution, read_time, show_time
+from recorderd.services.reports.asking import coverage_of as coverage_from
+from recorderd.services.reports.asking import why_of
 
 MAX_INTERVALS = 20_000
 MAX_CAMERAS = 100
@@ -35,17 +39,15 @@ async def coverage_of(call: Call) -> web.StreamResponse:
     """GET coverage: several cameras' main video."""
     now_us = call.deps.clock.utc_us()
     span = read_range(call.text("start"), call.text("end"), now_us, MAX_COVERAGE_US)
-    views = _chosen(call)
+    views = chosen_cameras(call)
     found: dict[uuid.UUID, list[Interval]] = {}
     shown: dict[uuid.UUID, list[dict[str, Any]]] = {}
     for storage in sorted({view.storage for view in views}):
-        members = [view for view in views if view.storage == storage]
-        store = store_of(call.deps, members[0])
-        tracks = [main_track(view) for view in members]
-        own = await store.read(store.reader.coverage, tracks, span.start_us, span.end_us)
+        tracks = [main_track(view) for view in views if view.storage == storage]
+        own = await coverage_from(call.deps.stores, storage, tracks, (span.start_us, span.end_us), now_us)
         found |= own
         _limit(found.values())
-        shown |= await store.read(_intervals, own)
+        shown |= await asyncio.to_thread(_intervals, own)
     return json_answer(
         {
             "start": show_time(span.start_us),
@@ -59,7 +61,7 @@ async def coverage_of(call: Call) -> web.StreamResponse:
     )  # fmt: skip
 
 
-def _chosen(call: Call) -> list[Any]:
+def chosen_cameras(call: Call, highest: int = MAX_CAMERAS) -> list[Any]:
     """The cameras of the query, all without one."""
     names = [name for name in call.text("cameras").split(",") if name]
     if not names:
@@ -68,8 +70,8 @@ def _chosen(call: Call) -> list[Any]:
         views = [call.deps.engine.camera(name) for name in dict.fromkeys(names)]
         for view in views:
             call.principal.require(call.route.right, view.id)
-    if len(views) > MAX_CAMERAS:
-        raise Refusal("bad-request", f"name at most {MAX_CAMERAS} cameras at a time", highest=MAX_CAMERAS)
+    if len(views) > highest:
+        raise Refusal("bad-request", f"name at most {highest} cameras at a time", highest=highest)
     return views
 
 
@@ -78,11 +80,11 @@ async def camera_coverage(call: Call) -> web.StreamResponse:
     view = call.camera()
     now_us = call.deps.clock.utc_us()
     span = read_range(call.text("start"), call.text("end"), now_us, MAX_COVERAGE_US)
-    store = store_of(call.deps, view)
-    tracks = await _known_tracks(call, view)
-    found = await store.read(store.reader.coverage, [track.id for track in tracks], span.start_us, span.end_us)
+    tracks = await _explained_tracks(call, view)
+    ids = [track.id for track in tracks]
+    found = await coverage_from(call.deps.stores, view.storage, ids, (span.start_us, span.end_us), now_us)
     _limit(found.values())
-    intervals = await store.read(_intervals, found)
+    intervals = await asyncio.to_thread(_intervals, found)
     return json_answer(
         {
             "id": str(view.id),
@@ -126,9 +128,9 @@ async def camera_timeline(call: Call) -> web.StreamResponse:
 async def camera_why(call: Call) -> web.StreamResponse:
     """GET cameras/{camera}/why: the state at one moment, and what came before and after."""
     view = call.camera()
-    time_us = read_time(call.text("time"), call.deps.clock.utc_us())
-    store = store_of(call.deps, view)
-    before, found, after = await store.read(store.reader.why, main_track(view), time_us)
+    now_us = call.deps.clock.utc_us()
+    time_us = read_time(call.text("time"), now_us)
+    before, found, after = await why_of(call.deps.stores, view.storage, main_track(view), time_us, now_us)
     return json_answer(
         {
             "id": str(view.id),
@@ -141,7 +143,7 @@ async def camera_why(call: Call) -> web.StreamResponse:
     )
 
 
-# Twenty thousand stretches take a tenth of a second to be written out: on the read pool, not on the loop.
+# Twenty thousand stretches take a tenth of a second to be written out: on a thread, not on the loop.
 
 
 def _intervals(found: Mapping[uuid.UUID, Sequence[Interval]]) -> dict[uuid.UUID, list[dict[str, Any]]]:
@@ -157,6 +159,14 @@ async def _known_tracks(call: Call, view: Any) -> Sequence[Any]:
     store = store_of(call.deps, view)
     known = {info.spec.track for info in await store.read(store.reader.tracks)}
     return [track for track in camera_tracks(view) if track.id in known or track.id == main_track(view)]
+
+
+async def _explained_tracks(call: Call, view: Any) -> Sequence[Any]:
+    """As `_known_tracks`; of a storage that is not there, the main video."""
+    try:
+        return await _known_tracks(call, view)
+    except (Refusal, StorageMissing):
+        return [track for track in camera_tracks(view) if track.id == main_track(view)]
 
 
 def _limit(lists: Iterable[Sequence[object]]) -> None:

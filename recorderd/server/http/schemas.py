@@ -175,6 +175,38 @@ COMPONENTS: dict[str, Schema] = {
         "the state at one moment and its neighbours", id=ID, name=_text(), time=TIME, **_copy(_STRETCH),
         before=_or_null(_ref("Stretch")), after=_or_null(_ref("Stretch")),
     ),
+    "Share": _object(
+        "time with one state and reason", state=_text("one of the coverage states"), reason=_text(),
+        duration_us=_whole(), stretches=_whole("so many pieces"),
+    ),
+    "CoverageReport": _object(
+        "what was recorded in a range; the states of every camera sum up to its length",
+        start=TIME, end=TIME, week=_text("such as 2026-W47; empty for another range"), zone=_text("of the week"),
+        length_us=_whole(), generated=TIME, statement=_text("causes are no proof"),
+        cameras=_array(_object(
+            "one camera: its main video", id=ID, name=_text(), storage=_text(),
+            recorded_us=_whole("footage, live or retrieved"), wanted_us=_whole("without what nobody asked for"),
+            recorded_percent=_or_null(_number("of what was wanted")), states=_array(_ref("Share")),
+            gaps=_array(_object(
+                "one of the longest stretches without footage", start=TIME, end=TIME, duration_us=_whole(),
+                state=_text(), reason=_text(), params=FREE)),
+            damaged=_object("footage with losses inside", packets=_whole(), frames=_whole(), duration_us=_whole()),
+            shed_us=_whole("let go for want of speed"), clock_steps=_whole(), oldest=MAYBE_TIME,
+            kept_us=_or_null(_whole("how far back footage reaches")),
+            retention_us=_or_null(_whole("how far back it is to reach")),
+        )),
+        storages=_array(_object(
+            "one storage", name=_text(), missing=_flag("it is not there: nothing could be asked"),
+            restarts=_array(_object(
+                "a start of the recorder", time=TIME, after=_text("stop or crash"), down_us=_or_null(_whole()))),
+            troubles={"type": "object", "additionalProperties": {"type": "integer"}},
+            stats={"type": "object", "additionalProperties": {"type": "integer"}},
+        )),
+        totals=_object(
+            "all cameras together", cameras=_whole(), length_us=_whole(), recorded_us=_whole(), wanted_us=_whole(),
+            recorded_percent=_or_null(_number()), states=_array(_ref("Share")),
+        ),
+    ),
     "MediaMap": _object(
         "the exact map between media.mp4 and wall time", id=ID, name=_text(), stream=_text(), start=TIME, end=TIME,
         etag=_text(), length=_whole("bytes of media.mp4"), file_start=TIME, duration_us=_whole(),

@@ -16,6 +16,7 @@ from recorderd.server.deps import ServerDeps
 from recorderd.server.footage import camera_tracks, main_track, store_of
 from recorderd.server.problems import Refusal
 from recorderd.server.stream_tcp.limits import MAX_INTERVALS
+from recorderd.services.reports.asking import coverage_of
 
 if TYPE_CHECKING:
     from mediadb.aio import AsyncStore
@@ -71,9 +72,8 @@ async def coverage(deps: ServerDeps, views: Sequence[CameraView], span: tuple[in
     """Every instant of the range has exactly one state: of each camera's main video."""
     found: dict[uuid.UUID, list[Interval]] = {}
     for storage in sorted({view.storage for view in views}):
-        members = [view for view in views if view.storage == storage]
-        store = store_of(deps, members[0])
-        found |= await store.read(store.reader.coverage, [main_track(view) for view in members], *span)
+        tracks = [main_track(view) for view in views if view.storage == storage]
+        found |= await coverage_of(deps.stores, storage, tracks, span, deps.clock.utc_us())
     _limit(found.values())
     return {
         "start_us": span[0],
