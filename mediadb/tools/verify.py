@@ -174,7 +174,7 @@ class _LedgerSays:
 def _ledger(fs: Fs, root: Path, verdict: Verdict) -> _LedgerSays:
     says = _LedgerSays()
     for log in fs.listdir(root):
-        newest: dict[int, int] = {}
+        numbers: dict[int, dict[int, Finding]] = {}
         torn: list[Finding] = []
         for name in ledger_files(fs, root / log):
             path = root / log / name
@@ -186,11 +186,12 @@ def _ledger(fs: Fs, root: Path, verdict: Verdict) -> _LedgerSays:
                     torn.append(Finding(str(path), offset, "no ledger page that verifies"))
                     continue
                 _page(path, raw, offset, page, verdict)
-                _numbers(path, offset, page, newest, torn, verdict)
+                numbers.setdefault(page.run, {})[page.number] = Finding(str(path), offset, "")
                 try:
                     _say(says, page)
                 except (KeyError, ValueError, TypeError, AttributeError):
                     verdict.findings.append(Finding(str(path), offset, "a record lacks what its kind must say"))
+        _numbers(numbers, torn, verdict)
         verdict.notes += [f"{t.path}: torn ledger page at {t.offset}, never acknowledged" for t in torn]
     return says
 
@@ -204,17 +205,19 @@ def _page(path: Path, raw: bytes, offset: int, page: Page, verdict: Verdict) -> 
             verdict.findings.append(Finding(str(path), low + at, "padding of a ledger page: not zero"))
 
 
-def _numbers(
-    path: Path, offset: int, page: Page, newest: dict[int, int], torn: list[Finding], verdict: Verdict
-) -> None:
-    """Pages of a run are numbered without hole: a missing one that had been acknowledged is damage."""
-    expected = newest.get(page.run, -1) + 1
-    if page.number > expected:
-        at = torn[-1] if torn else Finding(str(path), offset, "")
-        missing = page.number - expected
-        verdict.findings.append(Finding(at.path, at.offset, f"{missing} ledger pages are missing or damaged"))
-    torn.clear()
-    newest[page.run] = max(page.number, expected - 1)
+def _numbers(runs: dict[int, dict[int, Finding]], torn: list[Finding], verdict: Verdict) -> None:
+    """Pages of a run are numbered without hole, over all months (the clock may have been set back): a missing one that
+    had been acknowledged is damage. Said where a page before the next one of that run does not verify."""
+    for pages in runs.values():
+        expected = 0
+        for number in sorted(pages):
+            missing, after = number - expected, pages[number]
+            expected = number + 1
+            if missing:
+                before = [t for t in torn if t.path == after.path and t.offset < after.offset]
+                at = before[-1] if before else after
+                torn[:] = [t for t in torn if t != at]
+                verdict.findings.append(Finding(at.path, at.offset, f"{missing} ledger pages are missing or damaged"))
 
 
 def _say(says: _LedgerSays, page: Page) -> None:

@@ -67,7 +67,7 @@ class Rig:
     ) -> None:
         self.fs, self.root = fs, root
         self.options = options or StoreOptions(create=True)
-        self.utc_us, self.mono_us = start_us, start_us - T0
+        self.utc_us, self.mono_us, self.clock_run = start_us, start_us - T0, 0
         self.acked: dict[uuid.UUID, int] = {}
         self.commits: list[CommitInfo] = []
         self.troubles: list[tuple[str, dict[str, object]]] = []
@@ -81,7 +81,7 @@ class Rig:
 
     @property
     def now(self) -> Now:
-        return Now(self.utc_us, self.mono_us)
+        return Now(self.utc_us, self.mono_us, self.clock_run)
 
     def recover(self) -> None:
         self.writer.recovered(Recovery(self.log, self.trouble, self.sealed).run(), self.now)

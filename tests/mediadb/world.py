@@ -150,6 +150,7 @@ class World:
         self.utc_us = max(self.utc_us + us, 0)
         if self.rig is not None:
             self.rig.utc_us = self.utc_us
+            self.rig.clock_run += 1
 
     def away(self, seconds: int) -> None:
         """The cameras are away, and the engine says so; commits go on each second, as they do."""
