@@ -101,17 +101,25 @@ class Server:
     started_s: float = 0.0
     further: tuple[str, ...] = ()  # of "stream" and "rtsp": servers beside HTTP, at `ports`
     ports: dict[str, int] = field(default_factory=dict)
+    program: tuple[str, ...] = ("recorderd",)  # the module and its own arguments, in front of `run`
+    storage_lines: tuple[str, ...] = ()  # further keys of [[storage]]
+    video: Path | None = None  # elsewhere than in `folder`
+    data: Path | None = None
 
     def __post_init__(self) -> None:
-        (self.folder / "video").mkdir(parents=True, exist_ok=True)
-        (self.folder / "data").mkdir(exist_ok=True)
+        self.volume.mkdir(parents=True, exist_ok=True)
+        self.data_dir.mkdir(parents=True, exist_ok=True)
         secret = self.folder / "camera-password"
         secret.write_text(PASSWORD)
         secret.chmod(0o600)
 
     @property
     def volume(self) -> Path:
-        return self.folder / "video"
+        return self.video or self.folder / "video"
+
+    @property
+    def data_dir(self) -> Path:
+        return self.data or self.folder / "data"
 
     def add(self, name: str, url: str, *lines: str, user: bool = True) -> None:
         """One hardware with one camera of the same name."""
@@ -122,9 +130,9 @@ class Server:
 
     def write_config(self) -> Path:
         path = self.folder / "recorderd.toml"
-        head = f'[server]\nname = "e2e"\ndata_dir = "{self.folder}/data"\n[http]\nlisten = "127.0.0.1:{self.port}"\n'
+        head = f'[server]\nname = "e2e"\ndata_dir = "{self.data_dir}"\n[http]\nlisten = "127.0.0.1:{self.port}"\n'
         head += "".join(f'[{name}]\nlisten = "127.0.0.1:{port}"\n' for name, port in self.ports.items())
-        head += f'[[storage]]\nname = "main"\npath = "{self.volume}"\n'
+        head += "\n".join(["[[storage]]", 'name = "main"', f'path = "{self.volume}"', *self.storage_lines, ""])
         path.write_text(head + "\n\n".join(self.hardware) + "\n")
         return path
 
@@ -136,7 +144,7 @@ class Server:
             self.ports = {name: free_port(0) for name in self.further}
         config = self.write_config()
         self.started_s = time.time()
-        self.process = _start(["recorderd", "run", "--config", str(config)], self.folder / "server.log", env)
+        self.process = _start([*self.program, "run", "--config", str(config)], self.folder / "server.log", env)
         if wait:
             wait_until(lambda: self.alive() and self.get("/healthz", raw=True) is not None, 20, self.log)
         return self
