@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from mediadb.errors import StorageError, StorageMissing
+from mediadb.format.ledger_page import LedgerKind
 from mediadb.fs import Fs, RealFs
 from mediadb.locks import LogHandle, OpenRequest, open_log
+from mediadb.read.damage import CORRUPT, WHOLE
 from mediadb.read.reader import Reader
 from mediadb.reclaim.keeper import ReclaimKeeper
 from mediadb.reclaim.reclaimer import ReclaimOptions
@@ -186,6 +188,8 @@ class AsyncStore:
             "shed_bytes": collector.shed_bytes,
             "refused_samples": collector.refused,
             "failed": int(self._thread.writer.failed),
+            **self.reader.losses(),
+            "ledger_pending": self._thread.writer.ledger.pending,
         }
 
     # -- threads of the volume ------------------------------------------------------------------------------------
@@ -198,7 +202,9 @@ class AsyncStore:
         self.volume_id, self.epoch, self.run = log.identity.volume, log.identity.epoch, log.identity.run
         try:
             thread = WriterThread(log, request.owner, self._options, self._clock, self, self._post)
-            self.reader = Reader(request.volume, request.storage, self._clock.utc_us, fs=fs, live=thread.writer)
+            self.reader = Reader(
+                request.volume, request.storage, self._clock.utc_us, fs=fs, live=thread.writer, told=self._found
+            )
             thread.start(self._now())
         except OSError as error:
             log.close()
@@ -222,6 +228,13 @@ class AsyncStore:
         """Never on a disk that was put in the place of ours."""
         if not self._reopening.life.away and self._thread.log.still_there():
             self._reclaim.step()
+
+    def _found(self, code: str, params: dict[str, object]) -> None:
+        """On a reading thread: footage that does not verify (or does again), or that is not there any more."""
+        if code in (CORRUPT, WHOLE) and params.get("lasting", True):
+            body = {key: value for key, value in params.items() if key != "lasting"}
+            self._thread.writer.ledger.add(LedgerKind.DAMAGED, self._clock.utc_us(), body)
+        self._post(self.on_trouble, code, params)
 
     def on_sealed(self, path: Path) -> None:
         """On the sealing thread, while the segment is still among the open ones: nothing is invisible in between."""

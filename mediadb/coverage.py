@@ -37,6 +37,8 @@ MARGIN_US: Final = 300_000_000
 # anything records, ledger heartbeats each minute while nothing does.
 ALIVE_RECORDING_US: Final = 10_000_000
 ALIVE_IDLE_US: Final = 90_000_000
+LOSSES_TOLD: Final = 100  # more are counted only
+Told = Callable[[str, dict[str, object]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +52,19 @@ class RunEvidence:
 
 class Coverage:
     """Coverage of the tracks of one storage. `live`: a store runs in this process, so its run is not over. `damaged`
-    are names, below the volume, of segments that cannot be read whole."""
+    are names, below the volume, of segments that cannot be read whole. `told` hears of lost ones, once each."""
 
     margin_us: Final = MARGIN_US
 
     def __init__(
-        self, fs: Fs, volume: Path, storage: str, now_us: Callable[[], int], live: bool, damaged: Collection[str] = ()
+        self,
+        fs: Fs,
+        volume: Path,
+        storage: str,
+        now_us: Callable[[], int],
+        live: bool,
+        damaged: Collection[str] = (),
+        told: Told | None = None,
     ) -> None:
         self._fs, self._logs = fs, volume / "log" / storage
         self._damaged, self._prefix = damaged, f"log/{storage}/"
@@ -63,6 +72,8 @@ class Coverage:
         self._now_us = now_us
         self._live = live
         self._lock = threading.Lock()
+        self._told = told
+        self.lost_segments: dict[str, str] = {}  # sealed, removed by no rule, and not there whole: the reason
         self.damaged_chunks = self._facts.damaged_chunks  # (segment, offset) of chunks that do not verify
 
     def found(self, track: uuid.UUID, damage: Damage) -> None:
@@ -129,7 +140,43 @@ class Coverage:
         if any(cause is not None and cause.state is State.STORAGE_ERROR for cause in causes.values()):
             self._facts.refresh()  # removed by a rule since the ledger was read?
             causes = {name: self._trouble(name) for name in causes}
+            self._note_lost(causes)
         return [Statement(low, high, cause) for name, low, high in unfilled if (cause := causes[name]) is not None]
+
+    def patrol(self) -> int:
+        """Look for every sealed segment that should be there; returns how many are lost. Those are told once each."""
+        with self._lock:
+            self._facts.refresh()
+            wanted = [name for name in self._facts.segments if self._facts.rule_of(name) is None]
+        causes = {}
+        for name in wanted:
+            cause = self._trouble(name)
+            if cause is not None or name in self.lost_segments:
+                causes[name] = cause
+        with self._lock:
+            self._facts.refresh()  # removed by a rule since?
+            self._note_lost({name: cause if cause is None else self._trouble(name) for name, cause in causes.items()})
+            for name in [name for name in self.lost_segments if name not in causes]:
+                del self.lost_segments[name]
+        return len(self.lost_segments)
+
+    def _note_lost(self, causes: Mapping[str, Cause | None]) -> None:
+        """Count and tell. A volume that is away as a whole lost no segment."""
+        if self._fs.stat(self._logs) is None:
+            return
+        for name, cause in causes.items():
+            if cause is None or cause.state is not State.STORAGE_ERROR:
+                self.lost_segments.pop(name, None)
+            elif name not in self.lost_segments:
+                self.lost_segments[name] = cause.reason
+                if self._told is not None and len(self.lost_segments) <= LOSSES_TOLD:
+                    extents = [t.sealed[name] for t in self._facts.tracks.values() if name in t.sealed]
+                    when = (
+                        {"start_us": min(e[0] for e in extents), "end_us": max(e[1] for e in extents)}
+                        if extents
+                        else {}
+                    )
+                    self._told(cause.reason, {"segment": self._prefix + name, **when})
 
     def _trouble(self, name: str) -> Cause | None:
         """Why a sealed segment is not there whole; None when its file has the length it was sealed with."""

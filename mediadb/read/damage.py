@@ -7,10 +7,9 @@ after a restart too; coverage of this process knows it at once. Thread-safe. Use
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from mediadb.coverage import Coverage
+from mediadb.coverage import Coverage, Told
 from mediadb.ledger_book import Damage
 
 if TYPE_CHECKING:
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
 CORRUPT: Final = "chunk-corrupt"
 WHOLE: Final = "chunk-whole"
 MAX_PLACES: Final = 100_000  # a disk with more wrong chunks needs no longer list
-
-Told = Callable[[str, dict[str, object]], None]
 
 
 class DamageBook:

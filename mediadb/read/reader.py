@@ -74,7 +74,7 @@ class Reader:
         catalog = Catalog(volume / "catalog.db" if cache else None, storage)
         self.index = StorageIndex(self.fs, volume, storage, catalog, live, now_us)
         self._cache = cache
-        self._coverage = Coverage(self.fs, volume, storage, now_us, live is not None, self.index.damaged)
+        self._coverage = Coverage(self.fs, volume, storage, now_us, live is not None, self.index.damaged, told)
         self._chunks = ChunkReader(self.index, DamageBook(self._coverage, told))
 
     @classmethod
@@ -122,6 +122,17 @@ class Reader:
         for track, (spec, names) in self._coverage.known().items():
             found.setdefault(track, TrackInfo(spec, names, 0, 0))
         return list(found.values())
+
+    def patrol(self) -> int:
+        """Look for every sealed segment that should be there: how many are not, or not whole. Each is told once."""
+        return self._coverage.patrol()
+
+    def losses(self) -> dict[str, int]:
+        """What is known to be lost now: chunks that do not verify, segments that are not there whole. No disk."""
+        return {
+            "damaged_chunks": len(self._coverage.damaged_chunks),
+            "missing_segments": len(self._coverage.lost_segments),
+        }
 
     def runs(self) -> list[RunLife]:
         """Lives of the recorder on this storage, by start."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from mediadb.waiting import WaitingLedger
 MIB = 1 << 20
 
 
@@ -18,6 +19,7 @@ MIB = 1 << 20
 class StoreOptions:
     """How a log is written. `quota_bytes` and `retention_us` also bound what is kept (None: no limit).
 
+    `waiting`: where the ledger's records are durable while the volume does not take them.
     `run`: the random id of this process, shared by all its logs (None: drawn for this log). `expected_volume` and
     `known_epoch`: what the caller's own state remembers of this storage. A log that failed for `let_go_us` lets its
     volume go and tries to open it again every `retry_us`.
@@ -31,6 +33,7 @@ class StoreOptions:
     quota_bytes: int | None = None
     retention_us: int | None = None
     memory_bytes: int = 256 * MIB
+    waiting: WaitingLedger | None = None
     probe_us: int = 1_000_000
     alive_us: int = 60_000_000
     let_go_us: int = 3_000_000

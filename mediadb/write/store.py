@@ -67,7 +67,7 @@ class LogWriter:
         self.reason = NOT_TAKEN  # while `failed`: no-space, quota, read-only, io-error, storage-missing, not-writable
         self.detached = False  # without a log (`write.handover`): what is closed waits in memory
         self.newest: tuple[str, int] | None = None  # segment and durable bytes of it when the log was let go
-        self.ledger = LedgerWriter(self._fs, log.ledger_folder, self._run, self._epoch)
+        self.ledger = LedgerWriter(self._fs, log.ledger_folder, self._run, self._epoch, options.waiting)
         self._segments = Segments(log, server, options, events, self.ledger, beside)
 
     # -- reading side, any thread ---------------------------------------------------------------------------------
@@ -86,7 +86,7 @@ class LogWriter:
             "previous_run": run_text(before.run) if before else None,
         }  # fmt: skip
         self.ledger.add(LedgerKind.RUN_START, now.utc_us, body)
-        self.ledger.flush(now.utc_us)
+        self.ledger.adopt(now.utc_us)
         self._last_ledger_us, self._clock = now.mono_us, now
 
     def take(self, items: Iterable[tuple[TrackState, Item]], now: Now) -> None:
@@ -111,6 +111,7 @@ class LogWriter:
         """Close the commit and make it, and everything that waits, durable. Never raises OSError: trouble is told."""
         self.hold(now)
         if self.detached:
+            self.ledger.hold(now.utc_us)
             return
         if now.mono_us >= self._next_probe_us:
             self._write_backlog(now)
