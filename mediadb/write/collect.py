@@ -1,8 +1,9 @@
 """The loop side of writing: takes samples of all tracks, bounds their memory, sheds whole GOPs when it must.
 
 Law: cheap, never blocks, never raises for storage trouble; one thread (the event loop's) calls everything here. What is
-collected leaves as one list per slot. Shedding happens here, before a chunk is built: from the present sample to the
-track's next KEY, and a GAP says so. No asyncio, no files.
+collected leaves as one list per slot. Shedding happens here, before a chunk is built: from the present sample to a KEY
+of the track for whose whole GOP there is room again, and a GAP says so. Two budgets bound what waits: the log's and the
+process's. No asyncio, no files.
 """
 
 from __future__ import annotations
@@ -12,17 +13,21 @@ from collections.abc import Callable
 from typing import Protocol
 
 from mediadb.types import Cause, KeyType, Names, Sample, State, TrackConfig, TrackKind, TrackSpec
+from mediadb.write.budget import Budget, Holder
 from mediadb.write.commits import CommitInfo, StoreOptions
 from mediadb.write.items import ConfigItem, CoverItem, GapItem, Item, MarkItem, TrackItem
 from mediadb.write.segment_chunk import TrackState
 
 ShedCall = Callable[[uuid.UUID, int, int, int, int], None]
+NO_LIMIT = 1 << 62
+STALLED = "storage-stalled"
 
 
 class StateSource(Protocol):
     """What the collector needs of the writer."""
 
     failed: bool
+    reason: str
 
     def track_state(self, spec: TrackSpec, names: Names) -> TrackState: ...
 
@@ -32,12 +37,12 @@ class Collector:
 
     def __init__(self, source: StateSource, options: StoreOptions, shed: ShedCall) -> None:
         self._source, self._shed = source, shed
-        # Seven eighths are shared freely; above that a track keeps its share of the last eighth.
-        self._soft = options.memory_bytes * 7 // 8
-        self._reserve = options.memory_bytes - self._soft
+        self.own = Budget(options.memory_bytes)
+        self.everyone = options.budget or Budget(NO_LIMIT)
+        self.most_asked = min(self.own.limit, self.everyone.limit) // 4  # a GOP may be larger than all memory
+        self.stalled = False  # the disk does not answer
         self._items: list[tuple[TrackState, Item]] = []
         self._writers: dict[uuid.UUID, TrackWriter] = {}
-        self.held = 0  # bytes of samples not yet durable
         self.samples = 0
         self.shed_samples = 0
         self.shed_bytes = 0
@@ -58,9 +63,24 @@ class Collector:
     def put(self, state: TrackState, item: Item) -> None:
         self._items.append((state, item))
 
+    def states(self) -> list[TrackState]:
+        """What each track is written with at present."""
+        return [writer.state for writer in self._writers.values()]
+
+    def knows(self, track: uuid.UUID) -> bool:
+        return track in self._writers
+
+    def renew(self, state: TrackState) -> None:
+        """A track goes on with another state: it came from another writer."""
+        track = state.spec.track
+        self._writers[track].state = state
+        self._items = [(state if old.spec.track == track else old, item) for old, item in self._items]
+
     def slot(self) -> list[tuple[TrackState, Item]]:
         """Everything since the last slot, in order."""
         items, self._items = self._items, []
+        self.own.count_again()
+        self.everyone.count_again()
         return items
 
     def end_shedding(self, now_us: int) -> None:
@@ -68,18 +88,27 @@ class Collector:
         for writer in self._writers.values():
             writer.end_shedding(now_us)
 
+    @property
+    def held(self) -> int:
+        """Bytes of samples not yet durable."""
+        return self.own.held
+
     def room(self, writer: TrackWriter, size: int) -> bool:
         """May this track take `size` more bytes?"""
-        if self.held + size <= self._soft:
-            return True
-        share = self._reserve // max(len(self._writers), 1)
-        return writer.held + size <= share
+        return self.own.room(writer.share, size) and self.everyone.room(writer.share_of_all, size)
 
     def cause(self) -> Cause:
         """Why samples are shed now."""
         if self._source.failed:
-            return Cause(State.STORAGE_ERROR, "not-writable")
+            return Cause(State.STORAGE_ERROR, self._source.reason)
+        if self.stalled:
+            return Cause(State.STORAGE_ERROR, STALLED)
         return Cause(State.OVERLOAD_SHED, "memory-budget")
+
+    def release(self) -> None:
+        """The log is closed or its commits are another's: what is held counts no more."""
+        for writer in self._writers.values():
+            writer.leave()
 
     def told_shed(self, track: uuid.UUID, start_us: int, end_us: int, samples: int, size: int) -> None:
         self.shed_samples += samples
@@ -91,35 +120,40 @@ class Collector:
         for track, fact in info.tracks.items():
             writer = self._writers.get(track)
             if writer is not None:
-                self.held -= fact.bytes
+                self.own.held -= fact.bytes
+                self.everyone.held -= fact.bytes
                 writer.committed(fact.samples, fact.bytes, fact.last_recv_us)
 
     def drop_refused(self, track: uuid.UUID, size: int) -> None:
         """The writer refused a sample."""
         self.refused += 1
-        self.held -= size
         writer = self._writers.get(track)
         if writer is not None:
+            self.own.held -= size
+            self.everyone.held -= size
             writer.held -= size
 
 
-class TrackWriter:
+class TrackWriter(Holder):
     """Takes the samples of one track. Every call is cheap; event loop thread only."""
 
     __slots__ = (
-        "_bytes_shed", "_cause", "_collector", "_count_shed", "_shed_from_us", "committed_samples", "durable_us",
-        "held", "names", "state",
+        "_bytes_shed", "_cause", "_collector", "_count_shed", "_gop_bytes", "_gop_shed", "_shed_from_us",
+        "committed_samples", "durable_us", "names", "share", "share_of_all", "state",
     )  # fmt: skip
 
     def __init__(self, collector: Collector, state: TrackState) -> None:
+        super().__init__()
         self._collector, self.state = collector, state
+        self.share = collector.own.share(state.spec.camera, self)
+        self.share_of_all = collector.everyone.share(state.spec.camera, self)
         self.names = Names()
-        self.held = 0
         self.durable_us: int | None = None  # end of the last durable sample, recorder UTC
         self.committed_samples = 0
         self._shed_from_us: int | None = None
         self._cause = Cause(State.OVERLOAD_SHED)
         self._count_shed = self._bytes_shed = 0
+        self._gop_shed = self._gop_bytes = 0  # of the GOP being shed, of the last one that was shed whole
 
     def config(self, config: TrackConfig) -> None:
         """How the samples from here on are coded: before the first one and at each change."""
@@ -128,14 +162,19 @@ class TrackWriter:
     def append(self, sample: Sample) -> None:
         """Take one sample; when memory is short it is shed with all that follow, up to the next KEY."""
         collector, size = self._collector, len(sample.data)
-        if self._shed_from_us is not None or not collector.room(self, size):
+        own, everyone = collector.own, collector.everyone
+        if (
+            self._shed_from_us is not None
+            or ((own.held + size > own.free or everyone.held + size > everyone.free) and not collector.room(self, size))
+        ):  # fmt: skip
             if not self._resumes(sample, size):
                 self._shed_one(sample, size)
                 return
             self.end_shedding(sample.recv_us)
             sample = sample._replace(discontinuity=True)
         self.held += size
-        collector.held += size
+        own.held += size
+        everyone.held += size
         collector.samples += 1
         collector._items.append((self.state, sample))
 
@@ -168,15 +207,28 @@ class TrackWriter:
         if end_us is not None:
             self.durable_us = end_us
 
+    def leave(self) -> None:
+        """Nothing of this track waits here any more."""
+        camera = self.state.spec.camera
+        self._collector.own.leave(camera, self)
+        self._collector.everyone.leave(camera, self)
+
     def _resumes(self, sample: Sample, size: int) -> bool:
-        """A shed track begins again at a KEY (audio, metadata: at any sample) when there is room."""
+        """A shed track begins again at a KEY (audio, metadata: at any sample) when there is room for as much as its
+        last GOP had: a GOP that would be cut off again is shed whole."""
         if self._shed_from_us is None:
             return False
-        entry = sample.key_type != KeyType.DELTA or self.state.spec.kind is not TrackKind.VIDEO
-        return entry and self._collector.room(self, size)
+        if self.state.spec.kind is not TrackKind.VIDEO:
+            return self._collector.room(self, size)
+        if sample.key_type == KeyType.DELTA:
+            return False
+        self._gop_bytes, self._gop_shed = max(self._gop_shed, size), 0
+        return self._collector.room(self, max(size, min(self._gop_bytes, self._collector.most_asked)))
 
     def _shed_one(self, sample: Sample, size: int) -> None:
         if self._shed_from_us is None:
             self._shed_from_us, self._cause = sample.recv_us, self._collector.cause()
+            self._gop_shed = 0
+        self._gop_shed += size
         self._count_shed += 1
         self._bytes_shed += size

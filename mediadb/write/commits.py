@@ -7,18 +7,23 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from mediadb.waiting import WaitingLedger
+from mediadb.write.budget import Budget
+from mediadb.write.retention import CameraLimits
+
 MIB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class StoreOptions:
-    """How a log is written. `quota_bytes` and `retention_us` also bound what is kept (None: no limit).
+    """How a log is written. `quota_bytes` and `retention_us` also bound what is kept (None: no limit);
+    `limits` are those of single cameras.
 
+    `memory_bytes` bounds what waits for this log, `budget` what waits for all logs of the process together.
     `waiting`: where the ledger's records are durable while the volume does not take them.
     `run`: the random id of this process, shared by all its logs (None: drawn for this log). `expected_volume` and
     `known_epoch`: what the caller's own state remembers of this storage. A log that failed for `let_go_us` lets its
@@ -32,7 +37,9 @@ class StoreOptions:
     segment_bytes: int = 64 << 30
     quota_bytes: int | None = None
     retention_us: int | None = None
+    limits: Mapping[uuid.UUID, CameraLimits] = field(default_factory=dict)
     memory_bytes: int = 256 * MIB
+    budget: Budget | None = None
     waiting: WaitingLedger | None = None
     probe_us: int = 1_000_000
     alive_us: int = 60_000_000

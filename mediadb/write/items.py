@@ -6,6 +6,7 @@ Law: plain values, no I/O, no policy. Times are recorder UTC microseconds; `mono
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mediadb.types import Cause, Names, Sample, TrackConfig, TrackSpec
@@ -56,6 +57,22 @@ class Now:
     utc_us: int
     mono_us: int
     clock_run: int = 0
+
+    def at(self, mono_us: int) -> int:
+        """What the wall clock would show at `mono_us`, had it not been set."""
+        return self.utc_us + mono_us - self.mono_us
+
+
+def before_step(
+    items: Sequence[tuple[TrackState, Item]], from_us: int, to_us: int
+) -> tuple[Sequence[tuple[TrackState, Item]], Sequence[tuple[TrackState, Item]]]:
+    """The items of one slot, cut where the wall clock was set from `from_us` to `to_us`: behind the last sample that is
+    nearer to the old time."""
+    for at in range(len(items) - 1, -1, -1):
+        item = items[at][1]
+        if isinstance(item, Sample) and abs(item.recv_us - from_us) < abs(item.recv_us - to_us):
+            return items[: at + 1], items[at + 1 :]
+    return (), items
 
 
 @dataclass(slots=True, eq=False)

@@ -22,6 +22,7 @@ from mediadb.format.segment_header import SEGMENT_PAGE_BYTES, SegmentHeader, enc
 from mediadb.fs import Fs
 from mediadb.segment_index import LiveSegment, SegmentIndex, TrackIndex
 from mediadb.types import Kind
+from mediadb.write.retention import ONE_CLASS, Classes
 from mediadb.write.segment_chunk import SealedChunk, TrackState
 from mediadb.write.segment_layout import BlockLayout, CommitStamp, lay_out
 
@@ -35,6 +36,13 @@ class Batch:
 
     chunks: Sequence[SealedChunk]
     tracks: dict[bytes, TrackState]  # by track UUID bytes
+    retention: Classes = ONE_CLASS
+
+    def classes(self) -> dict[bytes, int]:
+        """The retention class of each track, where there is more than one."""
+        if len(self.retention.limits_us) == 1:
+            return {}
+        return {key: self.retention.number(state.spec.camera) for key, state in self.tracks.items()}
 
 
 def segment_name(created_us: int, epoch: int, number: int) -> str:
@@ -86,7 +94,7 @@ class SegmentWriter:
         if self.first_staged is None:
             self.first_staged = stamp.commit
         chunks = [*self._missing_configs(batch.chunks), *batch.chunks]
-        layout = lay_out(chunks, stamp, self.index.header.block_align)
+        layout = lay_out(chunks, stamp, self.index.header.block_align, batch.classes())
         start = file.end
         file.reserve(layout.header.block_len, self._limit)
         fs.point("append")

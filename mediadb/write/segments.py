@@ -29,6 +29,7 @@ from mediadb.write.items import Now
 from mediadb.write.segment import OPEN_SUFFIX, SegmentWriter, seal_record, segment_name, supersedes_of
 
 ROLL_RETRY_US = SEAL_RETRY_US = 10_000_000
+CLOCK_ROLL_US = 10_000_000  # a clock that is set again and again does not make a file each time
 AHEAD_SHARE = 4  # the next file is made when less than a quarter of this one's time or room is left
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 ROOM_BYTES = 1 << 20  # beside the media: what a new segment needs to be worth a try on a full disk
@@ -53,6 +54,7 @@ class Segments:
         self._fs = log.fs
         self._current: SegmentWriter | None = None
         self._since_us = 0
+        self._other_clock = False  # the present segment was begun before the wall clock was set
         self._number = 0
         self._next_roll_us = self._next_ahead_us = self._next_seal_us = 0
         self._ahead: SegmentWriter | None = None
@@ -63,6 +65,7 @@ class Segments:
         self._given_up: list[tuple[SegmentWriter, bool]] = []  # with: did it only lack room? Under `_lock`
         self._no_space = False
         self._told = False  # that the next file could not be made
+        self.make_room: Callable[[int], None] = lambda _: None  # retention, before a file; raises OSError
 
     def live(self) -> Sequence[LiveSegment]:
         """Segments without a footer, oldest first; any thread."""
@@ -76,17 +79,26 @@ class Segments:
         if segment is None:
             return self._begin(waiting_bytes, now)
         age = now.mono_us - self._since_us
-        due = age >= self._options.segment_us or segment.end >= self._options.segment_limit
+        options = self._options
+        full = segment.end + min(waiting_bytes, options.commit_limit) > options.segment_limit
+        due = age >= options.segment_us or (full and segment.end > options.segment_limit // 4)
+        due = due or (self._other_clock and age >= CLOCK_ROLL_US)
         if not due or now.mono_us < self._next_roll_us:
             return segment
         try:
             fresh = self._begin(waiting_bytes, now)
         except OSError as error:  # the present one still takes writes: keep to it and try again soon
+            if error.errno == errno.EDQUOT:
+                raise  # not beyond what the storage may take
             self._next_roll_us = now.mono_us + ROLL_RETRY_US
             self._not_created(error, now)
             return segment
         self._beside(lambda: self._finish(segment, now))
         return fresh
+
+    def clock_set(self) -> None:
+        """What comes now has other times: not in the present segment, if that is not a moment old."""
+        self._other_clock = self._current is not None
 
     def works(self) -> None:
         """A commit is durable: there is room."""
@@ -105,8 +117,7 @@ class Segments:
         return segment
 
     def close(self, now: Now) -> None:
-        """Seal what was written; the file made ahead goes. Jobs run at once from here on."""
-        self._beside = lambda job: job()
+        """Behind `ending`: seal what was written; the file made ahead goes."""
         self._take_made(now)
         segment, self._current = self._current, None
         if segment is not None:
@@ -205,7 +216,7 @@ class Segments:
             self._check_room(waiting_bytes)
             segment = self._create(self._take_number(), now)
             self._created()
-        self._current, self._since_us, self._next_roll_us = segment, now.mono_us, 0
+        self._current, self._since_us, self._next_roll_us, self._other_clock = segment, now.mono_us, 0, False
         header = segment.index.header
         name = str(segment.path.relative_to(self._log.folder).with_suffix(""))
         body = {"segment": str(header.segment), "name": name, "number": header.number}
@@ -215,6 +226,7 @@ class Segments:
     def _create(self, number: int, now: Now) -> SegmentWriter:
         if not self._log.still_there():  # else its folders would be made in the empty mount point
             raise StorageMissing(f"{self._log.folder} was unmounted; mount it again", path=str(self._log.folder))
+        self.make_room(self._options.segment_limit)
         identity = self._log.identity
         header = SegmentHeader(
             segment=uuid.uuid4(),
@@ -285,8 +297,9 @@ class Segments:
 
         self._beside(seal)
 
-    def seal_now(self) -> None:
-        """At the end nothing waits for its turn."""
+    def ending(self) -> None:
+        """From here on jobs run at once and nothing waits for its turn."""
+        self._beside = lambda job: job()
         self._next_seal_us = 0
 
     def _finish(self, segment: SegmentWriter, now: Now) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import errno
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from mediadb.errors import StorageMissing
 from mediadb.format.block import Commit, Supersedes
@@ -23,8 +23,19 @@ from mediadb.locks import LogHandle
 from mediadb.segment_index import LiveSegment
 from mediadb.types import Cause, Kind, Names, Sample, State, TrackSpec
 from mediadb.write.commits import CommitInfo, StoreOptions, TrackCommit, WriterEvents
-from mediadb.write.items import ConfigItem, CoverItem, GapItem, Item, MarkItem, Now, PendingCommit, TrackItem
+from mediadb.write.items import (
+    ConfigItem,
+    CoverItem,
+    GapItem,
+    Item,
+    MarkItem,
+    Now,
+    PendingCommit,
+    TrackItem,
+    before_step,
+)
 from mediadb.write.recover import LastRun
+from mediadb.write.retention import classes_of
 from mediadb.write.segment import Batch, SegmentWriter, supersedes_of
 from mediadb.write.segment_chunk import SealedChunk, Stamp, TrackState, add_sample, close_open, note_chunk, set_config
 from mediadb.write.segment_layout import CommitStamp
@@ -66,9 +77,11 @@ class LogWriter:
         self.failed = False  # storage does not take writes; read by other threads
         self.reason = NOT_TAKEN  # while `failed`: no-space, quota, read-only, io-error, storage-missing, not-writable
         self.detached = False  # without a log (`write.handover`): what is closed waits in memory
+        self.lent = False  # tracks of ours are another writer's at present
         self.newest: tuple[str, int] | None = None  # segment and durable bytes of it when the log was let go
         self.ledger = LedgerWriter(self._fs, log.ledger_folder, self._run, self._epoch, options.waiting)
         self._segments = Segments(log, server, options, events, self.ledger, beside)
+        self.retention = classes_of(options.retention_us, options.limits)  # replaced when limits change
 
     # -- reading side, any thread ---------------------------------------------------------------------------------
 
@@ -92,7 +105,13 @@ class LogWriter:
     def take(self, items: Iterable[tuple[TrackState, Item]], now: Now) -> None:
         """`collect`: put items of one slot, in order, into the open chunks of their tracks."""
         self._fs.point("collect")
+        if now.clock_run != self._clock.clock_run:
+            before, items = before_step(list(items), self._clock.at(now.mono_us), now.utc_us)
+            self._collect(before, self._clock)
         self._note_clock(now)
+        self._collect(items, now)
+
+    def _collect(self, items: Iterable[tuple[TrackState, Item]], now: Now) -> None:
         stamp = Stamp(self._run, self._epoch, now.clock_run)
         touched = self._touched
         for track, item in items:
@@ -141,7 +160,7 @@ class LogWriter:
     def close(self, now: Now) -> list[str]:
         """Commit, seal, write the clean stop. Returns what could not be made durable, in words (empty: nothing)."""
         self._next_probe_us = 0
-        self._segments.seal_now()
+        self._segments.ending()
         self.commit(now)
         lost = []
         if self._backlog:
@@ -157,11 +176,20 @@ class LogWriter:
         return lost
 
     def _note_clock(self, now: Now) -> None:
-        """The wall clock was set: what is said from here on is not compared by time with what was said before."""
+        """The wall clock was set: what is said from here on is not compared by time with what was said before, and
+        goes into another segment, so that times do not fall inside one."""
         before, self._clock = self._clock, now
-        if now.clock_run != before.clock_run:
-            from_us = before.utc_us + now.mono_us - before.mono_us
-            self.ledger.add(LedgerKind.CLOCK, now.utc_us, {"from_us": from_us, "to_us": now.utc_us})
+        if now.clock_run == before.clock_run:
+            return
+        self.ledger.add(LedgerKind.CLOCK, now.utc_us, {"from_us": before.at(now.mono_us), "to_us": now.utc_us})
+        self._close_commit(now)
+        if self._backlog and not (self.detached or self.failed):
+            self._write_backlog(now)
+        self._segments.clock_set()
+
+    def use_room(self, make_room: Callable[[int], None]) -> None:
+        """What is asked for room before a segment is made: it may wait, and raises OSError when there is none."""
+        self._segments.make_room = make_room
 
     # -- collecting -----------------------------------------------------------------------------------------------
 
@@ -197,6 +225,8 @@ class LogWriter:
 
     def _state_crash_gaps(self, now: Now) -> None:
         """GAP(crash) and LINK of each track that the last run left behind and this run has met again."""
+        if self.lent:
+            return
         stamp = Stamp(self._run, self._epoch, now.clock_run)
         for last in self._last_runs:
             for track_id in list(last.ends):
@@ -306,7 +336,7 @@ class LogWriter:
             wall_us=commit.wall_us,
             supersedes=supersedes,
         )
-        segment.append(Batch(commit.chunks, commit.tracks), stamp)
+        segment.append(Batch(commit.chunks, commit.tracks, self.retention), stamp)
         return number
 
     def _give_up_segment(self, error: Exception, now: Now, *, tell: bool) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from mediadb.format.block import Supersedes
 from mediadb.locks import LogHandle
@@ -27,6 +27,7 @@ from mediadb.write.store import LogWriter
 
 Post = Callable[..., object]  # post(call, *args): run it on the loop thread
 Items = list[tuple[TrackState, Item]]
+T = TypeVar("T")
 
 
 class Ticking(Protocol):
@@ -86,6 +87,17 @@ class WriterThread:
 
         def run() -> bool:
             done.set_result([])
+            return True
+
+        self._put(run, done)
+        return done
+
+    def do(self, call: Callable[[LogWriter], T]) -> Future[T]:
+        """Run a call of `write.handover` on the writer, behind everything handed over before."""
+        done: Future[T] = Future()
+
+        def run() -> bool:
+            done.set_result(call(self.writer))
             return True
 
         self._put(run, done)
@@ -167,7 +179,7 @@ class WriterThread:
 
     # -- threads --------------------------------------------------------------------------------------------------
 
-    def _put(self, run: Callable[[], bool], done: Future[list[str]]) -> None:
+    def _put(self, run: Callable[[], bool], done: Future[T]) -> None:
         if self.failure is not None:
             done.set_exception(self.failure)
             return

@@ -23,6 +23,7 @@ BUDGET = 1 << 20
 
 class Source:
     failed = False
+    reason = "no-space"
 
     def track_state(self, spec: TrackSpec, names: Names) -> TrackState:
         return TrackState(spec, names)
@@ -90,7 +91,18 @@ def test_shedding_while_the_storage_fails_says_storage_error() -> None:
         writer.append(rig.frame(rig.track_id(0), number, size=10_000))
     writer.end_shedding(rig.T0 + 9_000_000)
     gaps = [item for _, item in into.slot() if isinstance(item, GapItem)]
-    assert [gap.cause.state for gap in gaps] == [State.STORAGE_ERROR]
+    assert [(gap.cause.state, gap.cause.reason) for gap in gaps] == [(State.STORAGE_ERROR, "no-space")]
+
+
+def test_shedding_while_the_disk_does_not_answer_says_so() -> None:
+    into, _ = collector()
+    into.stalled = True
+    writer = into.track(rig.video_spec(0), Names())
+    for number in range(200):
+        writer.append(rig.frame(rig.track_id(0), number, size=10_000))
+    writer.end_shedding(rig.T0 + 9_000_000)
+    gaps = [item for _, item in into.slot() if isinstance(item, GapItem)]
+    assert [(gap.cause.state, gap.cause.reason) for gap in gaps] == [(State.STORAGE_ERROR, "storage-stalled")]
 
 
 def test_a_track_is_met_once_and_renamed() -> None:
