@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
+from urllib.parse import quote
 
 from mediadb.format.constants import NO_SEQ
 from mediadb.format.footer import TrackSummary
@@ -159,6 +160,24 @@ class Catalog:
                 os.unlink(f"{self._path}{suffix}")
             except OSError:
                 pass  # not there, or not ours: the next attempt to open decides
+
+    @staticmethod
+    def glance(path: Path, storage: str) -> dict[str, int] | None:
+        """Names and sizes of the segments that a catalog names, read without changing or making a file; None when there
+        is none. ValueError when it is damaged."""
+        if not path.exists():
+            return None
+        connection = None
+        try:
+            mode = "mode=ro" if Path(f"{path}-wal").exists() else "immutable=1"  # the latter makes no file beside it
+            connection = sqlite3.connect(f"file:{quote(str(path))}?{mode}", uri=True)
+            rows = connection.execute("SELECT name, size FROM segment WHERE storage=?", (storage,)).fetchall()
+            return {str(name): int(size) for name, size in rows}
+        except sqlite3.Error as error:
+            raise ValueError(f"it cannot be read: {error}") from None
+        finally:
+            if connection is not None:
+                connection.close()
 
     def check(self) -> None:
         """Raise CatalogLost when the file was deleted or replaced under us."""

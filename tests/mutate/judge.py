@@ -105,7 +105,8 @@ def judge(mutation: Mutation, volume: Volume, whole: Seen, rng: random.Random) -
     word = _start(fs.copy(), mutation, bystanders, exact=exact)
     if rng.random() < REPAIR_SHARE or word == "refused":
         begun = next(_stem(path) for path in volume.files if path.suffix == GONE)
-        _repair(fs, before, begun, exact=exact)
+        removed = {place for place, name in whole.samples.items() if name == begun}
+        _repair(fs, before, removed, exact=exact)
     if fs.asked > MAX_READ:
         raise Wrong(f"one read of {fs.asked} bytes")
     return word
@@ -153,15 +154,14 @@ def _start(fs: MemoryFs, mutation: Mutation, bystanders: set[Place], *, exact: b
     return "started"
 
 
-def _repair(fs: MemoryFs, before: Seen, begun: str, *, exact: bool) -> None:
-    """fsck --repair loses nothing that could be read, and the second time it has nothing to do. `begun`: the segment
-    whose removal was begun, which is finished."""
+def _repair(fs: MemoryFs, before: Seen, removed: set[Place], *, exact: bool) -> None:
+    """fsck --repair loses nothing that could be read, and the second time it has nothing to do. `removed`: what lay
+    in the segment whose removal was begun, which is finished."""
     try:
         fsck(fs, ROOT, None, repair=True)
     except (StorageError, UnsupportedVersion):
         return  # nothing tells which volume it is
     after = read_all(fs, exact=exact)
-    removed = {place for place, name in before.samples.items() if name == begun}
     if exact and (missing := before.samples.keys() - after.samples.keys() - removed):
         raise Wrong(f"repair lost {len(missing)} samples")
     second = fsck(fs, ROOT, None, repair=True)

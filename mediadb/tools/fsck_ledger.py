@@ -1,0 +1,157 @@
+"""What the ledger of a log says of its segments, against what is there; and pages that do not verify.
+
+Law: nothing in a ledger is ever rewritten; a repair only adds what a segment's own footer says. What is missing for
+good stays a problem: coverage calls its time `storage-error`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mediadb.errors import FormatError
+from mediadb.format.ledger_page import LedgerKind, Page, scan_pages
+from mediadb.fs import Fs, read_file
+from mediadb.ledger import MAX_FILE_BYTES, LedgerWriter, ledger_files
+from mediadb.locks import LogHandle
+from mediadb.segment_files import OPEN, SEALED, read_footer, read_header
+from mediadb.times import show_bytes
+from mediadb.tools.findings import NOTHING, Problem
+from mediadb.waiting import unwrap
+from mediadb.write.segment import seal_record
+
+
+@dataclass(slots=True)
+class _Says:
+    """Sealed segments by id: name below the log without suffix, and bytes; ids that a rule removed; pages missing."""
+
+    sealed: dict[str, tuple[str, int]] = field(default_factory=dict)
+    removed: set[str] = field(default_factory=set)
+    newest: dict[int, int] = field(default_factory=dict)  # page number by run
+    missing_pages: int = 0
+
+
+class LogLedger:
+    """Ledger and segments of one log."""
+
+    def __init__(self, fs: Fs, volume: Path, storage: str, log: str, handle: Callable[[], LogHandle]) -> None:
+        self._fs, self._handle = fs, handle
+        self._folder = volume / "log" / storage / log
+        self._ledger = volume / "ledger" / storage / log
+        self.notes: list[str] = []
+
+    def look(self) -> list[Problem]:
+        """All problems. Raises OSError."""
+        self.notes.clear()
+        says, found = _Says(), []
+        for name in ledger_files(self._fs, self._ledger):
+            found += self._file(self._ledger / name, says)
+        return found + self._compare(says)
+
+    def _file(self, path: Path, says: _Says) -> list[Problem]:
+        torn: list[int] = []
+        before = says.missing_pages
+        for offset, page in scan_pages(read_file(self._fs, path, MAX_FILE_BYTES)):
+            if page is None:
+                torn.append(offset)
+            else:
+                self._page(page, says)
+        lost = says.missing_pages - before
+        if lost:
+            what = f"{lost} pages of statements are missing" + (f", damage from byte {torn[0]} on" if torn else "")
+            text = "nothing can bring them back; segments that they told of are entered again"
+            return [Problem("ledger-damaged", path, what, "causes of gaps and removals of that time", text)]
+        if torn:
+            self.notes.append(f"{path}: a statement at byte {torn[0]} was cut off before it was acknowledged")
+        return []
+
+    def _page(self, page: Page, says: _Says) -> None:
+        expected = says.newest.get(page.run, -1) + 1
+        says.missing_pages += max(0, page.number - expected)
+        says.newest[page.run] = max(page.number, expected - 1)
+        for record in page.records:
+            try:
+                kind, body = unwrap(record)[0], unwrap(record)[2]
+                if kind == LedgerKind.SEGMENT_SEAL:
+                    name = str(Path(str(body["name"])).with_suffix(""))
+                    says.sealed[str(body["segment"])] = (name, int(body["bytes"]))
+                elif kind == LedgerKind.REMOVED and "tracks_only" not in body:
+                    says.removed.add(str(body["segment"]))
+            except (KeyError, ValueError, TypeError):
+                continue  # a record of a later program: it says nothing to us
+
+    def _compare(self, says: _Says) -> list[Problem]:
+        there = {
+            f"{day}/{Path(name).stem}": self._folder / day / name
+            for day in self._fs.listdir(self._folder)
+            for name in self._fs.listdir(self._folder / day)
+            if Path(name).suffix in (SEALED, OPEN)
+        }
+        told = {name for name, _ in says.sealed.values()}
+        untold = {name: path for name, path in there.items() if name not in told and path.suffix == SEALED}
+        ids = {str(segment): path for path in untold.values() if (segment := self._id(path)) is not None}
+        found = []
+        for segment, (name, size) in says.sealed.items():
+            if segment in says.removed or name in there or segment in ids:
+                continue
+            what = f"segment {segment} was sealed, is not there, and no rule removed it"
+            text = "restore it from a backup; until then its time is storage-error (segment-missing)"
+            path = self._folder / f"{name}{SEALED}"
+            found.append(Problem("segment-missing", path, what, f"all of it, {show_bytes(size)}", text))
+        for segment, path in ids.items():
+            if not self._footer_stands(path):
+                continue
+            text = "the ledger is told what its footer says"
+            what = f"the ledger does not know that segment {segment} was sealed here"
+            found.append(Problem("seal-untold", path, what, NOTHING, text, _Tell(self, path), unfinished=True))
+        return found
+
+    def _id(self, path: Path) -> object | None:
+        try:
+            fd = self._fs.open_read(path)
+        except FileNotFoundError:
+            return None
+        try:
+            return read_header(self._fs, fd).segment
+        except FormatError:
+            return None
+        finally:
+            self._fs.close(fd)
+
+    def _footer_stands(self, path: Path) -> bool:
+        fd = self._fs.open_read(path)
+        try:
+            read_footer(self._fs, fd)
+        except FormatError:
+            return False
+        finally:
+            self._fs.close(fd)
+        return True
+
+    def tell(self, path: Path) -> None:
+        """Say in the ledger, durably, what a footer says. Raises OSError or FormatError."""
+        previous = self._handle().previous
+        assert previous is not None  # whoever takes the log for repair sets it
+        fd = self._fs.open_read(path)
+        try:
+            head, _ = read_footer(self._fs, fd)
+            size = self._fs.fstat(fd).size
+        finally:
+            self._fs.close(fd)
+        ledger = LedgerWriter(self._fs, self._ledger, previous.run, previous.epoch)
+        try:
+            at = max(head.last_wall_us, 0)
+            name = str(path.relative_to(self._folder))
+            ledger.add(LedgerKind.SEGMENT_SEAL, at, seal_record(head, name, size))
+            ledger.flush(previous.changed_us)
+        finally:
+            ledger.close()
+
+
+class _Tell:
+    def __init__(self, ledger: LogLedger, path: Path) -> None:
+        self._ledger, self._path = ledger, path
+
+    def __call__(self) -> None:
+        self._ledger.tell(self._path)
