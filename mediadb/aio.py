@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -21,19 +21,23 @@ from mediadb.errors import StorageError, StorageMissing
 from mediadb.format.ledger_page import LedgerKind
 from mediadb.fs import Fs, RealFs
 from mediadb.locks import LogHandle, OpenRequest, open_log
+from mediadb.lodging import Lodging, Place
 from mediadb.read.damage import CORRUPT, WHOLE
 from mediadb.read.reader import Reader
-from mediadb.reclaim.keeper import ReclaimKeeper
-from mediadb.reclaim.reclaimer import ReclaimOptions
+from mediadb.reclaim.keeper import KeeperCalls, ReclaimKeeper, camera_bytes
+from mediadb.reclaim.limits import ReclaimOptions
 from mediadb.reopening import Held, Reopening
 from mediadb.store_life import Phase, StoreLife
 from mediadb.types import Names, TrackSpec
 from mediadb.write.collect import Collector, TrackWriter
 from mediadb.write.commits import CommitInfo, StoreListener, StoreOptions
+from mediadb.write.handover import forgive
 from mediadb.write.items import Now
+from mediadb.write.retention import CameraLimits
 from mediadb.write.writer_thread import Ticking, WriterThread
 
 T = TypeVar("T")
+ROOM_AGAIN_BYTES = 64 << 20  # a disk that was full is tried again
 CLOCK_STEP_US = 500_000
 READ_THREADS = 4
 
@@ -51,16 +55,20 @@ class AsyncStore:
         self._pool = ThreadPoolExecutor(READ_THREADS, thread_name_prefix=f"mediadb-{storage}-read")
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._reopening: Reopening
+        self._lodging: Lodging
+        self._host: AsyncStore | None = None  # who stands in while our log takes nothing
+        self._guests: list[AsyncStore] = []  # for whom we stand in
         self.reopened: Callable[[uuid.UUID, int], object] | None = None  # told volume and epoch of each later opening
         self._timer: asyncio.TimerHandle | None = None
         self._thread: WriterThread
         self._collector: Collector
-        self._reclaim = ReclaimKeeper(
-            ReclaimOptions(options.retention_us, options.quota_bytes),
-            clock,
+        calls = KeeperCalls(
             lambda code, params: self._post(self.on_trouble, code, params),
             lambda path: self.reader.removed(path),
+            lambda path: self.reader.changed(path),
+            lambda: camera_bytes(self._thread.writer.live_segments()),
         )
+        self._reclaim = ReclaimKeeper(_limits(options), clock, calls)
         self._offset_us = clock.utc_us() - clock.monotonic_us()
         self._clock_run = 0
         self._last_commit_us = clock.monotonic_us()
@@ -108,9 +116,27 @@ class AsyncStore:
         life = StoreLife(options.let_go_us, options.retry_us)
         self._reopening = Reopening(held, life, self, self._post)
         self._collector = Collector(self._thread.writer, options, listener.shed)
+        self._lodging = Lodging(storage, self._thread, self._collector, self._post, self.on_trouble)
         self._thread.beside(self._load_reader)  # behind recovery, so that it finds no file half recovered
         self._arm()
         return self
+
+    @property
+    def storage(self) -> str:
+        return self._storage
+
+    @property
+    def thread(self) -> WriterThread:
+        """Of the log: for a store that lodges here."""
+        return self._thread
+
+    def stand_in(self, host: AsyncStore | None) -> None:
+        """While this log takes no commits, `host` writes what comes, and what was not durable. None: nobody does."""
+        if self._host is not None:
+            self._host._guests.remove(self)
+        self._host = host
+        if host is not None:
+            host._guests.append(self)
 
     def track(self, spec: TrackSpec, names: Names) -> TrackWriter:
         """The writer of a track: the same object for the same track; new names are recorded."""
@@ -164,10 +190,15 @@ class AsyncStore:
         if not reopening.life.away:
             await asyncio.shield(self._ready)
 
-    def limits(self, retention_us: int | None, quota_bytes: int | None) -> None:
-        """Other limits from the next reclaim step on; None = no limit. What is over them then goes at once."""
-        self._options = replace(self._options, retention_us=retention_us, quota_bytes=quota_bytes)
-        self._reclaim.limits(ReclaimOptions(retention_us, quota_bytes))
+    def limits(
+        self, retention_us: int | None, quota_bytes: int | None, cameras: Mapping[uuid.UUID, CameraLimits] | None = None
+    ) -> None:
+        """Other limits from the next reclaim step on; None = no limit. What is over them then goes, at once when it is
+        less than half of what is there."""
+        self._options = replace(self._options, retention_us=retention_us, quota_bytes=quota_bytes, limits=cameras or {})
+        limits = _limits(self._options)
+        self._thread.writer.retention = limits.classes
+        self._reclaim.limits(limits)
 
     def stats(self) -> dict[str, int]:
         """Counters since the start; `commit_us` is the duration of the last commit, `commit_max_us` of the longest,
@@ -221,6 +252,7 @@ class AsyncStore:
             self._post(self.on_trouble, "reader-failed", {"text": repr(error)})
         thread = self._thread
         self._reclaim.open(thread.log, thread.writer.ledger, newest_us)
+        thread.writer.use_room(self._reclaim.make_room)
         thread.beside(self._reclaim.repeat_unfinished)
         self._post(self._loaded)
 
@@ -253,6 +285,14 @@ class AsyncStore:
             counts["committed_samples"] += fact.samples
             counts["committed_bytes"] += fact.bytes
         self._listener.committed(info)
+        for guest in self._guests:
+            guest.on_committed_abroad(info)
+
+    def on_committed_abroad(self, info: CommitInfo) -> None:
+        """Whoever stands in made a commit durable: perhaps with tracks of ours."""
+        ours = {track: fact for track, fact in info.tracks.items() if self._collector.knows(track)}
+        if ours:
+            self.on_committed(replace(info, tracks=ours))
 
     def on_trouble(self, code: str, params: dict[str, object]) -> None:
         if code == "reclaimed":
@@ -279,7 +319,8 @@ class AsyncStore:
             self._ready.set_result(None)
 
     def on_refused(self, track: uuid.UUID, size: int) -> None:
-        self._collector.drop_refused(track, size)
+        owner = next((guest for guest in self._guests if guest._collector.knows(track)), self)
+        owner._collector.drop_refused(track, size)
         self.on_trouble("sample-refused", {"track": str(track), "bytes": size})
 
     def _post(self, call: Callable[..., object], *args: object) -> None:
@@ -298,7 +339,26 @@ class AsyncStore:
         self._tick(commit=mono_us - self._last_commit_us >= self._options.commit_us)
         if self._reclaim.due(mono_us):
             self._thread.beside(self._reclaim_step)
-        self._reopening.step(self._now())
+        now = self._now()
+        self._reopening.step(now)
+        if self._host is not None:
+            self._lodge(self._host, now)
+
+    def _lodge(self, host: AsyncStore, now: Now) -> None:
+        """Go to the store that stands in, or come home."""
+        life, lodging, writer = self._reopening.life, self._lodging, self._thread.writer
+        if lodging.place is Place.ABROAD:
+            if not life.away and writer.failed and self._reclaim.room[1] >= ROOM_AGAIN_BYTES:
+                self._thread.do(lambda writer: forgive(writer, now))
+            elif not life.away and not writer.failed:
+                lodging.come_home(now)
+        elif life.fails_for(now.mono_us) >= self._options.let_go_us and not host.failing:
+            lodging.leave(host, now)
+
+    @property
+    def failing(self) -> bool:
+        """Nothing becomes durable here."""
+        return self._reopening.life.failing_since_us is not None
 
     def _tick(self, *, commit: bool) -> None:
         """Hand a slot to the writer thread."""
@@ -307,7 +367,7 @@ class AsyncStore:
         if commit:
             self._last_commit_us = now.mono_us
         if items or commit:
-            self._thread.slot(items, now, commit)
+            self._lodging.slot(items, now, commit)
 
     def _now(self) -> Now:
         """Both clocks; a step of the wall clock begins a new clock run."""
@@ -318,6 +378,10 @@ class AsyncStore:
             self._clock_run += 1
             self._post(self.on_trouble, "recorder-clock-step", {"delta_us": step_us, "clock_run": self._clock_run})
         return Now(utc_us, mono_us, self._clock_run)
+
+
+def _limits(options: StoreOptions) -> ReclaimOptions:
+    return ReclaimOptions(options.retention_us, options.quota_bytes, cameras=options.limits)
 
 
 def _look_at(ahead: asyncio.Future[T]) -> None:

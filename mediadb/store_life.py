@@ -51,6 +51,10 @@ class StoreLife:
         """Since when nothing becomes durable; None while it does."""
         return self._failing_since_us
 
+    def fails_for(self, now_us: int) -> int:
+        """How long nothing has become durable; -1 while it does."""
+        return -1 if self._failing_since_us is None else now_us - self._failing_since_us
+
     def fails(self, now_us: int, *, stay: bool) -> None:
         """Nothing becomes durable. `stay`: what cures it happens on the volume (a full disk: room is made there)."""
         if self._failing_since_us is None:

@@ -1,20 +1,26 @@
-"""A log taken from under its writer and given back: letting a volume go, opening it again.
+"""A log taken from under its writer and given back, and tracks that go from one writer to another.
 
 Law: acts on a `LogWriter` between two of its commands; no thread, no clock, no policy (the store's life decides when).
 Letting go closes every file the writer holds and changes nothing on the volume: what is there may be another disk by
 now. The writer goes on in memory: what is not durable waits as the commits it was closed in, and is written with the
-same bytes into the log that comes back.
+same bytes into the log that comes back, or, handed over, into another log of the process: run and sequence numbers go
+on. A `TrackState` belongs to one writer at a time.
 """
 
 from __future__ import annotations
 
 import contextlib
+import uuid
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mediadb.format.block import Supersedes
 from mediadb.format.constants import NO_COMMIT
+from mediadb.format.ledger_page import LedgerKind
 from mediadb.locks import LogHandle
-from mediadb.write.items import Now
+from mediadb.write.items import Now, PendingCommit
+from mediadb.write.segment_chunk import TrackState, close_open
 
 if TYPE_CHECKING:
     from mediadb.write.store import LogWriter
@@ -46,4 +52,55 @@ def attach(writer: LogWriter, log: LogHandle, now: Now) -> list[Supersedes]:
     if first:
         writer.start(now)
     writer.detached = False
+    if not writer._backlog:
+        writer._works(now)  # its new epoch is durable there
     return list(writer._supersedes)
+
+
+def hand_over(writer: LogWriter, now: Now, to: str) -> list[PendingCommit]:
+    """Everything that is not durable, in order, for the log of storage `to`. From here on the tracks are not this
+    writer's: nothing of them may be given to it before they come home."""
+    writer._close_commit(now)
+    commits, writer._backlog = writer._backlog, []
+    writer.lent = True
+    tracks = [[str(track), state.next_seq] for track, state in list(writer._tracks.items())]
+    writer.ledger.add(LedgerKind.MOVED, now.utc_us, {"from": writer._log.storage, "to": to, "tracks": tracks})
+    return commits
+
+
+def adopt(writer: LogWriter, commits: list[PendingCommit], home: str, now: Now) -> None:
+    """Write the commits of another log's tracks here, with the bytes they were closed in."""
+    writer._backlog += commits
+    tracks = sorted({str(track) for commit in commits for track in commit.facts})
+    body = {"from": home, "to": writer._log.storage, "tracks": [[track, None] for track in tracks]}
+    writer.ledger.add(LedgerKind.MOVED, now.utc_us, body)
+
+
+def part(writer: LogWriter, tracks: Iterable[TrackState]) -> list[TrackState]:
+    """Tracks leave this writer: what they have is closed and written here, what comes goes on with these states."""
+    leaving = []
+    for track in tracks:
+        close_open(track)
+        leaving.append(replace(track, open=None, sealed=[], intra_key_done=False))
+    return leaving
+
+
+def come_home(writer: LogWriter, tracks: Iterable[TrackState], origin: str, now: Now) -> None:
+    """Tracks are this writer's again."""
+    numbers: list[list[object]] = []
+    for track in tracks:
+        writer._tracks[track.spec.track] = track
+        numbers.append([str(track.spec.track), track.next_seq])
+    body = {"from": origin, "to": writer._log.storage, "tracks": numbers}
+    writer.ledger.add(LedgerKind.MOVED, now.utc_us, body)
+
+
+def all_home(writer: LogWriter) -> None:
+    """No track is lent any more."""
+    writer.lent = False
+
+
+def forgive(writer: LogWriter, now: Now) -> None:
+    """There is room again, and nothing waits here to try it with: take commits as before."""
+    if not writer._backlog and not writer.detached:
+        writer._works(now)

@@ -1,0 +1,198 @@
+"""Where the samples of a store go: into its own log, or, while that takes nothing, into the log of another.
+
+Law: loop thread only, no files. Samples never wait for each other across tracks and none is dropped here: while tracks
+change hands theirs are held for the moment this takes. Out: all tracks at once, with every commit that was not durable.
+Home: each track at its next key, all of them after HOME_US. A `TrackState` is one writer's at a time: it goes from
+thread to thread by a command that closes what it has open. Used by `mediadb.aio` only.
+"""
+
+from __future__ import annotations
+
+import enum
+import uuid
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import Final, Protocol, TypeVar
+
+from mediadb.types import Cause, KeyType, Sample, State, TrackKind
+from mediadb.write.collect import Collector
+from mediadb.write.handover import adopt, all_home, come_home, hand_over, part
+from mediadb.write.items import CoverItem, Item, Now
+from mediadb.write.segment_chunk import TrackState
+from mediadb.write.writer_thread import Items, WriterThread
+
+HOME_US: Final = 30_000_000  # a track without a key by then goes home as it is
+T = TypeVar("T")
+
+
+class Place(enum.Enum):
+    """Where the samples are written."""
+
+    HOME = "home"
+    LEAVING = "leaving"
+    ABROAD = "abroad"
+    RETURNING = "returning"
+
+
+class Host(Protocol):
+    """The store that stands in."""
+
+    @property
+    def storage(self) -> str: ...
+    @property
+    def thread(self) -> WriterThread: ...
+
+
+class Lodging:
+    """See the module. `post(call, *args)` runs a call on the loop thread; `told(code, params)` hears of each move."""
+
+    def __init__(
+        self,
+        storage: str,
+        thread: WriterThread,
+        collector: Collector,
+        post: Callable[..., object],
+        told: Callable[[str, dict[str, object]], None],
+    ) -> None:
+        self._storage, self._thread, self._collector = storage, thread, collector
+        self._post, self._told = post, told
+        self._host: Host | None = None
+        self.place = Place.HOME
+        self._waiting: list[tuple[Items, Now]] = []  # while all tracks leave
+        self._crossing: dict[uuid.UUID, list[Item]] = {}  # on the way home: theirs until the state is there
+        self._home: set[uuid.UUID] = set()  # back already
+        self._since_us = 0
+        self._covers: dict[uuid.UUID, Cause] = {}  # what was said last of each track, abroad
+
+    @property
+    def host(self) -> Host | None:
+        """Who stands in, None at home."""
+        return self._host
+
+    # -- every slot -----------------------------------------------------------------------------------------------
+
+    def slot(self, items: Items, now: Now, commit: bool) -> None:
+        """Hand a slot to whoever writes it."""
+        if self.place is Place.HOME:
+            self._thread.slot(items, now, commit)
+            return
+        if self.place is Place.LEAVING:
+            self._waiting.append((items, now))
+            items = []
+        elif self.place is Place.ABROAD:
+            self._abroad(items, now)
+            items = []
+        else:
+            items = self._sort(items, now)
+        self._thread.slot(items, now, commit)
+
+    def _abroad(self, items: Items, now: Now) -> None:
+        for track, item in items:
+            if isinstance(item, CoverItem):
+                self._covers[track.spec.track] = item.cause
+        if self._host is not None and items:
+            self._host.thread.slot(items, now, False)
+
+    # -- out ------------------------------------------------------------------------------------------------------
+
+    def leave(self, host: Host, now: Now) -> None:
+        """From here on `host` writes; what is not durable is written there first. Nothing happens while tracks cross:
+        to be asked again."""
+        if self._crossing or self.place not in (Place.HOME, Place.RETURNING):
+            return
+        self._host, self.place = host, Place.LEAVING
+        self._home.clear()
+        done = self._thread.do(lambda writer: hand_over(writer, now, host.storage))
+        done.add_done_callback(lambda done: self._post(self._left, done, now))
+
+    def _left(self, done: Future[list[object]], now: Now) -> None:
+        host = self._host
+        if host is None or done.exception() is not None:
+            return  # the writer failed for good and says so
+        commits = done.result()
+        host.thread.do(lambda writer: adopt(writer, commits, self._storage, now))  # type: ignore[arg-type]
+        self.place = Place.ABROAD
+        waiting, self._waiting = self._waiting, []
+        for items, then in waiting:
+            self._abroad(items, then)
+        self._told("moved-to-fallback", {"fallback": host.storage, "commits": len(commits)})
+
+    # -- home -----------------------------------------------------------------------------------------------------
+
+    def come_home(self, now: Now) -> None:
+        """The own log takes commits again: each track follows at its next key."""
+        if self.place is Place.ABROAD:
+            self.place, self._since_us = Place.RETURNING, now.mono_us
+            self._home.clear()
+
+    def _sort(self, items: Items, now: Now) -> Items:
+        """Of one slot: what stays abroad is handed to the host, what waits is kept, the rest is for the own log."""
+        late = now.mono_us - self._since_us >= HOME_US
+        stay: Items = []
+        ours: Items = []
+        going: dict[uuid.UUID, TrackState] = {}
+        if late:
+            for state in self._collector.states():
+                track = state.spec.track
+                if track not in self._home and track not in self._crossing:
+                    going[track] = state
+                    self._crossing[track] = []
+        for state, item in items:
+            track = state.spec.track
+            if track in self._home:
+                ours.append((state, item))
+            elif track in self._crossing:
+                self._crossing[track].append(item)
+            elif _enters(state, item):
+                going[track] = state
+                self._crossing[track] = [item]
+            else:
+                stay.append((state, item))
+        self._abroad(stay, now)
+        if going:
+            self._fetch(list(going.values()), now)
+        return ours
+
+    def _fetch(self, states: list[TrackState], now: Now) -> None:
+        host = self._host
+        assert host is not None
+        done = host.thread.do(lambda writer: part(writer, states))
+        done.add_done_callback(lambda done: self._post(self._crossed, done, now))
+
+    def _crossed(self, done: Future[list[TrackState]], now: Now) -> None:
+        host = self._host
+        if host is None or done.exception() is not None:
+            return
+        states = done.result()
+        self._thread.do(partial(come_home, tracks=states, origin=host.storage, now=now))
+        items: Items = []
+        for state in states:
+            track = state.spec.track
+            self._collector.renew(state)
+            self._home.add(track)
+            cause = self._covers.get(track, Cause(State.RECORDED))
+            held = self._crossing.pop(track, [])
+            items += [(state, CoverItem(_begins(held, now), cause)), *((state, item) for item in held)]
+        self.slot(items, now, False)
+        if self.place is Place.RETURNING and all(state.spec.track in self._home for state in self._collector.states()):
+            self._settle(host)
+
+    def _settle(self, host: Host) -> None:
+        self._thread.do(all_home)
+        self.place, self._host = Place.HOME, None
+        self._home.clear()
+        self._covers.clear()
+        self._told("moved-home", {"fallback": host.storage})
+
+
+def _enters(state: TrackState, item: Item) -> bool:
+    """May a decoder begin with it?"""
+    if not isinstance(item, Sample):
+        return False
+    return item.key_type != KeyType.DELTA or state.spec.kind is not TrackKind.VIDEO
+
+
+def _begins(held: list[Item], now: Now) -> int:
+    first = next((item for item in held if isinstance(item, Sample)), None)
+    return first.recv_us if first is not None else now.utc_us

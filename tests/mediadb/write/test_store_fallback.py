@@ -1,0 +1,133 @@
+"""While a storage takes nothing another one stands in: nothing is lost, numbers go on, everything comes home."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import rig
+from test_async_store import Ears, TestClock, feed, opened, video
+from test_store_away import SOON, Heard, Mount
+
+from mediadb.aio import AsyncStore
+from mediadb.read.reader import Reader
+
+RUN = 77
+OPTIONS = replace(SOON, run=RUN)
+EVER = 10**12
+
+
+async def pair(tmp_path: Path) -> tuple[Mount, AsyncStore, AsyncStore, Heard]:
+    mount, ears, clock = Mount(tmp_path), Heard(), TestClock()
+    home = await opened(mount.path, ears, OPTIONS, clock=clock)
+    host = await AsyncStore.open(
+        tmp_path / "other", "other", server=rig.SERVER, clock=clock, options=OPTIONS, listener=Ears()
+    )
+    home.stand_in(host)
+    return mount, home, host, ears
+
+
+def stored(volume: Path, storage: str, track: int = 0) -> list[tuple[int, int, int]]:
+    """(seq, first sample number, samples) of every chunk on a volume, read without a store, every byte compared."""
+    reader = Reader.open_offline(volume, storage, TestClock().utc_us)
+    out = []
+    for ref in reader.chunks(rig.track_id(track), rig.T0 - EVER, rig.T0 + EVER):
+        samples = reader.read(ref).samples
+        first = int.from_bytes(samples[0].data[:4], "big")
+        for at, sample in enumerate(samples):
+            assert sample.data == rig.content(rig.track_id(track), first + at, len(sample.data))
+        assert ref.run == RUN
+        out.append((ref.seq, first, len(samples)))
+    reader.close()
+    return out
+
+
+async def test_out_and_home_again(tmp_path: Path) -> None:
+    mount, home, host, ears = await pair(tmp_path)
+    writers = [video(home, number) for number in range(3)]
+    guest_free = video(host, 9)
+    for writer in writers:
+        feed(writer, 0, 15)
+    await home.flush()
+    mount.take()
+    for writer in writers:
+        feed(writer, 15, 12)  # in the middle of a GOP
+    feed(guest_free, 0, 10)
+    await ears.until(lambda: "moved-to-fallback" in ears.troubles)
+    for writer in writers:
+        feed(writer, 27, 8)
+    await home.flush()
+    await host.flush()
+    assert [writer.committed_samples for writer in writers] == [35] * 3
+    assert home.stats()["held_bytes"] == host.stats()["held_bytes"] == 0
+    mount.give_back()
+    await ears.until(lambda: "storage-recovered" in ears.troubles)
+    number = 35
+    while "moved-home" not in ears.troubles:
+        for writer in writers:
+            feed(writer, number, 1)
+        number += 1
+        await asyncio.sleep(0.01)
+    for writer in writers:
+        feed(writer, number, 7)
+    await home.flush()
+    await host.flush()
+    assert [writer.committed_samples for writer in writers] == [number + 7] * 3
+    assert await home.close() == []
+    assert await host.close() == []
+    assert ears.sheds == []
+    for track in range(3):
+        at_home, abroad = stored(mount.path, "main", track), stored(tmp_path / "other", "other", track)
+        chunks = sorted(at_home + abroad)
+        assert [seq for seq, _, _ in chunks] == list(range(len(chunks)))
+        assert [n for _, first, count in chunks for n in range(first, first + count)] == list(range(number + 7))
+        assert abroad
+        back = [first for seq, first, _ in at_home if seq > abroad[-1][0]]
+        assert back and back[0] % 10 == 0, "home at a key"
+    assert [first for _, first, _ in stored(tmp_path / "other", "other", 9)][0] == 0
+
+
+async def test_it_fails_again_on_the_way_home(tmp_path: Path) -> None:
+    mount, home, host, ears = await pair(tmp_path)
+    writers = [video(home, number) for number in range(2)]
+    number = 0
+
+    async def film(until: str, times: int) -> None:
+        nonlocal number
+        while ears.troubles.count(until) < times:
+            for writer in writers:
+                feed(writer, number, 1)
+            number += 1
+            await asyncio.sleep(0.005)
+
+    for turn in range(1, 4):
+        mount.take()
+        await film("moved-to-fallback", turn)
+        mount.give_back()
+        await film("storage-recovered", turn)
+        if turn % 2:
+            await film("moved-home", (turn + 1) // 2)
+    assert await home.close() == []
+    assert await host.close() == []
+    for track in range(2):
+        chunks = sorted(stored(mount.path, "main", track) + stored(tmp_path / "other", "other", track))
+        assert [seq for seq, _, _ in chunks] == list(range(len(chunks)))
+        assert [n for _, first, count in chunks for n in range(first, first + count)] == list(range(number))
+
+
+async def test_stopped_abroad(tmp_path: Path) -> None:
+    mount, home, host, ears = await pair(tmp_path)
+    writer = video(home)
+    feed(writer, 0, 15)
+    await home.flush()
+    mount.take()
+    feed(writer, 15, 15)
+    await ears.until(lambda: "moved-to-fallback" in ears.troubles)
+    feed(writer, 30, 5)
+    lost = await home.close()
+    assert not any("samples" in what for what in lost), lost
+    assert await host.close() == []
+    mount.give_back()
+    chunks = sorted(stored(mount.path, "main") + stored(tmp_path / "other", "other"))
+    assert [n for _, first, count in chunks for n in range(first, first + count)] == list(range(35))
