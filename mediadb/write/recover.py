@@ -61,6 +61,7 @@ class _Ledger:
     stopped: set[str] = field(default_factory=set)  # runs with a clean stop
     ends: dict[str, dict[uuid.UUID, tuple[int, int]]] = field(default_factory=dict)  # by run
     commits: list[tuple[int, int, int]] = field(default_factory=list)  # sealed: epoch, first and last counter
+    poisoned: list[tuple[uuid.UUID, Commit]] = field(default_factory=list)  # given up from that commit on
 
 
 @dataclass(slots=True)
@@ -134,7 +135,10 @@ class Recovery:
                     known.names.add(str(record.body.get("name")))
                     _note_ends(known.ends.setdefault(str(record.body.get("run")), {}), record.body)
                     known.commits += _commit_range(record.body)
-        except (OSError, FormatError) as error:
+                elif record.kind == LedgerKind.POISONED:
+                    epoch, counter = record.body["from_commit"]
+                    known.poisoned.append((uuid.UUID(record.body["segment"]), (int(epoch), int(counter))))
+        except (OSError, FormatError, KeyError, ValueError, TypeError) as error:
             self._trouble("ledger-unreadable", {"path": str(self._log.ledger_folder), "text": str(error)})
 
     def _epochs(self, previous: int) -> dict[int, _Epoch]:
@@ -159,6 +163,7 @@ class Recovery:
             if number in epochs and epochs[number].open:
                 epochs[number].commits.update(range(first, last + 1))
                 epochs[number].vouch((number, last))
+        self._learn_poisoned(epochs)
         for epoch in epochs.values():
             epoch.open.sort(key=lambda item: item[1].header.number)
         return epochs
@@ -173,6 +178,17 @@ class Recovery:
             self._void(old.segment, old.first)
             if old.first[0] == block.header.commit[0]:  # the numbers in between were failed attempts at the same
                 epoch.commits.update(range(old.first[1], block.header.commit[1]))
+
+    def _learn_poisoned(self, epochs: dict[int, _Epoch]) -> None:
+        """What was given up and written again, when the segment that says so was removed since: an acknowledged commit
+        behind it proves that it was written again."""
+        for segment, first in self._ledger.poisoned:
+            epoch = epochs.get(first[0])
+            if epoch is None or epoch.durable == NO_COMMIT or epoch.durable < first:
+                continue
+            self._void(segment, first)
+            after = min((number for number in epoch.commits if number > first[1]), default=first[1] + 1)
+            epoch.commits.update(range(first[1], after))
 
     def _untold(self, name: str, ours: int) -> bool:
         """Sealed by an earlier recovery that was killed before the ledger had its record."""

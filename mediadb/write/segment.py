@@ -21,6 +21,7 @@ from mediadb.format.records import Record, run_text
 from mediadb.format.segment_header import SEGMENT_PAGE_BYTES, SegmentHeader, encode_segment_header
 from mediadb.fs import Fs
 from mediadb.segment_index import LiveSegment, SegmentIndex, TrackIndex
+from mediadb.segment_scan import read_footer
 from mediadb.types import Kind
 from mediadb.write.retention import ONE_CLASS, Classes
 from mediadb.write.segment_chunk import SealedChunk, TrackState
@@ -127,6 +128,11 @@ class SegmentWriter:
     def seal_given_up(self) -> tuple[Path, FooterHead]:
         """After a failure and `close`: drop what was never acknowledged (it is not read again, and this gives its space
         back) and seal. Nothing in front of it is in doubt. Raises OSError; may be repeated."""
+        fs, sealed = self._file.fs, self.path.with_suffix(SEALED_SUFFIX)
+        if fs.stat(sealed) is not None:  # it got its footer and its name, only the folder was not synced
+            fs.fsync_dir(sealed.parent)
+            self.live.path = sealed
+            return sealed, read_footer(fs, sealed)
         file = BlockFile.open_append(self._file.fs, self.path)
         try:
             file.end = self.index.durable_end

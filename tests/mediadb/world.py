@@ -146,11 +146,12 @@ class World:
             self.rig.utc_us, self.rig.mono_us = self.utc_us, self.mono_us
 
     def step_clock(self, us: int) -> None:
-        """The wall clock jumps; the cameras go on."""
+        """The wall clock jumps; the cameras go on, and so do the commits."""
         self.utc_us = max(self.utc_us + us, 0)
         if self.rig is not None:
             self.rig.utc_us = self.utc_us
             self.rig.clock_run += 1
+            self.commit()
 
     def away(self, seconds: int) -> None:
         """The cameras are away, and the engine says so; commits go on each second, as they do."""
@@ -341,7 +342,9 @@ class World:
                 raise Red(f"{track}: the sample at {at} was removed, coverage says {states}")
 
     def _check_filled(self, track: uuid.UUID, times: list[int], start_us: int, end_us: int) -> None:
-        """Recorded time has samples, nowhere more than 1.5 seconds apart."""
+        """Recorded time has samples, nowhere more than 1.5 seconds apart; what is not committed yet counts."""
+        if end_us == self.utc_us:
+            end_us = max([start_us, *[at for at in times if at < end_us]])
         inside = [start_us, *[at for at in times if start_us <= at < end_us], end_us]
         for before, after in pairwise(inside):
             if after - before > 3 * S // 2:
