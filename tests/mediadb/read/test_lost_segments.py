@@ -92,3 +92,25 @@ def test_the_first_and_the_last_segment_lost(finished: Path, running: Reader) ->
         ("recorded", ""),
         ("storage-error", "segment-damaged"),
     ]
+
+
+def test_a_patrol_tells_of_each_lost_file_once_and_forgets_what_came_back(finished: Path) -> None:
+    told: list[tuple[str, dict[str, object]]] = []
+    reader = Reader(finished, "main", lambda: NOW, told=lambda code, params: told.append((code, params)))
+    assert reader.patrol() == 0
+    path, other = second(finished), sorted(finished.rglob("*.rseg"))[2]
+    good, rest = path.read_bytes(), other.read_bytes()
+    path.unlink()
+    os.truncate(other, 5000)
+    assert [reader.patrol(), reader.patrol()] == [2, 2]
+    assert sorted(code for code, _ in told) == ["segment-damaged", "segment-missing"]
+    (missing,) = [params for code, params in told if code == "segment-missing"]
+    assert missing["segment"] == str(path.relative_to(finished).with_suffix(""))
+    assert T0 <= int(str(missing["start_us"])) < int(str(missing["end_us"])) <= T0 + 25 * S
+    assert reader.losses() == {"damaged_chunks": 0, "missing_segments": 2}
+    path.write_bytes(good)
+    other.write_bytes(rest)
+    assert reader.patrol() == 0
+    (finished / "log").rename(finished / "elsewhere")
+    reader.patrol()
+    assert len(told) == 2, "a volume that is away as a whole lost no file"
