@@ -28,6 +28,7 @@ NO_HASH: Final = bytes(32)
 
 SALT_LEN: Final = 16
 MAX_CHUNK_BYTES: Final = 1 << 30  # header + frame table + payload; a longer claim is damage
+MAX_CHUNK_FRAMES: Final = 1 << 20
 MAX_BLOCK_BYTES: Final = 1 << 32
 MAX_BLOCK_CHUNKS: Final = 1 << 20
 

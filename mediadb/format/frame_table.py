@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from mediadb.errors import FormatError
+from mediadb.format.constants import MAX_CHUNK_FRAMES
 
 CONSTANT: Final = 0x40
 # code -> (struct letter, smallest, largest value); narrower first
@@ -71,6 +72,8 @@ def decode_table(raw: bytes | memoryview, count: int) -> FrameTable:
         if len(raw):
             raise FormatError("a chunk without samples has a frame table")
         return FrameTable((), (), (), (), ())
+    if count > MAX_CHUNK_FRAMES:
+        raise FormatError(f"a chunk claims {count} samples")
     position, columns = 0, []
     for index in range(len(COLUMNS)):
         rows = max(count - 1, 1) if index == 0 else count

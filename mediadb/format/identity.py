@@ -28,6 +28,9 @@ LOG_FIELDS: Final = (
 )  # fmt: skip
 LOG_SLOT_BYTES: Final = LOG_STRUCT.size
 LOG_SLOT_OFFSETS: Final = (0, BLOCK_ALIGN)  # two pages: writing one never touches the other
+MAX_GENERATION: Final = 1 << 63
+MAX_EPOCH: Final = (1 << 32) - 2
+MAX_TIME_US: Final = 253_402_300_799_000_000  # the last second of the year 9999
 LOG_FILE_BYTES: Final = 2 * BLOCK_ALIGN
 
 
@@ -86,6 +89,8 @@ def decode_log_slot(raw: bytes) -> LogIdentity | None:
     if fields[0] != MAGIC_LOG or fields[-1] != crc32(raw[: LOG_SLOT_BYTES - 4]):
         return None
     _check_version("LOG", fields[1])
+    if fields[4] >= MAX_GENERATION or fields[8] >= MAX_EPOCH or not 0 <= fields[11] <= MAX_TIME_US:
+        return None  # no program wrote these: to count on from them would leave the format
     return LogIdentity(
         generation=fields[4],
         volume=uuid.UUID(bytes=fields[5]),

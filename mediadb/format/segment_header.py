@@ -26,6 +26,7 @@ SEGMENT_FIELDS: Final = (
 SEGMENT_HEADER_BYTES: Final = SEGMENT_STRUCT.size
 SEGMENT_PAGE_BYTES: Final = BLOCK_ALIGN  # the header is alone on its page, padded with zero bytes
 
+_ORIGINS: Final = frozenset(map(int, Origin))
 KNOWN_COMPATIBLE: Final = 0
 KNOWN_READ_ONLY: Final = 0
 KNOWN_INCOMPATIBLE: Final = 0
@@ -75,6 +76,8 @@ def decode_segment_header(raw: bytes) -> SegmentHeader:
         raise UnsupportedVersion(f"segment needs features {incompatible:#x} that this program does not know")
     if align < BLOCK_ALIGN or align & (align - 1):
         raise FormatError(f"block_align {align} is not a power of two of at least {BLOCK_ALIGN}")
+    if origin not in _ORIGINS:
+        raise FormatError(f"segment of unknown origin {origin}")
     return SegmentHeader(
         segment=uuid.UUID(bytes=fields[9]),
         log=uuid.UUID(bytes=fields[10]),

@@ -216,8 +216,7 @@ class LogNames:
 
     def _rename(self, one: _Known) -> Problem:
         header, path = one.header, one.path
-        at = datetime.fromtimestamp(header.created_us / 1_000_000, UTC)
-        name = f"{at:%Y%m%dT%H%M%SZ}-{header.epoch:08d}-{header.number:06d}"
+        name = f"{path.stem.split('-')[0]}-{header.epoch:08d}-{header.number:06d}"
         target = path.with_name(name + path.suffix)
         what = f"its header says epoch {header.epoch}, number {header.number}: the name is wrong"
         taken = [path.with_name(name + suffix) for suffix in (SEALED, OPEN)]

@@ -44,8 +44,9 @@ Place = tuple[uuid.UUID, int]  # track, time in us
 
 def content(track: uuid.UUID, at_us: int) -> bytes:
     """The bytes of the sample of `track` at that time: nobody else's."""
-    seed = hashlib.sha256(track.bytes + at_us.to_bytes(8, "big")).digest()
-    return (at_us.to_bytes(8, "big") + seed)[: 24 + seed[0] % 16]
+    at = at_us.to_bytes(8, "big", signed=True)
+    seed = hashlib.sha256(track.bytes + at).digest()
+    return (at + seed)[: 24 + seed[0] % 16]
 
 
 @dataclass
