@@ -155,8 +155,9 @@ class Daemon:
             )
         )
         parts = StorageParts(
-            self.clock, state.identities, state.server, self.engine.listener, events, self._storage_came
-        )
+            self.clock, state.identities, state.server, self.engine.listener, events, self._storage_came,
+            config.server.data_dir,
+        )  # fmt: skip
         self.storages = Storages(parts, self._tree)
         self.reloader = Reloader(self._path, config, self._load, self._apply, events)
         await self.storages.start(config.storages)

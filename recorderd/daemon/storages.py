@@ -13,6 +13,7 @@ import secrets
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
@@ -22,6 +23,7 @@ from mediadb.write.commits import StoreOptions
 from recorderd.aio.supervisor import Supervisor
 from recorderd.config.schema import StorageConfig
 from recorderd.core.clock import Clock
+from recorderd.daemon.waits import Waits
 from recorderd.engine.storage import StorageWatch
 from recorderd.state.events import EventLog
 from recorderd.state.identities import Identities, KnownVolume
@@ -34,7 +36,8 @@ _log = structlog.get_logger("storages")
 
 @dataclass(frozen=True, slots=True)
 class StorageParts:
-    """What storages are opened with. `listener` gives each its listener; `opened` hears of late ones."""
+    """What storages are opened with. `listener` gives each its listener; `opened` hears of late ones; in `data_dir`
+    waits what the ledgers of missing ones are owed."""
 
     clock: Clock
     identities: Identities
@@ -42,6 +45,7 @@ class StorageParts:
     listener: Callable[[str, str], StorageWatch]
     events: EventLog
     opened: Callable[[str], Awaitable[None]]
+    data_dir: Path
 
 
 class Storages:
@@ -52,6 +56,7 @@ class Storages:
         self._parts = parts
         self._tree = supervisor.child("storages", together=True)
         self._run = secrets.randbits(63)  # one run for all logs of this process
+        self._waits = Waits(parts.data_dir, self._run, parts.clock)
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._looked: dict[str, asyncio.Event] = {}
         self._told: dict[str, str] = {}
@@ -59,6 +64,7 @@ class Storages:
 
     async def start(self, storages: Iterable[StorageConfig]) -> None:
         """Begin with all of them; returns when each was looked at once, or after FIRST_LOOK_S."""
+        self._tree.start("ledger waiting", self._waits.keep())
         for storage in storages:
             self.add(storage)
         try:
@@ -71,6 +77,7 @@ class Storages:
     def add(self, storage: StorageConfig) -> None:
         """Keep trying to open it until it is open."""
         self._configs[storage.name] = storage
+        self._parts.listener(storage.name, str(storage.path)).owes(self._waits.of(storage.name))
         self._looked[storage.name] = asyncio.Event()
         self._keepers[storage.name] = self._tree.start(f"open {storage.name}", self._keep_opening(storage.name))
 
@@ -94,6 +101,7 @@ class Storages:
         """Close all at the same time; names what is not known to be durable."""
         for keeper in self._keepers.values():
             keeper.cancel()
+        await self._waits.stop()
         closing = {name: self._tree.start(f"close {name}", store.close()) for name, store in self.stores.items()}
         if not closing:
             return []
@@ -118,6 +126,7 @@ class Storages:
             except (MediaDbError, OSError) as error:
                 self._tell(storage, error)
             else:
+                self._waits.opened(storage.name)
                 self.stores[storage.name] = store
                 self._looked[storage.name].set()
                 self._told.pop(storage.name, "")
@@ -139,6 +148,7 @@ class Storages:
             memory_bytes=storage.memory_bytes,
             create=expected is None and await asyncio.to_thread(storage.path.is_dir),
             run=self._run,
+            waiting=self._waits.of(storage.name).ledger,
             expected_volume=expected,
             known_epoch=known.epoch if known and known.volume == expected else None,
         )

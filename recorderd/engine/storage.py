@@ -50,6 +50,11 @@ class StorageWatch:
         self._commits = 0
         self._shed = 0
 
+    def owes(self, owed: Owed) -> None:
+        """Until it opens, what is said of its cameras goes there."""
+        if isinstance(self.store, MissingStore):
+            self.store = MissingStore(owed)
+
     def opened(self, store: MediaStore) -> None:
         """The storage can be written."""
         self.store = store
@@ -143,12 +148,25 @@ class StorageWatch:
         )
 
 
+class Owed(Protocol):
+    """Keeps what the ledger of a missing storage is to be told."""
+
+    def track(self, spec: TrackSpec, names: Names) -> None: ...
+
+    def cover(self, track: uuid.UUID, time_us: int, cause: Cause) -> None: ...
+
+
 class MissingStore:
     """Stands for a storage that could not be opened: cameras run for live viewers, every track says
-    storage-error, and `not-recording` fires."""
+    storage-error, and `not-recording` fires. What is said waits in `owed`."""
+
+    def __init__(self, owed: Owed | None = None) -> None:
+        self._owed = owed
 
     def track(self, spec: TrackSpec, names: Names) -> _NoWriter:
-        return _NoWriter()
+        if self._owed is not None:
+            self._owed.track(spec, names)
+        return _NoWriter(spec.track, self._owed)
 
     async def known_tracks(self) -> list[TrackSpec]:
         return []
@@ -158,9 +176,12 @@ class MissingStore:
 
 
 class _NoWriter:
-    """Takes and forgets; nothing is ever committed."""
+    """Takes media and forgets them; nothing is ever committed."""
 
     durable_us: int | None = None
+
+    def __init__(self, track: uuid.UUID, owed: Owed | None) -> None:
+        self._track, self._owed = track, owed
 
     def config(self, config: TrackConfig) -> None:
         pass
@@ -169,7 +190,8 @@ class _NoWriter:
         pass
 
     def cover(self, time_us: int, cause: Cause) -> None:
-        pass
+        if self._owed is not None:
+            self._owed.cover(self._track, time_us, cause)
 
     def gap(self, start_us: int, end_us: int, cause: Cause) -> None:
         pass
