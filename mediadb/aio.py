@@ -232,6 +232,7 @@ class AsyncStore:
             raise StorageError(f"{request.volume}: {error}", path=str(request.volume)) from error
         self.volume_id, self.epoch, self.run = log.identity.volume, log.identity.epoch, log.identity.run
         try:
+            self._options = self._options.on_volume(fs.free_bytes(log.root)[1])
             thread = WriterThread(log, request.owner, self._options, self._clock, self, self._post)
             self.reader = Reader(
                 request.volume, request.storage, self._clock.utc_us, fs=fs, live=thread.writer, told=self._found

@@ -193,7 +193,7 @@ class ChunkReader:
         try:
             return self._index.config(ref.name, ref.config)
         except FormatError as error:
-            raise self._corrupt(ref, error.message) from error
+            raise self._explain(ref, error.message) from error
 
     def config(self, ref: ChunkRef) -> TrackConfig:
         return self._config(ref)[1]
@@ -250,9 +250,12 @@ class ChunkReader:
 
     def _explain(self, ref: ChunkRef, what: str, lasting: bool = True) -> MediaDbError:
         """Why the bytes are not there: removed on purpose, not durable yet, or damage."""
-        state = removal_of(self._index.fs, self._index.volume / ref.name, ref.row.offset)
-        if state is not None:
-            return ChunkGone(f"{ref.name} at {ref.row.offset}: removed", state, file=ref.name)
+        removed = removal_of(self._index.fs, self._index.volume / ref.name, ref.row.offset)
+        if removed is not None:
+            what_rule = f"{removed.state} by the rule {removed.rule!r}"
+            return ChunkGone(
+                f"{ref.name} at {ref.row.offset}: {what_rule}", removed.state, file=ref.name, rule=removed.rule
+            )
         durable_end = self._index.durable_end(ref.name)
         if durable_end is not None and ref.row.offset >= durable_end:
             return ChunkNotDurable(

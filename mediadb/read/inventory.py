@@ -19,6 +19,7 @@ from mediadb.format.block import Commit
 from mediadb.format.footer import FooterHead, TrackSummary
 from mediadb.format.records import decode_names, decode_spec
 from mediadb.fs import FileStat, Fs
+from mediadb.gone import journal_of, removed_tracks
 from mediadb.ledger_facts import MediaSpan
 from mediadb.read.folders import UNSETTLED, find_changes, remember, unfit_folders
 from mediadb.segment_files import (
@@ -91,7 +92,7 @@ class Inventory:
             del self._walked[name]
         for name, place in places.items():
             row_known = known.get(name)
-            if place.sealed and (row_known is None or row_known.size != place.size):
+            if place.sealed and (row_known is None or row_known.size != place.size or place.journal):
                 self._enter(place)
         # Newest first: what a later segment wrote again is void in the earlier one.
         for name, place in sorted(places.items(), reverse=True):
@@ -118,9 +119,11 @@ class Inventory:
         self._walked.pop(place.name, None)
         for old in head.meta.get("supersedes", []):
             self._void(uuid.UUID(old["segment"]), (int(old["epoch"]), int(old["counter"])))
+        gone = removed_tracks(self.fs, journal_of(place.path))
+        there = [entry for entry in footer_tracks(head) if entry[0].track not in gone]
         self._catalog.add(
             SegmentRow(place.name, place.size, head.segment, head.run, int(header.origin)),
-            [(spec, names, t, (spans or {}).get(spec.track)) for spec, names, t in footer_tracks(head)],
+            [(spec, names, t, (spans or {}).get(spec.track)) for spec, names, t in there],
         )
 
     def _walk(self, place: SegmentPlace) -> None:
@@ -153,6 +156,12 @@ class Inventory:
         """A segment was reclaimed: forget it, close its file."""
         with self._lock:
             self._with_catalog(lambda: self._drop(name))
+
+    def changed(self, name: str) -> None:
+        """Tracks of a sealed segment were taken out: know what is left, from the file that is there now."""
+        with self._lock:
+            status = self.fs.stat(self.volume / (name + SEALED))
+            self._with_catalog(lambda: self._renew(name, status))
 
     def look_again(self, track: uuid.UUID, start_us: int, end_us: int) -> None:
         """Find sealed segments of a range that went or were cut without a word; of a long range, what reads found."""

@@ -1,78 +1,191 @@
-"""What retention knows of a sealed segment: its size, its end, and which stretches of which tracks it holds.
+"""What retention knows of the sealed segments of a log: size, end, and whose footage each holds.
 
-Law: read-only. The end comes from the footer; when that cannot be read, from the blocks; when those cannot either,
-from the file's own time, so that a damaged segment ages like the others. Used by `mediadb.reclaim.reclaimer`.
+Law: read-only. Ends and sizes come from the footer; when that cannot be read the end comes from the file's own time, so
+that a damaged segment ages like the others. Whose footage it is is kept only where limits differ by camera (16 bytes a
+track and segment). Used by `mediadb.reclaim.plan` and `mediadb.reclaim.reclaimer`.
 """
 
 from __future__ import annotations
 
 import uuid
+from array import array
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from mediadb.errors import MediaDbError
 from mediadb.format.constants import NO_TIME
+from mediadb.format.footer import FooterHead
+from mediadb.format.records import decode_spec
 from mediadb.fs import FileStat, Fs
+from mediadb.gone import GONE, removed_tracks
 from mediadb.read.part import Part, part_spans
-from mediadb.segment_files import SEALED, read_config, read_footer, read_header, read_track, walk_index
+from mediadb.reclaim.limits import ReclaimOptions
+from mediadb.segment_files import OPEN, SEALED, read_config, read_footer, read_header, read_track, walk_index
 from mediadb.types import TrackConfig
 
 NIL: Final = uuid.UUID(int=0)
 MAX_SPANS: Final = 64  # stretches kept per track and segment; more are merged over their shortest holes
+NEW_PER_STEP: Final = 256  # footers read in one step where limits differ by camera
+NEVER: Final = 1 << 62
 Spans = dict[uuid.UUID, list[tuple[int, int]]]
 
 
-@dataclass(frozen=True, slots=True)
+class Member(NamedTuple):
+    """A track in a segment."""
+
+    track: uuid.UUID
+    camera: uuid.UUID
+
+
+@dataclass(slots=True)
 class SegmentFact:
-    """A sealed segment. `load_spans` reads the stretches of media when the removal is written down."""
+    """A sealed segment. `members`, `ends` and `sizes` go together and are empty where nobody asked for them.
+
+    `due_us`: earliest time at which something in it is too old; 0 while that is not known. `load_spans` reads the
+    stretches of media when a removal is written down.
+    """
 
     path: Path
     segment: uuid.UUID
     end_us: int
     disk_bytes: int
     load_spans: Callable[[], Spans]
+    members: tuple[Member, ...] = ()
+    ends: array[int] = field(default_factory=lambda: array("q"))
+    sizes: array[int] = field(default_factory=lambda: array("q"))
+    due_us: int = 0
+
+    def class_ends(self, options: ReclaimOptions) -> list[int | None]:
+        """When the last footage of each class ends; None for a class of which it holds none."""
+        out: list[int | None] = [None] * len(options.classes.limits_us)
+        if not self.members:
+            out[-1] = self.end_us  # whose footage it is cannot be known: it is kept as long as any
+        for member, end_us in zip(self.members, self.ends, strict=True):
+            number = options.classes.number(member.camera)
+            known = out[number]
+            out[number] = end_us if known is None else max(known, end_us)
+        return out
 
 
-def sealed_facts(fs: Fs, folder: Path, known: dict[Path, SegmentFact]) -> Iterator[SegmentFact]:
-    """Sealed segments of a day folder by name, which is by time of creation; `known` is the memory of earlier calls."""
-    for name in fs.listdir(folder):
-        path = folder / name
-        if path.suffix != SEALED:
-            continue
-        fact = known.get(path)
-        if fact is None:
-            status = fs.stat(path)
-            if status is None:
-                continue
-            fact = known[path] = _fact(fs, path, status)
-        yield fact
+class Facts:
+    """The sealed segments of a log folder, oldest name first, with what was learnt of them."""
+
+    def __init__(self, fs: Fs, folder: Path) -> None:
+        self._fs, self._folder = fs, folder
+        self._known: dict[Path, SegmentFact] = {}
+        self._members: dict[tuple[Member, ...], tuple[Member, ...]] = {}  # most segments hold the same tracks
+        self._options = ReclaimOptions()
+        self.cameras: dict[uuid.UUID, int] = {}  # bytes kept of each, as far as its segments were looked at
+        self.opened = 0
+
+    def use(self, options: ReclaimOptions) -> None:
+        """Judge by other limits."""
+        if options == self._options:
+            return
+        if options.by_track != self._options.by_track:
+            self._known.clear()
+            self.cameras.clear()
+        for fact in self._known.values():
+            fact.due_us = 0
+        self._options = options
+
+    def forget(self, path: Path) -> None:
+        """The segment is gone, or holds less now."""
+        fact = self._known.pop(path, None)
+        for member, size in zip(fact.members, fact.sizes, strict=True) if fact is not None else ():
+            self.cameras[member.camera] -= size
+
+    def days(self) -> Iterator[Path]:
+        for day in self._fs.listdir(self._folder):
+            folder = self._folder / day
+            status = self._fs.stat(folder)
+            if status is not None and status.is_dir:
+                yield folder
+
+    def used_bytes(self, open_bytes: int) -> int:
+        """On disk: sealed segments, journals, and open segments as if each were `open_bytes` long already."""
+        total = 0
+        for folder in self.days():
+            for name in self._fs.listdir(folder):
+                path = folder / name
+                known = self._known.get(path)
+                if known is not None:
+                    total += known.disk_bytes
+                elif path.suffix in (SEALED, OPEN, GONE):
+                    status = self._fs.stat(path)
+                    disk = status.disk_bytes if status is not None else 0
+                    total += max(disk, open_bytes) if path.suffix == OPEN and status is not None else disk
+        return total
+
+    def oldest(self, *, every: bool = False) -> Iterator[SegmentFact]:
+        """Sealed segments by name, which is by time of creation; where limits differ by camera, no further than
+        NEW_PER_STEP unknown ones, unless `every`."""
+        new = 0
+        for folder in self.days():
+            for name in self._fs.listdir(folder):
+                path = folder / name
+                if path.suffix != SEALED:
+                    continue
+                fact = self._known.get(path)
+                if fact is None:
+                    if self._options.by_track and new >= NEW_PER_STEP and not every:
+                        return
+                    fact = self._learn(path)
+                    new += 1
+                if fact is not None:
+                    yield fact
+
+    def _learn(self, path: Path) -> SegmentFact | None:
+        status = self._fs.stat(path)
+        if status is None:
+            return None
+        fact = self._known[path] = self._read(path, status)
+        for member, size in zip(fact.members, fact.sizes, strict=True):
+            self.cameras[member.camera] = self.cameras.get(member.camera, 0) + size
+        return fact
+
+    def _read(self, path: Path, status: FileStat) -> SegmentFact:
+        fs, segment, end_us = self._fs, NIL, NO_TIME
+        members: tuple[Member, ...] = ()
+        ends, sizes = array("q"), array("q")
+        fd = fs.open_read(path)
+        try:
+            segment = read_header(fs, fd).segment
+            head, _ = read_footer(fs, fd)
+            gone = removed_tracks(fs, path.with_suffix(GONE))
+            kept = [t for t in head.tracks if t.media_count and t.track not in gone]
+            end_us = max((t.end_us for t in kept), default=head.last_wall_us)
+            if self._options.by_track:
+                cameras = _cameras(head)
+                members = tuple(Member(t.track, cameras.get(t.track, NIL)) for t in kept)
+                members = self._members.setdefault(members, members)
+                ends, sizes = array("q", (t.end_us for t in kept)), array("q", (t.stored_bytes for t in kept))
+        except MediaDbError:
+            end_us = status.changed_us
+        finally:
+            fs.close(fd)
+        end_us = end_us if end_us != NO_TIME else status.changed_us
+        return SegmentFact(
+            path, segment, end_us, status.disk_bytes, lambda: load_spans(fs, path), members, ends, sizes
+        )  # fmt: skip
 
 
-def _fact(fs: Fs, path: Path, status: FileStat) -> SegmentFact:
+def _cameras(head: FooterHead) -> dict[uuid.UUID, uuid.UUID]:
+    specs = [decode_spec(record["spec"]) for record in head.meta.get("tracks", [])]
+    return {spec.track: spec.camera for spec in specs}
+
+
+def load_spans(fs: Fs, path: Path) -> Spans:
+    """Stretches of media of every track that is left in a segment; empty when nothing in it can be read."""
     fd = fs.open_read(path)
-    segment, end_us = NIL, NO_TIME
     try:
-        segment = read_header(fs, fd).segment
-        head, _ = read_footer(fs, fd)
-        end_us = max([t.end_us for t in head.tracks if t.media_count], default=head.last_wall_us)
-    except MediaDbError:
-        end_us = status.changed_us
-    finally:
-        fs.close(fd)
-    return SegmentFact(
-        path, segment, end_us if end_us != NO_TIME else status.changed_us, status.disk_bytes,
-        lambda: _spans(fs, path),
-    )  # fmt: skip
-
-
-def _spans(fs: Fs, path: Path) -> Spans:
-    fd = fs.open_read(path)
-    try:
+        gone = removed_tracks(fs, path.with_suffix(GONE))
         return {
             part_track: thin_out([(s.start_us, s.end_us) for s in part_spans(part, codings)])
             for part_track, part, codings in _parts(fs, fd, path)
+            if part_track not in gone
         }
     except MediaDbError:
         return {}  # nothing in it could be read: the removal names the segment alone

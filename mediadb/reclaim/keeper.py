@@ -1,21 +1,29 @@
 """Reclaim of one open log, as the store runs it: made behind recovery, stepped every few seconds, told other limits.
 
-Law: joins the reclaimer with the volume's thread and with who must be told; decides nothing about footage and knows
-no event loop. `open`, `step` run on the volume's keeper thread; `limits`, `room` may be called from any. Used by
-`mediadb.aio` only.
+Law: joins the reclaimer with the volume's threads and with who must be told; decides nothing about footage and knows
+no event loop. One call at a time works on the log, whichever thread it comes from. `open`, `step` run on the volume's
+keeper thread, `make_room` on its writer thread; `limits`, `room`, `due` may be called from any. Used by `mediadb.aio`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import errno
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
 from mediadb.ledger import LedgerWriter
 from mediadb.locks import LogHandle
-from mediadb.reclaim.reclaimer import MIN_RESERVE_BYTES, ClockBrake, Reclaimer, ReclaimOptions, Report
+from mediadb.reclaim.brake import FREE, ClockBrake, Verdict
+from mediadb.reclaim.limits import MIN_RESERVE_BYTES, ReclaimOptions, headroom
+from mediadb.reclaim.reclaimer import Reclaimer, Report
+from mediadb.segment_index import LiveSegment
 
 RECLAIM_US: Final = 5_000_000
+STEPS_AT_ONCE: Final = 16  # when room is needed now: so many batches before the writer is told that there is none
 Tell = Callable[[str, dict[str, object]], object]
 
 
@@ -26,38 +34,79 @@ class Clocks(Protocol):
     def monotonic_us(self) -> int: ...
 
 
-class ReclaimKeeper:
-    """See the module. `tell(code, params)` takes trouble and the code "reclaimed"; `removed` each path that went."""
+@dataclass(slots=True)
+class KeeperCalls:
+    """Who is told: `tell(code, params)` takes trouble and the code "reclaimed"; `removed` each segment that went,
+    `changed` each of which tracks went. `open_cameras`: bytes of cameras in segments without a footer."""
 
-    def __init__(self, options: ReclaimOptions, clock: Clocks, tell: Tell, removed: Callable[[Path], None]) -> None:
-        self._options, self._clock, self._tell, self._removed = options, clock, tell, removed
+    tell: Tell
+    removed: Callable[[Path], None]
+    changed: Callable[[Path], None]
+    open_cameras: Callable[[], Mapping[uuid.UUID, int]] = field(default=dict)
+
+
+def camera_bytes(segments: Iterable[LiveSegment]) -> dict[uuid.UUID, int]:
+    """Bytes of each camera in segments without a footer."""
+    out: dict[uuid.UUID, int] = {}
+    for segment in segments:
+        for entry in list(segment.index.tracks.values()):
+            camera = entry.spec.camera
+            out[camera] = out.get(camera, 0) + entry.stored_bytes
+    return out
+
+
+class ReclaimKeeper:
+    """See the module."""
+
+    def __init__(self, options: ReclaimOptions, clock: Clocks, calls: KeeperCalls) -> None:
+        self._options, self._clock, self._calls = options, clock, calls
+        self._lock = threading.Lock()
         self._reclaimer: Reclaimer | None = None
         self._full = False
+        self._told_brake = FREE
         self._last_us = clock.monotonic_us()
+        self.brake = Verdict(FREE, "", 0)
         self.room = (0, 0, 0)  # used, free and total bytes, as the last step found them
+        self.rate_bytes_s = 0
 
     def open(self, log: LogHandle, ledger: LedgerWriter, newest_us: int | None) -> None:
         """From now on `step` works; `newest_us`: the newest footage on the volume (for the clock brake)."""
-        self._reclaimer = Reclaimer(
-            log.fs,
-            log.folder,
-            ledger,
-            self._options,
-            lambda: log.fs.free_bytes(log.root),
-            ClockBrake(newest_us),
-            self._removed,
-        )
+        calls = self._calls
+        with self._lock:
+            self._reclaimer = Reclaimer(
+                log.fs,
+                log.folder,
+                ledger,
+                self._options,
+                lambda: log.fs.free_bytes(log.root),
+                ClockBrake(newest_us),
+                calls.removed,
+                calls.changed,
+                calls.open_cameras,
+            )
+
+    def shut(self) -> None:
+        """The log is let go: `step` does nothing until `open`."""
+        self._reclaimer = None
 
     def repeat_unfinished(self) -> None:
         """Finish what a crash interrupted. Raises OSError."""
-        if self._reclaimer is not None:
-            self._reclaimer.repeat_unfinished(self._clock.utc_us())
+        with self._lock:
+            if self._reclaimer is not None:
+                self._reclaimer.repeat_unfinished(self._clock.utc_us())
 
     def limits(self, options: ReclaimOptions) -> None:
         """Other limits from the next step on."""
         self._options = options
-        if self._reclaimer is not None:
-            self._reclaimer.options = options
+        reclaimer = self._reclaimer
+        if reclaimer is not None:
+            reclaimer.options = options
+
+    def confirm(self) -> None:
+        """Somebody says that clock and limits are right: what is overdue goes from the next step on."""
+        reclaimer = self._reclaimer
+        if reclaimer is not None:
+            reclaimer.brake.confirm(self._clock.utc_us(), self._clock.monotonic_us())
 
     def due(self, mono_us: int) -> bool:
         """Is it time for a step? True once per interval."""
@@ -68,16 +117,51 @@ class ReclaimKeeper:
 
     def step(self) -> None:
         """Remove what the limits ask for and tell what went."""
+        with self._lock:
+            self._step(0)
+
+    def make_room(self, length: int) -> None:
+        """Room for `length` more bytes (no more than the limit of size sets aside for a segment), within that limit and
+        on the disk, before a segment for them is made. Raises OSError (EDQUOT) when nothing may go any more and the
+        limit of size leaves no room."""
+        with self._lock:
+            for _ in range(STEPS_AT_ONCE):
+                reclaimer = self._reclaimer
+                quota = self._options.quota_bytes
+                if reclaimer is None:
+                    return
+                free, total = reclaimer.free_bytes()
+                length = min(length, headroom(total if quota is None else min(quota, total)))
+                if quota is None and free >= length + MIN_RESERVE_BYTES:
+                    return
+                report = self._step(length)
+                if report is None or not report.more:
+                    break
+            else:
+                return
+            used = report.used_bytes - report.freed_bytes if report is not None else 0
+            if report is not None and quota is not None and used + length > quota and report.brake.quota_floor <= quota:
+                raise OSError(
+                    errno.EDQUOT, f"max_size {quota} is reached and nothing may go: {used} bytes are kept", "max_size"
+                )
+
+    def _step(self, ahead: int) -> Report | None:
         reclaimer, clock = self._reclaimer, self._clock
         if reclaimer is None:
-            return
-        report = reclaimer.step(clock.utc_us(), clock.monotonic_us())
+            return None
+        reclaimer.rate_bytes_s = self.rate_bytes_s
+        report = reclaimer.step(clock.utc_us(), clock.monotonic_us(), ahead)
         self.room = report.used_bytes, report.free_bytes, report.total_bytes
         for removal in report.removed:
-            self._tell("reclaimed", {"path": str(removal.fact.path), "rule": removal.rule})
+            params: dict[str, object] = {"path": str(removal.fact.path), "rule": removal.rule}
+            if not removal.whole:
+                params["tracks"] = len(removal.rules or ())
+            self._calls.tell("reclaimed", params)
         if report.errors or report.short_bytes:
-            self._tell("reclaim-short", {"errors": report.errors, "short_bytes": report.short_bytes})
+            self._calls.tell("reclaim-short", {"errors": report.errors, "short_bytes": report.short_bytes})
         self._watch_room(reclaimer, report)
+        self._watch_brake(report.brake)
+        return report
 
     def _watch_room(self, reclaimer: Reclaimer, report: Report) -> None:
         """Tell once when the disk is as good as full and retention finds nothing to remove, and once when that ends."""
@@ -90,4 +174,15 @@ class ReclaimKeeper:
             self._full = full
             params: dict[str, object] = {"free_bytes": free, "short_bytes": report.short_bytes}
             code = "storage-full" if full else "storage-recovered"
-            self._tell(code, params if full else {"of": "storage-full"})
+            self._calls.tell(code, params if full else {"of": "storage-full"})
+
+    def _watch_brake(self, verdict: Verdict) -> None:
+        """Tell once when deletion by age is held back, and once when it is not any more."""
+        self.brake = verdict
+        if verdict.state == self._told_brake:
+            return
+        self._told_brake = verdict.state
+        if verdict.state == FREE:
+            self._calls.tell("storage-recovered", {"of": "reclaim-held"})
+        else:
+            self._calls.tell("reclaim-held", {"state": verdict.state, "reason": verdict.reason})

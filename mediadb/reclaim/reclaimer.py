@@ -1,56 +1,49 @@
-"""Retention: whole sealed segments go, oldest first, and what went stays explained.
+"""Retention carried out: segments go as a whole or track by track, oldest first, and what went stays explained.
 
-Law: `plan` is pure (what, why, which rule, bytes). The deed is a numbered procedure: `reclaim_intent` (journal
-durable) → `reclaim_ledger` (REMOVED durable) → `reclaim_unlink` → `reclaim_sync_dir` → `reclaim_done`. A crash in
-between leaves the footage whole, or gone and explained; `repeat_unfinished` at start goes on where it stopped. Runs on
-the volume's thread. The open segment is never touched, and nothing here reads a clock.
+Law: the deed is a numbered procedure. A whole segment: `reclaim_intent` (journal durable) → `reclaim_ledger` (REMOVED
+durable) → `reclaim_unlink` → `reclaim_sync_dir` → `reclaim_done`. Tracks of a segment: `reclaim_intent` →
+`reclaim_punch` for each range, `reclaim_punch_sync` (or `reclaim_rewrite`, `reclaim_rename`) → `reclaim_ledger` →
+`reclaim_done`. A crash in between leaves the footage whole, or gone and explained; `repeat_unfinished` at start goes on
+where it stopped. Runs on the volume's threads, one call at a time. The open segment is never touched, no clock is read.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from mediadb.errors import FormatError
 from mediadb.format.ledger_page import LedgerKind
 from mediadb.format.records import Record
 from mediadb.fs import Fs
-from mediadb.gone import GONE, INTENT, read_journal, write_done, write_intent
+from mediadb.gone import (
+    GONE,
+    Range,
+    read_journal,
+    removed_ranges,
+    removed_tracks,
+    unfinished,
+    write_done,
+    write_intent,
+)
 from mediadb.ledger import LedgerWriter
-from mediadb.reclaim.facts import SegmentFact, sealed_facts
-from mediadb.segment_files import OPEN, SEALED
+from mediadb.reclaim.brake import FREE, PACED, ClockBrake, Verdict
+from mediadb.reclaim.facts import Facts, Spans
+from mediadb.reclaim.limits import Need, ReclaimOptions, Room, headroom, need_of
+from mediadb.reclaim.plan import BATCH, RULE_AGE, Removal, plan
+from mediadb.reclaim.punch import COPY, kept_bytes, punch, ranges_of, rewrite
+from mediadb.segment_files import SEALED
 from mediadb.types import State
 
 RECLAIM_STEPS: Final = (
     "reclaim_intent", "reclaim_ledger", "reclaim_unlink", "reclaim_sync_dir", "reclaim_done",
 )  # fmt: skip
-RULE_AGE: Final = "age"
-RULE_SIZE: Final = "size"
-RULE_SPACE: Final = "space"
-DAY_US: Final = 86_400_000_000
-MIN_RESERVE_BYTES: Final = 16 << 20
-MAX_RESERVE_BYTES: Final = 64 << 30
-SHARE: Final = 64  # a segment is at most this part of the quota: so much is kept free ahead of need
-BATCH: Final = 64  # segments removed in one step, so that commits are never kept waiting for long
-
-
-@dataclass(frozen=True, slots=True)
-class ReclaimOptions:
-    """Limits of a storage; None = no limit. `reserve_bytes` are kept free on the file system."""
-
-    retention_us: int | None = None
-    quota_bytes: int | None = None
-    reserve_bytes: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Removal:
-    """One segment to go and why."""
-
-    fact: SegmentFact
-    rule: str
+PUNCH_STEPS: Final = ("reclaim_punch", "reclaim_punch_sync", "reclaim_rewrite", "reclaim_rename")
+FEW: Final = 10  # when less than this part of a segment is wanted, the rest is copied and the file given back
 
 
 @dataclass(slots=True)
@@ -64,92 +57,30 @@ class Report:
     used_bytes: int = 0
     free_bytes: int = 0
     total_bytes: int = 0
-    age_held: bool = False
+    brake: Verdict = field(default_factory=lambda: Verdict(FREE, "", 0))
     errors: list[str] = field(default_factory=list)
+    more: bool = False  # there was more to remove than one step takes
+
+    @property
+    def age_held(self) -> bool:
+        return self.brake.state != FREE
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
-    """What must go: what ended before `older_us`, and at least `over_bytes` (rule size) or `low_bytes` (rule space)."""
+@dataclass(slots=True)
+class Way:
+    """How bytes are given back here. `rewriting`: always by a copy; `seeks`: on a disk that seeks, by a copy when no
+    more than half of the segment is wanted."""
 
-    older_us: int | None = None
-    over_bytes: int = 0
-    low_bytes: int = 0
-
-
-class ClockBrake:
-    """Holds back age deletion after the wall clock jumped forward by more than a day.
-
-    A jump is UTC running ahead of the monotonic clock, or, at the start, ahead of the newest thing on the volume.
-    Held until a day has passed on the monotonic clock, or the clock was set back.
-    """
-
-    def __init__(self, newest_us: int | None) -> None:
-        self._newest_us = newest_us
-        self._offset_us: int | None = None
-        self._held_until_us: int | None = None
-        self._believed_us = 0
-
-    def held(self, now_us: int, monotonic_us: int) -> bool:
-        """Tell the brake both clocks; True while age deletion must wait."""
-        offset = now_us - monotonic_us
-        if self._offset_us is None:
-            self._offset_us = offset
-            if self._newest_us is not None and now_us - self._newest_us > DAY_US:
-                self._held_until_us = monotonic_us + DAY_US
-                self._believed_us = self._newest_us - monotonic_us
-            else:
-                self._believed_us = offset
-        elif self._held_until_us is None:
-            if offset - self._offset_us > DAY_US:
-                self._held_until_us = monotonic_us + DAY_US
-                self._believed_us = self._offset_us
-            self._offset_us = offset
-        elif monotonic_us >= self._held_until_us or offset - self._believed_us <= DAY_US:
-            self._held_until_us = None
-            self._offset_us = offset
-        return self._held_until_us is not None
-
-
-def need_of(options: ReclaimOptions, used_bytes: int, free: tuple[int, int], now_us: int, *, age_held: bool) -> Need:
-    """What the limits ask for now. `used_bytes`: of the storage on disk; `free`: (free, total) of the file system."""
-    older = None
-    if options.retention_us is not None and not age_held:
-        older = now_us - options.retention_us
-    over = 0
-    if options.quota_bytes is not None:
-        over = max(0, used_bytes + options.quota_bytes // SHARE - options.quota_bytes)
-    reserve = options.reserve_bytes
-    if reserve is None:
-        reserve = max(MIN_RESERVE_BYTES, min(free[1] // SHARE, MAX_RESERVE_BYTES))
-    return Need(older, over, max(0, reserve - free[0]))
-
-
-def plan(facts: Iterable[SegmentFact], need: Need) -> list[Removal]:
-    """Pure: which segments go, oldest first. `facts` come oldest first and are looked at only as far as needed."""
-    out: list[Removal] = []
-    freed = 0
-    for fact in facts:
-        if need.older_us is not None and fact.end_us < need.older_us:
-            rule = RULE_AGE
-        elif freed < need.over_bytes:
-            rule = RULE_SIZE
-        elif freed < need.low_bytes:
-            rule = RULE_SPACE
-        else:
-            break
-        out.append(Removal(fact, rule))
-        freed += fact.disk_bytes
-        if len(out) == BATCH:
-            break
-    return out
+    rewriting: bool = False
+    seeks: bool = False
 
 
 @dataclass(slots=True)
 class Reclaimer:
     """Retention of one log: its folder and ledger, the limits, and what was learnt of its segments.
 
-    `free_bytes` gives (free, total); `removed` is told each unlinked path (the reader forgets it).
+    `free_bytes` gives (free, total); `removed` is told each unlinked path and `changed` each of which tracks went.
+    `open_cameras`: bytes of cameras in open segments.
     """
 
     fs: Fs
@@ -159,16 +90,22 @@ class Reclaimer:
     free_bytes: Callable[[], tuple[int, int]]
     brake: ClockBrake
     removed: Callable[[Path], None] = lambda _: None
-    _facts: dict[Path, SegmentFact] = field(default_factory=dict)
+    changed: Callable[[Path], None] = lambda _: None
+    open_cameras: Callable[[], Mapping[uuid.UUID, int]] = dict
+    rate_bytes_s: int = 0
+    way: Way = field(default_factory=Way)
+    facts: Facts = field(init=False)
 
-    def step(self, now_us: int, monotonic_us: int) -> Report:
-        """Remove what the limits ask for, at most 64 segments. Never raises OSError: see `errors`."""
-        report = Report(age_held=self.brake.held(now_us, monotonic_us))
+    def __post_init__(self) -> None:
+        self.facts = Facts(self.fs, self.log_folder)
+
+    def step(self, now_us: int, monotonic_us: int, ahead: int = 0) -> Report:
+        """Remove what the limits ask for, in at most 64 segments; `ahead` bytes are about to be written. Never raises
+        OSError: see `errors`."""
+        report = Report()
         try:
-            used = report.used_bytes = self._used_bytes()
-            space = report.free_bytes, report.total_bytes = self.free_bytes()
-            need = need_of(self.options, used, space, now_us, age_held=report.age_held)
-            removals = plan(self._oldest(), need)
+            need = self.look(now_us, monotonic_us, report, ahead)
+            removals = plan(self.facts.oldest(), need, self.options)
         except OSError as error:
             report.errors.append(f"{self.log_folder}: {error.strerror}")
             return report
@@ -178,35 +115,96 @@ class Reclaimer:
             except OSError as error:
                 report.errors.append(f"{removal.fact.path}: {error.strerror}")
                 return report
+            except FormatError as error:
+                report.errors.append(f"{removal.fact.path}: {error.message}")
+                continue
             report.removed.append(removal)
-            report.freed_bytes += removal.fact.disk_bytes
-        if len(removals) < BATCH:
-            report.short_bytes = max(0, max(need.over_bytes, need.low_bytes) - report.freed_bytes)
+            report.freed_bytes += removal.freed_bytes
+        self._settle(report, need)
         return report
+
+    def look(self, now_us: int, monotonic_us: int, report: Report, ahead: int = 0) -> Need:
+        """What the limits ask for now, and in `report` the room there is; nothing is changed. Raises OSError."""
+        options = self.options
+        self.facts.use(options)
+        opened = headroom(options.quota_bytes) if options.quota_bytes is not None else 0
+        used = report.used_bytes = self.facts.used_bytes(opened)
+        report.free_bytes, report.total_bytes = self.free_bytes()
+        verdict = report.brake = self.brake.judge(now_us, monotonic_us, used)
+        if options.quota_bytes is not None and verdict.quota_floor > options.quota_bytes:
+            options = replace(options, quota_bytes=verdict.quota_floor)
+        room = Room(used, report.free_bytes, report.total_bytes, self.rate_bytes_s, self._cameras())
+        now_us, paced = verdict.now_us, verdict.age_bytes
+        return need_of(options, room, now_us, age_held=paced == 0, age_bytes=paced, ahead=ahead)
+
+    def _cameras(self) -> dict[uuid.UUID, int]:
+        """Bytes of the cameras that have a limit of size."""
+        opened = self.open_cameras()
+        limited = (camera for camera, limits in self.options.cameras.items() if limits.max_bytes is not None)
+        return {camera: self.facts.cameras.get(camera, 0) + opened.get(camera, 0) for camera in limited}
+
+    def _settle(self, report: Report, need: Need) -> None:
+        report.more = len(report.removed) >= BATCH
+        if not report.more:
+            report.short_bytes = max(0, max(need.over_bytes, need.low_bytes) - report.freed_bytes)
+        if report.brake.state == PACED:
+            aged = sum(removal.freed_bytes for removal in report.removed if removal.rule == RULE_AGE)
+            self.brake.spent(aged, overdue=self._overdue(need))
+
+    def _overdue(self, need: Need) -> bool:
+        """Is anything too old by the limits, pace or not?"""
+        older = tuple(None if limit is None else need.now_us - limit for limit in self.options.classes.limits_us)
+        return bool(plan(self.facts.oldest(), Need(older, now_us=need.now_us), self.options))
 
     def repeat_unfinished(self, now_us: int) -> int:
         """At start: finish every removal whose intent is durable; returns their number. Raises OSError."""
         count = 0
-        for folder in self._days():
+        for folder in self.facts.days():
             for name in self.fs.listdir(folder):
                 path = folder / name
+                if path.suffix == COPY or name.endswith(f"{GONE}.tmp"):
+                    self.fs.unlink(path)  # of a copy that was not put in place
                 if path.suffix != GONE:
                     continue
-                intents = [body for body in read_journal(self.fs, path) if body.get("phase") == INTENT]
-                if intents and intents[-1].get("ranges") is None:
-                    self._finish(path.with_suffix(SEALED), intents[-1], now_us)
+                intent = unfinished(self.fs, path)
+                segment = path.with_suffix(SEALED)
+                if intent is not None and (intent.get("ranges") is None or self.fs.stat(segment) is None):
+                    self._finish(segment, intent, now_us)
                     count += 1
-                elif not intents:
-                    self.fs.unlink(path)  # torn before it said anything: the segment is whole
+                elif intent is not None:
+                    self._finish_tracks(segment, intent, now_us)
+                    count += 1
+                elif not read_journal(self.fs, path) or self.fs.stat(segment) is None:
+                    self.fs.unlink(path)  # torn before it said anything, or its segment is no more
         return count
+
+    def would_go(self, options: ReclaimOptions, now_us: int) -> list[Removal]:
+        """What other limits would remove at once by age and size, all of it. Raises OSError."""
+        facts = Facts(self.fs, self.log_folder)
+        facts.use(options)
+        every = list(facts.oldest(every=True))
+        free, total = self.free_bytes()
+        room = Room(facts.used_bytes(0), free, total, cameras=facts.cameras)
+        need = replace(need_of(options, room, now_us, age_held=False), low_bytes=0)
+        return plan(every, need, options, len(every) + 1)
 
     def _remove(self, removal: Removal, now_us: int) -> None:
         fact = removal.fact
-        body = removal_record(fact, removal.rule)
+        journal = fact.path.with_suffix(GONE)
+        body = removal_record(removal, fact.load_spans())
+        if not removal.whole:
+            gone = removed_tracks(self.fs, journal)
+            assert removal.rules is not None
+            ranges = ranges_of(self.fs, fact.path, removal.rules.keys(), gone.keys())
+            body["ranges"] = [list(one) for one in ranges]
         self.fs.point("reclaim_intent")
-        self._intend(fact.path.with_suffix(GONE), body, now_us)
-        self._finish(fact.path, body, now_us)
-        self._facts.pop(fact.path, None)
+        if removal.whole:
+            self._intend(journal, body, now_us)
+            self._finish(fact.path, body, now_us)
+        else:
+            write_intent(self.fs, journal, body, now_us)
+            self._finish_tracks(fact.path, body, now_us)
+        self.facts.forget(fact.path)
 
     def _intend(self, journal: Path, body: Record, now_us: int) -> None:
         """On a full disk there is no room for a journal: the ledger, which has room of its own, is told durably before
@@ -220,12 +218,9 @@ class Reclaimer:
                 self.fs.unlink(journal)
 
     def _finish(self, path: Path, body: Record, now_us: int) -> None:
-        """From `reclaim_ledger` on; may be repeated at any point."""
+        """A whole segment, from `reclaim_ledger` on; may be repeated at any point."""
         fs, journal = self.fs, path.with_suffix(GONE)
-        fs.point("reclaim_ledger")
-        record = {key: value for key, value in body.items() if key != "phase"}
-        self.ledger.add(LedgerKind.REMOVED, now_us, record)
-        self.ledger.flush(now_us)
+        self._tell_ledger(body, now_us)
         fs.point("reclaim_unlink")
         if fs.stat(path) is not None:
             fs.unlink(path)
@@ -234,7 +229,6 @@ class Reclaimer:
         self.removed(path)
         fs.point("reclaim_done")
         if fs.stat(journal) is not None:
-            write_done(fs, journal, now_us)
             fs.unlink(journal)  # the ledger has it all; a journal that comes back after a power cut is finished again
         if not fs.listdir(path.parent):
             try:
@@ -242,40 +236,58 @@ class Reclaimer:
             except OSError:
                 pass  # a new segment was made there in between
 
-    def _days(self) -> Iterator[Path]:
-        for day in self.fs.listdir(self.log_folder):
-            folder = self.log_folder / day
-            status = self.fs.stat(folder)
-            if status is not None and status.is_dir:
-                yield folder
+    def _finish_tracks(self, path: Path, body: Record, now_us: int) -> None:
+        """Tracks of a segment, from the intent on; may be repeated at any point."""
+        journal = path.with_suffix(GONE)
+        holes = removed_ranges(self.fs, journal)
+        if self._by_copy(path, holes):
+            rewrite(self.fs, path, holes)
+        else:
+            punch(self.fs, path, [(one[0], one[1]) for one in body["ranges"]])
+        self._tell_ledger(body, now_us)
+        self.fs.point("reclaim_done")
+        write_done(self.fs, journal, now_us)
+        self.changed(path)
 
-    def _used_bytes(self) -> int:
-        total = 0
-        for folder in self._days():
-            for name in self.fs.listdir(folder):
-                path = folder / name
-                known = self._facts.get(path)
-                if known is None and path.suffix in (SEALED, OPEN, GONE):
-                    status = self.fs.stat(path)
-                    total += status.disk_bytes if status is not None else 0
-                elif known is not None:
-                    total += known.disk_bytes
-        return total
+    def _by_copy(self, path: Path, holes: list[Range]) -> bool:
+        """Is a copy of what stays the better way here, and is there room for it?"""
+        status = self.fs.stat(path)
+        if status is None:
+            return False
+        kept = kept_bytes(holes, status.size)
+        wanted = self.way.rewriting or kept * FEW < status.size or (self.way.seeks and kept * 2 <= status.size)
+        return wanted and kept < self.free_bytes()[0]
 
-    def _oldest(self) -> Iterator[SegmentFact]:
-        for folder in self._days():
-            yield from sealed_facts(self.fs, folder, self._facts)
+    def _tell_ledger(self, body: Record, now_us: int) -> None:
+        """REMOVED, one record per rule; durable when it returns."""
+        self.fs.point("reclaim_ledger")
+        common = {key: value for key, value in body.items() if key not in ("phase", "ranges", "tracks")}
+        by_rule: dict[str, list[Record]] = {str(body["rule"]): []}
+        for track in body["tracks"]:
+            by_rule.setdefault(track.get("rule", body["rule"]), []).append(
+                {key: value for key, value in track.items() if key != "rule"}
+            )
+        for rule, tracks in by_rule.items():
+            self.ledger.add(LedgerKind.REMOVED, now_us, {**common, "rule": rule, "tracks": tracks})
+        self.ledger.flush(now_us)
 
 
-def removal_record(fact: SegmentFact, rule: str) -> Record:
-    """Body of the intent and of the ledger's REMOVED record: tracks and their stretches of media."""
+def removal_record(removal: Removal, spans: Spans) -> Record:
+    """Body of the intent: tracks that go, their stretches of media, and the rule where it is not the first one's."""
+    fact, rules = removal.fact, removal.rules
+    tracks: list[Record] = []
+    for track, stretches in spans.items():
+        if rules is not None and track not in rules:
+            continue
+        entry: Record = {"track": str(track), "spans": [list(span) for span in stretches]}
+        if rules is not None and rules[track] != removal.rule:
+            entry["rule"] = rules[track]
+        tracks.append(entry)
     return {
         "segment": str(fact.segment),
         "name": fact.path.with_suffix("").name,
         "state": State.DELETED.value,
-        "rule": rule,
-        "bytes": fact.disk_bytes,
-        "tracks": [
-            {"track": str(track), "spans": [list(span) for span in spans]} for track, spans in fact.load_spans().items()
-        ],
+        "rule": removal.rule,
+        "bytes": removal.freed_bytes,
+        "tracks": tracks,
     }

@@ -1,4 +1,4 @@
-"""`mediadb init | verify | fsck | rebuild | reclaim --dry-run`.
+"""`mediadb init | verify | fsck | rebuild`.
 
 Law: arguments and printing; the work is in the modules of the same names.
 """
@@ -9,14 +9,10 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
-from mediadb.locks import LOG_NAME, VOLUME_NAME, create_volume, read_volume
-from mediadb.reclaim.facts import SegmentFact, sealed_facts
-from mediadb.reclaim.reclaimer import ReclaimOptions, need_of, plan
-from mediadb.segment_files import OPEN, SEALED, list_storages
-from mediadb.times import parse_time, show_bytes, show_time
+from mediadb.locks import VOLUME_NAME, create_volume, read_volume
+from mediadb.times import show_bytes
 from mediadb.tools.context import HELD, UNCHECKED, USAGE, WRONG, Context, UsageError
 from mediadb.tools.fsck import fsck as run_fsck
 from mediadb.tools.rebuild import rebuild_catalog
@@ -108,7 +104,7 @@ def fsck(context: Context, args: argparse.Namespace) -> int:
     """Exit code 1 while a problem is left."""
     report = run_fsck(context.fs, args.path, args.storage, repair=args.repair)
     if context.as_json:
-        print(json.dumps(asdict(report)))
+        print(json.dumps(report.record()))
     else:
         for text in report.repaired:
             print(f"repaired: {text}")
@@ -133,57 +129,3 @@ def rebuild(context: Context, args: argparse.Namespace) -> int:
             for name, what in result.damaged.items():
                 print(f"  {name}: {what}")
     return WRONG if any(result.damaged for result in done) else HELD
-
-
-def reclaim(context: Context, args: argparse.Namespace) -> int:
-    """What retention would remove now, and by which rule."""
-    read_volume(context.fs, args.path)
-    retention = None
-    if args.retention is not None:
-        retention = context.now_us - parse_time(f"-{args.retention}", context.now_us)
-    options = ReclaimOptions(retention, args.max_size)
-    rows = []
-    for storage in list_storages(context.fs, args.path):
-        if args.storage is not None and storage != args.storage:
-            continue
-        for log in context.fs.listdir(args.path / "log" / storage):
-            folder = args.path / "log" / storage / log
-            if context.fs.stat(folder / LOG_NAME) is None:
-                continue
-            facts, used = _facts(context, folder)
-            need = need_of(options, used, context.fs.free_bytes(folder), context.now_us, age_held=False)
-            rows += [(storage, removal) for removal in plan(facts, need)]
-    if context.as_json:
-        print(
-            json.dumps(
-                [
-                    {
-                        "storage": storage,
-                        "file": str(removal.fact.path),
-                        "rule": removal.rule,
-                        "bytes": removal.fact.disk_bytes,
-                        "end": show_time(removal.fact.end_us),
-                    }
-                    for storage, removal in rows
-                ]
-            )
-        )
-        return HELD
-    for storage, removal in rows:
-        size = show_bytes(removal.fact.disk_bytes)
-        print(f"{storage}: {removal.fact.path} ({size}, until {show_time(removal.fact.end_us)}) by {removal.rule}")
-    print(f"{len(rows)} segments, {show_bytes(sum(r.fact.disk_bytes for _, r in rows))}; nothing was removed")
-    return HELD
-
-
-def _facts(context: Context, folder: Path) -> tuple[list[SegmentFact], int]:
-    facts: list[SegmentFact] = []
-    used = 0
-    known: dict[Path, SegmentFact] = {}
-    for day in context.fs.listdir(folder):
-        facts += sealed_facts(context.fs, folder / day, known)
-        for name in context.fs.listdir(folder / day):
-            status = context.fs.stat(folder / day / name)
-            if status is not None and Path(name).suffix in (SEALED, OPEN):
-                used += status.disk_bytes
-    return facts, used

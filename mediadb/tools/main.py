@@ -98,6 +98,7 @@ def build_parser() -> argparse.ArgumentParser:
     command("rebuild", check.rebuild, "make catalog.db again")
     reclaim = command("reclaim", reclaim_command.reclaim, "show what retention would remove now (nothing is removed)")
     storage(reclaim)
+    reclaim.add_argument("--dry-run", action="store_true", help="what this command does in any case")
     reclaim.add_argument("--retention", metavar="30d", help="age limit instead of the last used: s, m, h or d")
     reclaim.add_argument("--max-size", type=int, metavar="BYTES", help="size limit in bytes")
     reclaim.add_argument(

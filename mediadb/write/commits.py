@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -52,10 +52,14 @@ class StoreOptions:
 
     @property
     def segment_limit(self) -> int:
-        """Bytes at which a segment ends: 64 GiB, or 1/64 of the quota when that is less (at least 1 MiB)."""
+        """Bytes at which a segment ends: 64 GiB, or 1/64 of the quota when that is less (at least 64 KiB)."""
         if self.quota_bytes is None:
             return self.segment_bytes
-        return min(self.segment_bytes, max(self.quota_bytes // 64, MIB))
+        return min(self.segment_bytes, max(self.quota_bytes // 64, MIB // 16))
+
+    def on_volume(self, total_bytes: int) -> StoreOptions:
+        """For a file system of that size: a segment is no more than a 64th of it, so that little goes at once."""
+        return replace(self, segment_bytes=min(self.segment_bytes, max(total_bytes // 64, MIB // 16)))
 
     @property
     def commit_limit(self) -> int:

@@ -1,13 +1,14 @@
-"""Where the chunks of a commit lie in its block: three aligned areas, header and directory first.
+"""Where the chunks of a commit lie in its block: header and directory first, then a group of areas per retention class.
 
-Law: pure. Areas are CONFIG + KEY, DELTA + INTRA, then AUDIO + METADATA + GAP + MARK, each begun on a page, so that
-grooming and keyframe reading touch contiguous bytes. Readers follow offsets; this order is the writer's choice.
+Law: pure. The class that ends first is first; its areas are CONFIG + KEY, DELTA + INTRA, then AUDIO + METADATA + GAP +
+MARK, each begun on a page. So what is removed together (a class, or a class but for its keyframes) is contiguous and
+no page of it holds anything else. Readers follow offsets; this order is the writer's choice.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mediadb.format.block import (
@@ -26,6 +27,8 @@ from mediadb.write.segment_chunk import SealedChunk
 
 _AREA = {Kind.CONFIG: 0, Kind.KEY: 0, Kind.DELTA: 1, Kind.INTRA: 1}
 _LAST_AREA = 2
+_AREAS = 3
+_NO_CLASSES: Mapping[bytes, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +53,21 @@ class BlockLayout:
     places: list[tuple[SealedChunk, int]]  # chunk, offset from the block's first byte
 
 
-def lay_out(chunks: Sequence[SealedChunk], stamp: CommitStamp, align: int) -> BlockLayout:
-    """Give every chunk its place; chunks of an area keep the order given."""
-    areas: tuple[list[SealedChunk], ...] = ([], [], [])
+def lay_out(
+    chunks: Sequence[SealedChunk], stamp: CommitStamp, align: int, classes: Mapping[bytes, int] = _NO_CLASSES
+) -> BlockLayout:
+    """Give every chunk its place; chunks of an area keep the order given. `classes`: the retention class of a track, by
+    its UUID's bytes; 0 for one that is not named."""
+    areas: dict[int, list[SealedChunk]] = {}
     for chunk in chunks:
-        areas[_AREA.get(Kind(chunk.header.kind), _LAST_AREA)].append(chunk)
+        kind, track = Kind(chunk.header.kind), chunk.header.track
+        area = classes.get(track, 0) * _AREAS + _AREA.get(kind, _LAST_AREA)
+        areas.setdefault(area, []).append(chunk)
     front_len = position = align_up(BLOCK_HEADER_BYTES + len(chunks) * ENTRY_BYTES, align)
     body: list[bytes] = []
     places = []
-    for area in areas:
-        for chunk in area:
+    for number in sorted(areas):
+        for chunk in areas[number]:
             places.append((chunk, position))
             body += chunk.pieces
             position += chunk.length

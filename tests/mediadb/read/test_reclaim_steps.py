@@ -11,17 +11,11 @@ from conftest import T0, Recorder, S, offline, spec
 
 from mediadb.fs import RealFs
 from mediadb.ledger import LedgerWriter
+from mediadb.reclaim.brake import ClockBrake, ForwardJump
 from mediadb.reclaim.facts import NIL, SegmentFact, thin_out
-from mediadb.reclaim.reclaimer import (
-    DAY_US,
-    RECLAIM_STEPS,
-    ClockBrake,
-    Need,
-    Reclaimer,
-    ReclaimOptions,
-    need_of,
-    plan,
-)
+from mediadb.reclaim.limits import DAY_US, Need, ReclaimOptions, Room, need_of
+from mediadb.reclaim.plan import plan
+from mediadb.reclaim.reclaimer import RECLAIM_STEPS, Reclaimer
 from mediadb.tools.verify import verify_volume
 from mediadb.types import State
 
@@ -53,7 +47,7 @@ def states(volume: Path) -> list[tuple[float, float, str, str]]:
 
 
 def test_plan_takes_the_oldest_first_and_names_the_rule() -> None:
-    got = plan(facts(10, 20, 30, 40), Need(older_us=15, over_bytes=250))
+    got = plan(facts(10, 20, 30, 40), Need(older_us=(15,), over_bytes=250))
     assert [(str(r.fact.path), r.rule) for r in got] == [("0", "age"), ("1", "size"), ("2", "size")]
     assert plan(facts(10, 20), Need()) == []
     assert [r.rule for r in plan(facts(10, 20), Need(low_bytes=1))] == ["space"]
@@ -61,8 +55,9 @@ def test_plan_takes_the_oldest_first_and_names_the_rule() -> None:
 
 def test_need_runs_ahead_of_quota_and_of_free_space() -> None:
     options = ReclaimOptions(retention_us=10, quota_bytes=6400, reserve_bytes=500)
-    assert need_of(options, 6300, (1000, 9999), 100, age_held=False) == Need(90, 0, 0)
-    assert need_of(options, 6301, (400, 9999), 100, age_held=True) == Need(None, 1, 100)
+    assert need_of(options, Room(6300, 1000, 9999), 100, age_held=False) == Need((90,), 0, 0, now_us=100)
+    assert need_of(options, Room(6301, 400, 9999), 100, age_held=True) == Need((None,), 1, 100, now_us=100)
+    assert need_of(options, Room(6301, 400, 9999), 100, age_held=True, ahead=300) == Need((None,), 201, 400, now_us=100)
 
 
 def test_age_removes_whole_segments_and_explains_them(finished: Path) -> None:
@@ -179,8 +174,12 @@ def test_the_clock_brake_holds_age_deletion_after_a_forward_jump(finished: Path)
     report = made.step(END + 365 * DAY_US, S)
     assert report.age_held
     assert report.removed == []
-    assert made.step(END + 365 * DAY_US + DAY_US, S + DAY_US).removed
-    back = ClockBrake(END)
+    paced = made.step(END + 366 * DAY_US, S + DAY_US)
+    assert (paced.removed, paced.brake.state) == ([], "paced")
+    assert len(made.step(END + 366 * DAY_US, S + DAY_US + 8 * 3600 * S).removed) == 1, "a third of it in eight hours"
+    made.brake.confirm(END + 366 * DAY_US, 2 * DAY_US)
+    assert len(made.step(END + 366 * DAY_US, 2 * DAY_US).removed) == 2
+    back = ForwardJump(END)
     assert [back.held(END, 0), back.held(END + 2 * DAY_US, S), back.held(END + 2 * S, 2 * S)] == [
         False,
         True,
@@ -189,11 +188,11 @@ def test_the_clock_brake_holds_age_deletion_after_a_forward_jump(finished: Path)
 
 
 def test_the_brake_holds_at_start_when_the_clock_is_far_ahead_of_the_footage() -> None:
-    brake = ClockBrake(END)
+    brake = ForwardJump(END)
     assert brake.held(END + 3 * DAY_US, 0)
     assert brake.held(END + 3 * DAY_US + DAY_US - 1, DAY_US - 1)
     assert not brake.held(END + 4 * DAY_US, DAY_US)
-    assert not ClockBrake(None).held(END, 0)
+    assert not ForwardJump(None).held(END, 0)
 
 
 def test_stretches_are_thinned_to_a_bounded_number() -> None:

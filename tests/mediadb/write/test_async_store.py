@@ -283,7 +283,7 @@ async def test_retention_by_size_removes_the_oldest_segments(tmp_path: Path) -> 
     for turn in range(30):
         feed(writer, turn * 10, 10, size=10_000)
         await store.flush()
-    store._thread.beside(store._reclaim)
+    store._thread.beside(store._reclaim.step)
     await ears.until(lambda: "reclaimed" in ears.troubles)
     found = await store.read(read_numbers, store)
     assert found
@@ -300,11 +300,11 @@ async def test_new_limits_hold_without_opening_the_store_anew(tmp_path: Path) ->
     for turn in range(30):
         feed(writer, turn * 10, 10, size=10_000)
         await store.flush()
-    store._thread.beside(store._reclaim)
+    store._thread.beside(store._reclaim.step)
     await store.read(int)
     assert "reclaimed" not in ears.troubles
     store.limits(retention_us=None, quota_bytes=1 << 20)
-    store._thread.beside(store._reclaim)
+    store._thread.beside(store._reclaim.step)
     await ears.until(lambda: "reclaimed" in ears.troubles)
     assert (await store.read(read_numbers, store))[0] > 0
     await store.close()

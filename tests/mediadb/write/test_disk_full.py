@@ -12,7 +12,9 @@ from rig import Rig
 
 from mediadb.format.ledger_page import LedgerKind
 from mediadb.ledger import LedgerWriter, ledger_files, read_ledger
-from mediadb.reclaim.reclaimer import ClockBrake, Reclaimer, ReclaimOptions
+from mediadb.reclaim.brake import ClockBrake
+from mediadb.reclaim.limits import ReclaimOptions
+from mediadb.reclaim.reclaimer import Reclaimer
 from mediadb.types import Cause, State
 from mediadb.write.commits import StoreOptions
 from mediadb.write.items import CoverItem

@@ -1,0 +1,69 @@
+"""What reclaim remembers beside a log: the limits in force, and what the probe of the volume found.
+
+Law: one small JSON file, `RECLAIM`, replaced as a whole; a cache of things that the configuration and the volume say
+themselves. Lost or damaged it is as if nothing had been remembered. Read by `mediadb reclaim` and at every opening.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from mediadb.fs import Fs, read_file, replace_file
+from mediadb.reclaim.limits import ReclaimOptions
+from mediadb.write.retention import CameraLimits
+
+MEMORY_NAME: Final = "RECLAIM"
+MAX_BYTES: Final = 4 << 20
+PUNCHING: Final = "punching"
+REWRITING: Final = "rewriting"
+UNKNOWN: Final = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """`way`: punching | rewriting | unknown, found at `probed_us` (UTC, 0: never); `seeks`: the disk rotates. `known`:
+    were limits remembered at all?"""
+
+    options: ReclaimOptions = field(default_factory=ReclaimOptions)
+    way: str = UNKNOWN
+    probed_us: int = 0
+    seeks: bool = False
+    known: bool = False
+
+
+def read_memory(fs: Fs, folder: Path) -> Memory:
+    """What is remembered of a log."""
+    try:
+        found = json.loads(read_file(fs, folder / MEMORY_NAME, MAX_BYTES))
+        cameras = {uuid.UUID(name): CameraLimits(*map(_number, one)) for name, one in found["cameras"].items()}
+        options = ReclaimOptions(_number(found["retention_us"]), _number(found["quota_bytes"]), cameras=cameras)
+        way = found["way"] if found["way"] in (PUNCHING, REWRITING) else UNKNOWN
+        return Memory(options, way, int(found["probed_us"]), bool(found["seeks"]), True)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return Memory()
+
+
+def write_memory(fs: Fs, folder: Path, memory: Memory) -> None:
+    """Durable when it returns. Raises OSError."""
+    options = memory.options
+    cameras = {str(camera): [one.max_us, one.min_us, one.max_bytes] for camera, one in options.cameras.items()}
+    body: dict[str, Any] = {
+        "retention_us": options.retention_us,
+        "quota_bytes": options.quota_bytes,
+        "cameras": cameras,
+        "way": memory.way,
+        "probed_us": memory.probed_us,
+        "seeks": memory.seeks,
+    }
+    replace_file(fs, folder / MEMORY_NAME, json.dumps(body).encode())
+
+
+def _number(value: object) -> Any:
+    """A whole number or nothing, as the file should have it."""
+    if value is not None and not isinstance(value, int):
+        raise ValueError(value)
+    return value

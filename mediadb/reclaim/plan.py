@@ -1,0 +1,142 @@
+"""Which footage goes: what, why, by which rule, how many bytes.
+
+Law: pure; the same plan is shown by a dry run and carried out by the reclaimer. Segments are looked at oldest first. By
+age a class goes from a segment as a whole, as soon as the last of its footage there is too old; a camera over its own
+limit of size loses its oldest; the limits of the storage take what is oldest, whoever it belongs to, but nothing
+younger than its camera's minimum.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from mediadb.reclaim.facts import NEVER, Member, SegmentFact
+from mediadb.reclaim.limits import Need, ReclaimOptions
+
+RULE_AGE: Final = "age"
+RULE_CAMERA_SIZE: Final = "camera-size"
+RULE_SIZE: Final = "size"
+RULE_SPACE: Final = "space"
+BATCH: Final = 64  # segments touched in one step, so that commits are never kept waiting for long
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What goes of one segment. `rules`: the tracks that go and why; None: all that is in it, by `rule`. `whole`: the
+    file goes. `freed_bytes` is an estimate where it does not."""
+
+    fact: SegmentFact
+    rule: str
+    freed_bytes: int
+    rules: dict[uuid.UUID, str] | None = None
+    whole: bool = True
+
+
+def plan(
+    facts: Iterable[SegmentFact], need: Need, options: ReclaimOptions | None = None, batch: int = BATCH
+) -> list[Removal]:
+    """Pure: what goes, oldest first, at most `batch` segments. `facts` come oldest first; without limits of single
+    cameras they are looked at only as far as needed."""
+    planner = _Planner(need, options or ReclaimOptions())
+    for fact in facts:
+        removal = planner.look(fact)
+        if removal is not None:
+            planner.take(removal)
+        elif not planner.options.by_track:
+            break
+        if len(planner.out) == batch:
+            break
+    return planner.out
+
+
+@dataclass(slots=True)
+class _Planner:
+    need: Need
+    options: ReclaimOptions
+    out: list[Removal] = field(default_factory=list)
+    freed: int = 0
+    aged: int = 0
+    over: dict[uuid.UUID, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.over = dict(self.need.cameras)
+
+    def take(self, removal: Removal) -> None:
+        self.out.append(removal)
+        self.freed += removal.freed_bytes
+
+    def look(self, fact: SegmentFact) -> Removal | None:
+        if not self.options.by_track or not fact.members:
+            rule = self._rule_of_whole(fact)
+            return Removal(fact, rule, fact.disk_bytes) if rule else None
+        short = self._short_of()
+        if not short and not self.over and not self._due(fact):
+            return None
+        rules = self._rules(fact, short)
+        if not rules:
+            return None
+        sizes = dict(zip(fact.members, fact.sizes, strict=True))
+        for member, rule in rules.items():
+            if rule == RULE_AGE:
+                self.aged += sizes[member]
+            if member.camera in self.over:
+                self.over[member.camera] -= sizes[member]
+                if self.over[member.camera] <= 0:
+                    del self.over[member.camera]
+        whole = len(rules) == len(fact.members)
+        freed = fact.disk_bytes if whole else min(fact.disk_bytes, sum(sizes[member] for member in rules))
+        named = {member.track: rule for member, rule in rules.items()}
+        return Removal(fact, next(iter(named.values())), freed, named, whole)
+
+    def _rule_of_whole(self, fact: SegmentFact) -> str:
+        older_us = self.need.older_us[-1]
+        if older_us is not None and fact.end_us < older_us and self._pace_allows(fact.disk_bytes):
+            self.aged += fact.disk_bytes
+            return RULE_AGE
+        if self.options.by_track and fact.end_us > self.need.now_us - self.options.greatest_min_us:
+            return ""
+        return self._short_of()
+
+    def _short_of(self) -> str:
+        """The rule of the storage that still asks for room."""
+        if self.freed < self.need.over_bytes:
+            return RULE_SIZE
+        return RULE_SPACE if self.freed < self.need.low_bytes else ""
+
+    def _pace_allows(self, size: int) -> bool:
+        """A pace lets something go as long as its share is not used up."""
+        return self.need.age_bytes is None or self.aged + size <= self.need.age_bytes
+
+    def _due(self, fact: SegmentFact) -> bool:
+        """Is a class in it too old?"""
+        if not any(self.need.older_us):
+            return False
+        if not fact.due_us:
+            limits = self.options.classes.limits_us
+            ends = zip(fact.class_ends(self.options), limits, strict=True)
+            fact.due_us = min((e + limit for e, limit in ends if e is not None and limit is not None), default=NEVER)
+        return fact.due_us < self.need.now_us
+
+    def _rules(self, fact: SegmentFact, short: str) -> dict[Member, str]:
+        """Who goes from a segment, and why."""
+        options, need = self.options, self.need
+        aged_out = [
+            end is not None and older is not None and end < older
+            for end, older in zip(fact.class_ends(options), need.older_us, strict=True)
+        ]
+        rules: dict[Member, str] = {}
+        for member, end_us, size in zip(fact.members, fact.ends, fact.sizes, strict=True):
+            limits = options.cameras.get(member.camera)
+            protected = limits is not None and end_us > need.now_us - limits.min_us
+            if aged_out[options.classes.number(member.camera)] and self._pace_allows(size):
+                rules[member] = RULE_AGE
+            elif protected:
+                continue
+            elif member.camera in self.over:
+                rules[member] = RULE_CAMERA_SIZE
+            elif short:
+                rules[member] = short
+        return rules
