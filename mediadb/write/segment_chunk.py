@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from mediadb.format.checksum import crc32
 from mediadb.format.chunk import ChunkHeader, encode_chunk_header
-from mediadb.format.constants import CODECS, NO_SEQ, NO_TIME, SALT_LEN
+from mediadb.format.constants import CODECS, MAX_CHUNK_FRAMES, NO_SEQ, NO_TIME, SALT_LEN
 from mediadb.format.frame_table import (
     MARK_DAMAGED,
     MARK_KEY_SHIFT,
@@ -118,7 +118,7 @@ class ChunkBuilder:
         ticks = sample.dts - first.dts
         if sample.discontinuity or sample.dts < self.last_dts or ticks > MAX_DTS_SPAN:
             return False
-        if self.size + len(sample.data) > CHUNK_SPLIT_BYTES:
+        if self.size + len(sample.data) > CHUNK_SPLIT_BYTES or len(self._sizes) == MAX_CHUNK_FRAMES:
             return False
         timebase = self._track.config.timebase_hz or 1
         late = sample.recv_us - first.recv_us - ticks * 1_000_000 // timebase
