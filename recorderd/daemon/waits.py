@@ -1,7 +1,7 @@
 """What storages that are not there are owed: statements about their cameras, durable in the data folder.
 
-Law: one folder per storage below `data_dir/ledger-waiting`; the store moves what is in it into its ledger when it opens.
-Files are touched on threads only. Statements come from the engine while it has no store (`engine.storage.MissingStore`).
+Law: one folder per storage below `data_dir/ledger-waiting`; the store moves what is in it into its ledger when it
+opens. Files are touched on threads only. Statements come from the engine while it has no store (its `MissingStore`).
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Waits:
     def of(self, storage: str) -> StorageWaits:
         """The same object for the same storage."""
         if storage not in self._storages:
-            safe = re.sub(r"[^A-Za-z0-9_.-]", lambda found: f"%{ord(found[0]):04x}", storage).replace("..", "%002e%002e")
+            safe = re.sub(r"[^A-Za-z0-9_-]", lambda found: f"%{ord(found[0]):04x}", storage)
             ledger = WaitingLedger(RealFs(), self._folder / safe, self._run)
             self._storages[storage] = StorageWaits(ledger, self._run, self._clock)
         return self._storages[storage]

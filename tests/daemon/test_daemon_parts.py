@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -97,7 +98,7 @@ class StoreThatCloses:
 
 async def test_closing_names_what_is_not_durable_and_never_waits_for_a_hung_disk() -> None:
     async with Supervisor("test", report=lambda name, error: None) as tree:
-        storages = Storages(cast("Any", None), tree)
+        storages = Storages(cast("Any", SimpleNamespace(data_dir=Path("/data"), clock=None)), tree)
         ends: dict[str, Any] = {"good": [], "lossy": ["3 samples"], "broken": OSError(5, "I/O error"), "hung": None}
         storages.stores.update({name: cast("Any", StoreThatCloses(end)) for name, end in ends.items()})
         lost = await storages.close(0.05)
