@@ -119,7 +119,7 @@ async def test_statements_of_two_processes_are_in_the_ledger_of_a_volume_that_ca
         await until(lambda: len(waiting(tmp_path)) == 2)
         identities.known.clear()  # a new disk is given for the lost one
         (tmp_path / "volume").mkdir()
-        await until(lambda: "main" in second.stores and second.engine.cameras()[0].state == "camera-offline")
+        await until(lambda: "main" in second.stores and second.engine.cameras()[0].reason == "refused")
         assert waiting(tmp_path) == [], "moved into the ledger"
         assert await second.stop() == []
     now_us = SystemClock().utc_us() + 1_000
