@@ -12,7 +12,6 @@ import asyncio
 import secrets
 import uuid
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -23,15 +22,18 @@ from mediadb.fs import Fs, RealFs
 from mediadb.locks import LogHandle, OpenRequest, open_log
 from mediadb.lodging import Lodging, Place
 from mediadb.read.damage import CORRUPT, WHOLE
+from mediadb.read.desk import ReadDesk
 from mediadb.read.reader import Reader
 from mediadb.reclaim.keeper import KeeperCalls, ReclaimKeeper, camera_bytes
 from mediadb.reclaim.limits import ReclaimOptions
 from mediadb.reopening import Held, Reopening
 from mediadb.store_life import Phase, StoreLife
 from mediadb.types import Names, TrackSpec
+from mediadb.watched_fs import Calls, watch
 from mediadb.write.collect import Collector, TrackWriter
 from mediadb.write.commits import CommitInfo, StoreListener, StoreOptions
 from mediadb.write.handover import forgive
+from mediadb.write.health import Health, Word
 from mediadb.write.items import Now
 from mediadb.write.retention import CameraLimits
 from mediadb.write.writer_thread import Ticking, WriterThread
@@ -39,7 +41,6 @@ from mediadb.write.writer_thread import Ticking, WriterThread
 T = TypeVar("T")
 ROOM_AGAIN_BYTES = 64 << 20  # a disk that was full is tried again
 CLOCK_STEP_US = 500_000
-READ_THREADS = 4
 
 __all__ = ["AsyncStore", "CommitInfo", "StoreListener", "StoreOptions", "TrackWriter"]
 
@@ -52,11 +53,15 @@ class AsyncStore:
     def __init__(self, storage: str, options: StoreOptions, listener: StoreListener, clock: Ticking) -> None:
         self._loop = asyncio.get_running_loop()
         self._storage, self._options, self._listener, self._clock = storage, options, listener, clock
-        self._pool = ThreadPoolExecutor(READ_THREADS, thread_name_prefix=f"mediadb-{storage}-read")
+        self._desk = ReadDesk(storage, clock.monotonic_us, self._post)
+        self._pool = self._desk.pool
+        self._calls = Calls(clock.monotonic_us)
+        self._health = Health(options.commit_us)
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._reopening: Reopening
         self._lodging: Lodging
         self._host: AsyncStore | None = None  # who stands in while our log takes nothing
+        self._wanted_host: AsyncStore | None = None
         self._guests: list[AsyncStore] = []  # for whom we stand in
         self.reopened: Callable[[uuid.UUID, int], object] | None = None  # told volume and epoch of each later opening
         self._timer: asyncio.TimerHandle | None = None
@@ -105,7 +110,7 @@ class AsyncStore:
             expected_volume=options.expected_volume,
             known_epoch=options.known_epoch,
         )
-        fs = fs or RealFs()
+        fs = watch(fs or RealFs(), self._calls)
         try:
             await self._loop.run_in_executor(self._pool, self._open_blocking, request, fs)
         except BaseException:
@@ -116,7 +121,7 @@ class AsyncStore:
         life = StoreLife(options.let_go_us, options.retry_us)
         self._reopening = Reopening(held, life, self, self._post)
         self._collector = Collector(self._thread.writer, options, listener.shed)
-        self._lodging = Lodging(storage, self._thread, self._collector, self._post, self.on_trouble)
+        self._lodging = Lodging(storage, self._thread, self._collector, self._post, self._on_moved)
         self._thread.beside(self._load_reader)  # behind recovery, so that it finds no file half recovered
         self._arm()
         return self
@@ -132,26 +137,39 @@ class AsyncStore:
 
     def stand_in(self, host: AsyncStore | None) -> None:
         """While this log takes no commits, `host` writes what comes, and what was not durable. None: nobody does."""
+        self._wanted_host = host
+        if host is self._host or self.abroad:
+            return  # abroad: when all are home again
         if self._host is not None:
             self._host._guests.remove(self)
         self._host = host
         if host is not None:
             host._guests.append(self)
 
+    @property
+    def abroad(self) -> bool:
+        """Another store writes what comes, or some of it."""
+        return self._lodging.place is not Place.HOME
+
+    def _on_moved(self, code: str, params: dict[str, object]) -> None:
+        self.on_trouble(code, params)
+        self.stand_in(self._wanted_host)
+
     def track(self, spec: TrackSpec, names: Names) -> TrackWriter:
         """The writer of a track: the same object for the same track; new names are recorded."""
         return self._collector.track(spec, names)
 
     async def read(self, call: Callable[..., T], *args: object) -> T:
-        """Run a blocking call of the reader on the volume's read pool. StorageMissing while the volume is away."""
+        """Run a blocking call of the reader on the volume's read pool. StorageMissing while the volume is away,
+        StorageStalled when it does not answer."""
         if self._reopening.life.away:
             raise StorageMissing(f"the storage {self._storage!r} does not answer; see /api/v1/storages")
-        await asyncio.shield(self._ready)
-        return await self._loop.run_in_executor(self._pool, call, *args)
+        await self._desk.gate(self._ready)
+        return await self._desk.begin(call, *args)
 
     def read_ahead(self, call: Callable[..., T], *args: object) -> asyncio.Future[T]:
         """As `read`, begun at once and awaited later, or never: then its error is nobody's. Only after a `read`."""
-        ahead = self._loop.run_in_executor(self._pool, call, *args)
+        ahead = self._desk.begin(call, *args)
         ahead.add_done_callback(_look_at)
         return ahead
 
@@ -165,6 +183,7 @@ class AsyncStore:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        await self._send_guests_home()
         self._collector.end_shedding(self._clock.utc_us())
         self._tick(commit=True)
         await self._settle()
@@ -176,8 +195,18 @@ class AsyncStore:
             await self._loop.run_in_executor(self._pool, self._thread.abandon)
         self._reopening.close()
         await self._loop.run_in_executor(self._pool, self.reader.close)
-        self._pool.shutdown(wait=True)
+        self._collector.release()
+        self._desk.close()
         return lost
+
+    async def _send_guests_home(self) -> None:
+        """Nobody lodges in a log that is closed: what comes waits in their own memory."""
+        for guest in [guest for guest in self._guests if guest.abroad]:
+            while guest.abroad:
+                guest._lodging.recall(guest._now())
+                guest._tick(commit=False, always=True)
+                await asyncio.wrap_future(self._thread.flushed())
+                await asyncio.sleep(0)
 
     async def _settle(self) -> None:
         """Before the end: a volume that was let go is tried once more, for the sake of what waits in memory."""
@@ -295,12 +324,23 @@ class AsyncStore:
         if ours:
             self.on_committed(replace(info, tracks=ours))
 
+    def on_wrote(self, took_us: int) -> None:
+        self._say(self._health.wrote(self._clock.monotonic_us(), took_us))
+
+    def _say(self, words: list[Word]) -> None:
+        for code, params in words:
+            self.on_trouble(code, {**params, "path": str(self.reader.volume)})
+
     def on_trouble(self, code: str, params: dict[str, object]) -> None:
         if code == "reclaimed":
             self._counts["reclaimed_segments"] += 1
         else:
             self._counts["troubles"] += 1
         self._listener.trouble(code, params)
+        if code in ("storage-error", "storage-recovered") and "of" not in params:
+            for guest in [guest for guest in self._guests if guest.abroad]:
+                what = "fallback-error" if code == "storage-error" else "fallback-recovered"
+                guest._listener.trouble(what, {"fallback": self._storage, **params})
 
     def on_away(self) -> None:
         self._ready = self._loop.create_future()
@@ -338,7 +378,10 @@ class AsyncStore:
         self._arm()
         mono_us = self._clock.monotonic_us()
         self._tick(commit=mono_us - self._last_commit_us >= self._options.commit_us)
-        if self._reclaim.due(mono_us):
+        self._say(self._health.look(mono_us, self._calls.oldest()))
+        stalled = self._collector.stalled = self._health.stalled
+        self._desk.look(stalled)
+        if self._reclaim.due(mono_us) and not stalled:
             self._thread.beside(self._reclaim_step)
         now = self._now()
         self._reopening.step(now)
@@ -361,13 +404,13 @@ class AsyncStore:
         """Nothing becomes durable here."""
         return self._reopening.life.failing_since_us is not None
 
-    def _tick(self, *, commit: bool) -> None:
-        """Hand a slot to the writer thread."""
+    def _tick(self, *, commit: bool, always: bool = False) -> None:
+        """Hand a slot to the writer thread; `always`: an empty one too."""
         now = self._now()
         items = self._collector.slot()
         if commit:
             self._last_commit_us = now.mono_us
-        if items or commit:
+        if items or commit or always:
             self._lodging.slot(items, now, commit)
 
     def _now(self) -> Now:

@@ -44,6 +44,12 @@ class StorageMissing(StorageError):
     code = "storage-missing"
 
 
+class StorageStalled(StorageError):
+    """The disk has not answered for seconds; ask again later. Nothing is known to be lost."""
+
+    code = "storage-stalled"
+
+
 class StorageForeign(StorageError):
     """The volume or the log belongs to somebody else."""
 

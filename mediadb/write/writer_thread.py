@@ -41,6 +41,10 @@ class Bridge(Protocol):
     """Told on the loop thread; only `on_sealed` comes on the sealing thread, while the segment is still an open one."""
 
     def on_committed(self, info: CommitInfo) -> None: ...
+    def on_wrote(self, took_us: int) -> None:
+        """What waited was written, or failed."""
+        ...
+
     def on_trouble(self, code: str, params: dict[str, object]) -> None: ...
     def on_refused(self, track: uuid.UUID, size: int) -> None: ...
     def on_sealed(self, path: Path) -> None: ...
@@ -59,6 +63,8 @@ class WriterThread:
         self._commands: queue.SimpleQueue[Callable[[], bool]] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name=f"{name}-writer", daemon=True)
         self._commit_began_us = 0
+        self._asked = self._met = 0  # commits handed over, commits seen by the writer thread
+        self._held: Now | None = None  # of a commit that was closed and not written
         self._recovered: list[LastRun] = []
         self.failure: BaseException | None = None
 
@@ -69,23 +75,37 @@ class WriterThread:
         self.beside(self._recover)
 
     def slot(self, items: Items, now: Now, commit: bool) -> None:
-        """Hand over a slot; with `commit` the commit is closed behind it. Never blocks."""
+        """Hand over a slot; with `commit` the commit is closed behind it, and written unless another one waits already:
+        what came while the disk was busy is written together. Never blocks."""
+        self._asked += commit
 
         def run() -> bool:
             self.writer.take(items, now)
             if commit:
-                self._enter_recovered(now)
-                self._commit_began_us = self._clock.monotonic_us()
-                self.writer.commit(now)
+                self._met += 1
+                if self._met < self._asked:
+                    self.writer.hold(now)
+                    self._held = now
+                else:
+                    self._commit(now)
             return True
 
         self._commands.put(run)
+
+    def _commit(self, now: Now) -> None:
+        self._held = None
+        self._enter_recovered(now)
+        self._commit_began_us = self._clock.monotonic_us()
+        self.writer.commit(now)
+        self._post(self._bridge.on_wrote, self._clock.monotonic_us() - self._commit_began_us)
 
     def flushed(self) -> Future[list[str]]:
         """Done when everything handed over before is durable or known not to be."""
         done: Future[list[str]] = Future()
 
         def run() -> bool:
+            if self._held is not None:
+                self._commit(self._held)
             done.set_result([])
             return True
 
