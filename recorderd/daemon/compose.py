@@ -36,7 +36,10 @@ from recorderd.daemon.vitals import Vitals
 from recorderd.engine.engine import Engine, EngineDeps
 from recorderd.engine.registry import Registry
 from recorderd.server.deps import ServerDeps, ServerInfo
+from recorderd.server.footage import asked_of
 from recorderd.services.exports.service import ExportOptions, ExportService
+from recorderd.services.reports.audit import CoverageAudit
+from recorderd.services.reports.service import CoverageReports
 from recorderd.state.events import EventLog
 from recorderd.state.jobs import Jobs
 
@@ -89,8 +92,11 @@ class Daemon:
             config.exports.folder or config.server.data_dir / "exports",
             ExportOptions(keep_us=config.exports.keep_us, reserve_bytes=config.exports.reserve_bytes),
         )
+        self._reports = CoverageReports(self.storages.stores, self.clock)
+        self._audit = CoverageAudit(self.storages.stores, self.clock, lambda: asked_of(self.engine), events.emit)
         await self._start_servers(config, state, events, jobs)
         await self._exports.start()
+        self._tree.restarting("audit", self._audit.run_forever, _again_after_a_second)
         self._tree.restarting("purge", lambda: self._purge(events, jobs), _again_after_a_second)
         self._tree.restarting("pulse", self._beat, _again_after_a_second)
         self._tree.start("watchdog", feed_watchdog(self.watchdog, self._tree_moves, self.vitals.status))
@@ -192,6 +198,8 @@ class Daemon:
             subsystems=self.vitals.subsystems,
             gauges=self.vitals.gauges,
             exports=self._exports,
+            reports=self._reports,
+            audit=self._audit,
             data_dir=config.server.data_dir,
         )
         self._serving = Serving(deps, self.vitals)

@@ -37,6 +37,7 @@ class StorageWaits:
         self._spoken_us: int | None = None
         self._tracks: dict[uuid.UUID, Names] = {}
         self._failed = False
+        self.pending = 0  # said since the storage is not there
 
     def track(self, spec: TrackSpec, names: Names) -> None:
         """A camera is there although its storage is not."""
@@ -68,6 +69,7 @@ class StorageWaits:
             self.ledger.add(LedgerKind.RUN_START, now_us, {"run": run_text(self._run)})
         self._spoken_us = self._clock.monotonic_us()
         self.ledger.add(kind, now_us, body)
+        self.pending += 1
 
 
 class Waits:

@@ -151,6 +151,9 @@ class StorageWatch:
 class Owed(Protocol):
     """Keeps what the ledger of a missing storage is to be told."""
 
+    @property
+    def pending(self) -> int: ...
+
     def track(self, spec: TrackSpec, names: Names) -> None: ...
 
     def cover(self, track: uuid.UUID, time_us: int, cause: Cause) -> None: ...
@@ -172,7 +175,7 @@ class MissingStore:
         return []
 
     def stats(self) -> Mapping[str, int]:
-        return {}
+        return {"ledger_pending": self._owed.pending} if self._owed is not None else {}
 
 
 class _NoWriter:

@@ -37,6 +37,7 @@ class TrackCounters:
     bytes: int = 0
     committed_samples: int = 0
     lost_packets: int = 0
+    dropped_packets: int = 0  # of the lost ones: reached this machine and were not read in time
     lost_frames: int = 0
     damaged_units: int = 0
     units_before_key: int = 0
@@ -288,6 +289,7 @@ class TrackRecorder:
         self._pending_packets = 0
         dropped_here, self._dropped_here = min(packets, self._dropped_here), 0
         counters.lost_packets += packets
+        counters.dropped_packets += dropped_here
         counters.damaged_units += unit.damaged
         last, off = self._last, NO_MEDIA if self._silent else "no-frames"
         self._silent = False

@@ -126,7 +126,7 @@ class HardwareView:
 
 @dataclass(frozen=True, slots=True)
 class StorageView:
-    """`state`: 'ok' | 'degraded' | 'error' | 'missing'; `code` and `params` say what is wrong."""
+    """`state`: 'ok' | 'degraded' | 'stalled' | 'error' | 'missing'; `code` and `params` say what is wrong."""
 
     name: str
     path: str

@@ -18,6 +18,7 @@ from recorderd.core.clock import Clock
 from recorderd.engine.engine import Engine
 from recorderd.server.readiness import Subsystem
 from recorderd.services.exports.service import ExportService
+from recorderd.services.reports.audit import CoverageAudit
 from recorderd.services.reports.service import CoverageReports
 from recorderd.state.events import EventLog
 from recorderd.state.jobs import Jobs
@@ -61,6 +62,7 @@ class ServerDeps:
     gauges: Callable[[], Mapping[str, float]] = field(default=_no_gauges)
     exports: ExportService | None = None
     reports: CoverageReports | None = None
+    audit: CoverageAudit | None = None
     data_dir: Path | None = None
 
     def not_ready(self) -> list[str]:

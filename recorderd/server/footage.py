@@ -14,9 +14,11 @@ from mediadb.types import TrackKind
 from recorderd.engine.stream import track_id
 from recorderd.engine.views import CameraView
 from recorderd.server.problems import Refusal
+from recorderd.services.reports.service import Asked
 
 if TYPE_CHECKING:
     from mediadb.aio import AsyncStore
+    from recorderd.engine.engine import Engine
     from recorderd.server.deps import ServerDeps
 
 KINDS = (TrackKind.VIDEO, TrackKind.AUDIO, TrackKind.METADATA)
@@ -44,6 +46,17 @@ def camera_tracks(view: CameraView) -> list[TrackRef]:
 def main_track(view: CameraView) -> uuid.UUID:
     """The track whose state is the camera's: its main video."""
     return track_id(view.id, "main", TrackKind.VIDEO)
+
+
+def asked_of(engine: Engine) -> list[Asked]:
+    """Every camera, as reports and audit ask for it."""
+    limits = {one.name: one.stats.get("retention_us") for one in engine.storages()}
+    return [asked(one, limits.get(one.storage)) for one in engine.cameras()]
+
+
+def asked(view: CameraView, retention_us: int | None) -> Asked:
+    """One camera of a report."""
+    return Asked(view.id, view.name, view.storage, main_track(view), retention_us or None)
 
 
 def stream_tracks(view: CameraView, role: str) -> tuple[uuid.UUID, uuid.UUID]:

@@ -74,7 +74,7 @@ def test_every_alert_says_what_to_do() -> None:
 
 def test_a_figure_outside_the_catalogue_stops_the_page() -> None:
     with pytest.raises(KeyError):
-        metrics_text([], [], [], {"made_up": 1.0}, {})
+        metrics_text([], [], [], {"made_up": 1.0}, {}, {})
     with pytest.raises(ValueError, match="labels"):
         Page().add("storage_state", 1, "main")
 

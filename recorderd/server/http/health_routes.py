@@ -38,7 +38,8 @@ async def metrics(call: Call) -> web.StreamResponse:
     process |= {"uptime_seconds": (deps.clock.utc_us() - deps.info.started_us) / 1e6, **deps.gauges()}
     states = [view.state for view in deps.engine.hardware()]
     parts = {part.name: part.ready for part in deps.subsystems()}
-    text = metrics_text(deps.engine.cameras(), deps.engine.storages(), states, process, parts)
+    audit = deps.audit.seconds() if deps.audit is not None else {}
+    text = metrics_text(deps.engine.cameras(), deps.engine.storages(), states, process, parts, audit)
     return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
 
 

@@ -15,7 +15,7 @@ from recorderd.engine.views import CameraView, StorageView
 
 CONTENT_TYPE = "text/plain; version=0.0.4"
 PREFIX = "recorderd_"
-_STATES = ("ok", "degraded", "error", "missing")
+_STATES = ("ok", "degraded", "stalled", "error", "missing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +52,15 @@ CATALOGUE = (
     _counter("camera_lost_frames_total", "pictures known lost", "camera"),
     _counter("camera_damaged_units_total", "access units with a part missing", "camera"),
     _counter("camera_shed_samples_total", "samples dropped because a disk could not follow", "camera"),
+    _counter("camera_dropped_packets_total", "of the lost ones: reached this machine and were not read in time", "camera"),
+    _counter("camera_state_seconds_total", "time with each coverage state by the ledger, a few minutes old", "camera", "cause"),
+    _counter("camera_unexplained_seconds_total", "time with neither footage nor a cause: must stay 0", "camera"),
     _counter("camera_ignored_units_total", "access units nobody asked for: sound or metadata switched off", "camera"),
     _gauge("hardware_failed", "devices that are not online, by their state", "cause"),
     _gauge("storages", "storages configured"),
     _gauge("storages_failed", "storages not written to"),
     _gauge("storages_degraded", "storages still written to, but not for long"),
-    _gauge("storage_state", "1 for the state that holds now: ok, degraded, error or missing", "storage", "cause"),
+    _gauge("storage_state", "1 for the state that holds now: ok, degraded, stalled, error or missing", "storage", "cause"),
     _gauge("storage_free_bytes", "free on the file system, a few seconds old", "storage"),
     _gauge("storage_total_bytes", "size of the file system", "storage"),
     _gauge("storage_used_bytes", "footage on disk, a few seconds old", "storage"),
@@ -69,6 +72,9 @@ CATALOGUE = (
     _counter("storage_committed_bytes_total", "media bytes made durable", "storage"),
     _counter("storage_shed_samples_total", "samples dropped because the disk could not follow", "storage"),
     _counter("storage_reclaimed_segments_total", "files removed by retention", "storage"),
+    _gauge("storage_damaged_chunks", "pieces of footage that were read and do not verify", "storage"),
+    _gauge("storage_missing_segments", "files of footage that no rule removed and that are not there whole", "storage"),
+    _gauge("storage_ledger_pending", "statements that the ledger on the volume does not have yet", "storage"),
     _counter("storage_troubles_total", "times the storage said that something is wrong", "storage"),
     _gauge("subsystem_ready", "1 while this part can be relied on; the part is named in `cause`", "cause"),
     _gauge("uptime_seconds", "since the process started"),
@@ -101,7 +107,8 @@ CATALOGUE = (
 _BY_NAME = {metric.name: metric for metric in CATALOGUE}
 
 _CAMERA_COUNTERS = (
-    "units", "bytes", "committed_samples", "lost_packets", "lost_frames", "damaged_units", "shed_samples",
+    "units", "bytes", "committed_samples", "lost_packets", "dropped_packets", "lost_frames", "damaged_units",
+    "shed_samples",
 )  # fmt: skip
 _STORAGE_FIGURES = {
     "storage_free_bytes": ("free_bytes", 1),
@@ -113,6 +120,9 @@ _STORAGE_FIGURES = {
     "storage_committed_bytes_total": ("committed_bytes", 1),
     "storage_reclaimed_segments_total": ("reclaimed_segments", 1),
     "storage_troubles_total": ("troubles", 1),
+    "storage_damaged_chunks": ("damaged_chunks", 1),
+    "storage_missing_segments": ("missing_segments", 1),
+    "storage_ledger_pending": ("ledger_pending", 1),
 }
 
 
@@ -131,6 +141,13 @@ class Page:
     def cameras(self, views: Iterable[CameraView]) -> None:
         for view in views:
             self._camera(view)
+
+    def audit(self, seconds: Mapping[str, Mapping[str, float]]) -> None:
+        """Seconds per state, by camera."""
+        for camera, states in seconds.items():
+            for state, value in sorted(states.items()):
+                self.add("camera_state_seconds_total", value, camera, state)
+            self.add("camera_unexplained_seconds_total", states.get("unexplained", 0.0), camera)
 
     def storages(self, views: Iterable[StorageView]) -> None:
         known = list(views)
@@ -185,10 +202,13 @@ def metrics_text(
     hardware_states: Iterable[str],
     process: Mapping[str, float],
     subsystems: Mapping[str, bool],
+    audit: Mapping[str, Mapping[str, float]],
 ) -> str:
-    """The whole page. `process`: figures without labels, by name without prefix; `subsystems`: ready or not."""
+    """The whole page. `process`: figures without labels, by name without prefix; `subsystems`: ready or not; `audit`:
+    seconds per coverage state, by camera."""
     page = Page()
     page.cameras(cameras)
+    page.audit(audit)
     page.hardware(hardware_states)
     page.storages(storages)
     for name, ready in subsystems.items():

@@ -11,13 +11,13 @@ from aiohttp import web
 
 from mediadb.report import Range, WeekTextError, week_of, week_range
 from recorderd.core.rights import Right
-from recorderd.server.footage import main_track
+from recorderd.server.footage import asked
 from recorderd.server.http.answers import json_answer
 from recorderd.server.http.coverage_routes import chosen_cameras
 from recorderd.server.http.routing import API, Answer, Call, Param, Route
 from recorderd.server.problems import Refusal
 from recorderd.server.timespan import MAX_MEDIA_US, read_range
-from recorderd.services.reports.service import Asked, CoverageReports
+from recorderd.services.reports.service import CoverageReports
 
 MAX_CAMERAS = 1_000
 
@@ -26,9 +26,9 @@ async def coverage_report(call: Call) -> web.StreamResponse:
     """GET reports/coverage: what was recorded in a week or a range, per camera, and where the rest went."""
     views = chosen_cameras(call, MAX_CAMERAS)
     limits = {one.name: one.stats.get("retention_us") for one in call.deps.engine.storages()}
-    asked = [Asked(one.id, one.name, one.storage, main_track(one), limits.get(one.storage) or None) for one in views]
+    wanted = [asked(one, limits.get(one.storage)) for one in views]
     reports = call.deps.reports or CoverageReports(call.deps.stores, call.deps.clock)
-    return json_answer(await reports.make(_span(call), asked))
+    return json_answer(await reports.make(_span(call), wanted))
 
 
 def _span(call: Call) -> Range:
