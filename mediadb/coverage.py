@@ -215,7 +215,10 @@ class Coverage:
         lives = []
         newest = max(runs, key=lambda run: (runs[run].epoch, runs[run].start_us), default=None)
         for run, facts in runs.items():
-            end: int | None = max(facts.end_us, ends.get(run, facts.end_us))
+            sign_us = ends.get(run, facts.end_us)
+            if facts.steps and sign_us > facts.end_us + ALIVE_IDLE_US:
+                sign_us = facts.end_us  # of a segment from before the clock was set
+            end: int | None = max(facts.end_us, sign_us)
             if run == newest and not facts.clean:
                 silent_us = ALIVE_RECORDING_US if run in ends else ALIVE_IDLE_US
                 alive = self._live or end is None or abs(now_us - end) < silent_us

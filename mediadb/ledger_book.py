@@ -133,11 +133,12 @@ class LedgerFacts:
                 facts.clean, facts.end_us = True, record.time_us
             elif record.kind == LedgerKind.COVER:
                 track = self._track(body["track"])
-                track.transitions.append(self._transition(record))
-            elif record.kind == LedgerKind.GAP:
-                self._track(body["track"]).gaps.append(
-                    Statement(int(body["start_us"]), int(body["end_us"]), _gap_cause(body), self._order)
+                clock = self._clock_of(record, int(body["time_us"]))
+                track.transitions.append(
+                    Transition(int(body["time_us"]), decode_cause(body), record.run, self._order, clock)
                 )
+            elif record.kind == LedgerKind.GAP:
+                self._gap(record)
             elif record.kind in (LedgerKind.REMOVED, LedgerKind.GROOMED):
                 self._removed(body)
                 if record.kind == LedgerKind.REMOVED and "name" in body:
@@ -164,17 +165,22 @@ class LedgerFacts:
         facts.start_us = min(facts.start_us, record.time_us) if facts.started else record.time_us
         facts.started = True
 
-    def _transition(self, record: LedgerRecord) -> Transition:
-        """What was queued before the clock was set is written behind the step: it lies ahead of the new time, or no
-        later than where the old time ended."""
+    def _gap(self, record: LedgerRecord) -> None:
+        body = record.body
+        start_us, end_us = int(body["start_us"]), int(body["end_us"])
+        clock = self._clock_of(record, end_us)
+        gap = Statement(start_us, end_us, _gap_cause(body), self._order, record.run, clock)
+        self._track(body["track"]).gaps.append(gap)
+
+    def _clock_of(self, record: LedgerRecord, time_us: int) -> int:
+        """How often the clock had been set when `time_us` was read. What was queued before a step is written behind it:
+        it lies ahead of the new time, or no later than where the old time ended."""
         facts = self.runs.get(record.run)
-        time_us, steps = int(record.body["time_us"]), facts.steps if facts is not None else []
-        clock = len(steps)
-        if clock:
-            from_us, to_us = steps[-1]
-            earlier = time_us <= from_us if to_us > from_us else time_us > record.time_us + AHEAD_US
-            clock -= earlier
-        return Transition(time_us, decode_cause(record.body), record.run, self._order, clock)
+        if facts is None or not facts.steps:
+            return 0
+        from_us, to_us = facts.steps[-1]
+        earlier = time_us <= from_us if to_us > from_us else time_us > record.time_us + AHEAD_US
+        return len(facts.steps) - earlier
 
     def _damaged(self, body: Mapping[str, object]) -> None:
         name, offset = str(body["name"]), int(str(body["offset"]))
@@ -209,7 +215,8 @@ class LedgerFacts:
 
     def _sealed(self, body: dict[str, object], log: str) -> None:
         run = int(str(body["run"]), 16)
-        self._alive(run, int(str(body["last_wall_us"])))
+        if run not in self.runs or not self.runs[run].steps:  # else it may be of a time before its clock was set
+            self._alive(run, int(str(body["last_wall_us"])))
         tracks = body["tracks"]
         assert isinstance(tracks, list)
         name = f"{log}/{Path(str(body['name'])).with_suffix('')}"

@@ -34,7 +34,8 @@ class MediaSpan:
     origin word. `seam` is set when media time does not continue from what came before. `media_start_us` and
     `media_end_us` are the same stretch on the track's own media clock (no epoch), NO_MEDIA_TIME when unknown: a
     sample that was merely late on the network continues there although it does not in receive time. `interval_us` is
-    the nominal distance of its samples where it ends, `lead_us` where it begins; 0 when unknown.
+    the nominal distance of its samples where it ends, `lead_us` where it begins; 0 when unknown. `clock` is how often
+    the recorder's clock had been set in that run.
     """
 
     start_us: int
@@ -51,6 +52,7 @@ class MediaSpan:
     media_end_us: int = NO_MEDIA_TIME
     interval_us: int = 0
     lead_us: int = 0
+    clock: int = 0
 
     @property
     def sure_us(self) -> int:
@@ -87,12 +89,15 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A closed interval with a cause: a gap the recorder stated, or a removal and its rule."""
+    """A closed interval with a cause: a gap the recorder stated, or a removal and its rule. `run` and `clock` as of a
+    Transition, run 0 when it is of no one run."""
 
     start_us: int
     end_us: int
     cause: Cause
     order: int = 0
+    run: int = 0
+    clock: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +157,7 @@ def join_spans(spans: Iterable[MediaSpan], tolerance_us: int) -> list[MediaSpan]
                 span.media_end_us,
                 span.interval_us,
                 last.lead_us,
+                last.clock,
             )
         else:
             if last is not None and last.sure_us < last.end_us and last.lane == span.lane:
@@ -177,6 +183,7 @@ def _span_key(span: MediaSpan) -> tuple[object, ...]:
         span.media_end_us,
         span.interval_us,
         span.lead_us,
+        span.clock,
     )
 
 
@@ -186,7 +193,12 @@ def _continues(last: MediaSpan, span: MediaSpan, tolerance_us: int) -> bool:
 
 def follows(last: MediaSpan, span: MediaSpan, tolerance_us: int) -> bool:
     """No chunk is missing between the two, and either clock says that no sample is."""
-    if last.run != span.run or last.lane != span.lane or last.end_seq != span.first_seq or span.seam:
+    if (
+        (last.run, last.clock) != (span.run, span.clock)
+        or last.lane != span.lane
+        or last.end_seq != span.first_seq
+        or span.seam
+    ):
         return False
     tolerance_us = pair_tolerance_us(last, span, tolerance_us)
     wait = span.start_us - last.end_us

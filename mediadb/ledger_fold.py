@@ -156,8 +156,8 @@ class _Ends:
 def _media_pieces(given: FoldInput, live: _Ends | None) -> list[_Piece]:
     """Live media as pieces, or those of lanes. A gap that a span strictly contains is cut out of it: the statement is
     the finer one."""
-    gaps = sorted((g.start_us, g.end_us) for g in given.gaps if g.cause.state is not State.RECORDED)
-    starts = [g[0] for g in gaps]
+    stated = sorted((g.start_us, g.end_us, g.run, g.clock) for g in given.gaps if g.cause.state is not State.RECORDED)
+    starts = [g[0] for g in stated]
     pieces: list[_Piece] = []
     for span in join_spans(given.media, given.tolerance_us):
         if bool(span.lane) == (live is not None) or span.start_us >= span.end_us:
@@ -166,9 +166,11 @@ def _media_pieces(given: FoldInput, live: _Ends | None) -> list[_Piece]:
         cause = Cause(State.RETRIEVED, span.lane) if span.lane else RECORDED
         at = span.start_us
         if not span.lane:
-            for low, high in gaps[bisect_right(starts, span.start_us) :]:
+            for low, high, *source in stated[bisect_right(starts, span.start_us) :]:
                 if low >= end_us:
                     break
+                if source[0] and source != [span.run, span.clock]:
+                    continue  # said of another pass of the same time
                 if high < end_us and high > low:
                     if low > at:
                         pieces.append(_Piece(at, low, cause, span))

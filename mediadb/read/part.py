@@ -117,6 +117,7 @@ def part_spans(part: Part, codings: Sequence[TrackConfig | None]) -> list[MediaS
                 media_end_us=ended,
                 interval_us=_of_row(intervals, media.config[last]),
                 lead_us=_of_row(intervals, media.config[first]),
+                clock=media.clock_run[first],
             )
         )
     return join_spans(spans, tolerance)

@@ -99,6 +99,9 @@ class Recovery:
             return []
         self._since = _month_before(previous.changed_us)
         self._read_ledger(self._since)
+        if run_text(previous.run) not in self._ledger.stopped:
+            self._ledger = _Ledger()
+            self._read_ledger("")  # its last word may lie in an older month: the clock was set back
         self._last(previous.run)
         for _, epoch in sorted(self._epochs(previous.epoch).items()):
             self._check_commits(epoch)

@@ -66,6 +66,7 @@ class Film:
     mono_us: int = 0
     run: int = 0
     part: int = 0
+    clock: int = 0  # how often it was set
     shots: dict[uuid.UUID, list[Shot]] = field(default_factory=dict)
     sounds: list[int] = field(default_factory=list)
     writer: Any = None
@@ -84,7 +85,7 @@ class Film:
         self.ticks: dict[uuid.UUID, int] = {}
 
     def now(self) -> Now:
-        return Now(self.now_us, self.mono_us, self.part)
+        return Now(self.now_us, self.mono_us, self.clock)
 
     def state(self, spec: TrackSpec) -> Any:
         if spec.track not in self.states:
@@ -149,6 +150,7 @@ class Film:
         """The recorder's wall clock is set."""
         self.now_us += us
         self.part += 1
+        self.clock += 1
 
     def crash(self) -> None:
         """As after kill -9: no seal, no last word."""

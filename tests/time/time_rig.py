@@ -29,7 +29,7 @@ S = 1_000_000
 MINUTE, HOUR, DAY = 60 * S, 3_600 * S, 86_400 * S
 YEAR = 365 * DAY
 T0 = 1_790_000_000 * S
-CAMERA, HARDWARE = uuid.UUID(int=0xC1), uuid.UUID(int=0xA1)
+CAMERA, HARDWARE = uuid.UUID(int=0x100), uuid.UUID(int=0x500)  # `gate` of the server scenes
 FPS, GOP = 2, 4
 FRAME_US = S // FPS
 VIDEO = replace(clip.video_config(clip.read_clip()[0], FPS), frame_ticks=90_000 // FPS)
@@ -83,7 +83,7 @@ class World:
     async def start(self) -> World:
         watch = StorageWatch("main", str(self.volume), self.clock, self.events)
         self.store = await AsyncStore.open(
-            self.volume, "main", server=uuid.UUID(int=7), clock=self.clock, options=self.options, listener=watch
+            self.volume, "main", server=uuid.UUID(int=1), clock=self.clock, options=self.options, listener=watch
         )
         await self.store.read(len, ())
         watch.opened(EngineStore(self.store))
