@@ -17,7 +17,9 @@ from recorderd.engine.stream import StreamRecorder
 from recorderd.engine.views import StorageView
 
 _SAID_ELSEWHERE = frozenset({"recorder-clock-step"})  # the engine notices the step itself, for all storages
-_DEGRADED = frozenset({"ledger-error", "segment-not-created", "storage-full"})  # media are still taken
+_DEGRADED = frozenset({"ledger-error", "segment-not-created", "storage-full", "storage-slow"})  # media are still taken
+STALLED = "storage-stalled"
+_MOVES = frozenset({"moved-to-fallback", "moved-home", "fallback-error", "fallback-recovered"})
 MISSING = Cause(State.STORAGE_ERROR, "storage-missing")
 
 
@@ -45,6 +47,10 @@ class StorageWatch:
         self._streams: list[StreamRecorder] = []
         self._watchers: list[Callable[[CommitLike], None]] = []
         self._degraded: dict[str, Cause] = {}
+        self._stalled: Cause | None = None  # the disk does not answer: what comes waits in memory
+        self._ill_until_us = 0  # when the last such trouble ended
+        self.fallback = ""  # the storage that stands in at present
+        self._fallback_cause: Cause | None = None
         self._since_us = clock.utc_us()
         self._last_commit_us: int | None = None
         self._commits = 0
@@ -62,7 +68,7 @@ class StorageWatch:
 
     def join(self, stream: StreamRecorder) -> None:
         self._streams.append(stream)
-        stream.storage(self.cause)
+        stream.storage(self._recording_cause)
 
     def leave(self, stream: StreamRecorder) -> None:
         if stream in self._streams:
@@ -90,7 +96,8 @@ class StorageWatch:
     def shed(self, track: uuid.UUID, start_us: int, end_us: int, samples: int, bytes: int) -> None:
         self._shed += samples
         what = {"samples": samples, "bytes": bytes, "start_us": start_us, "end_us": end_us}
-        code = "overload-shed" if self.cause is None else "storage-error"
+        ill = self.cause is not None or self._stalled is not None or start_us < self._ill_until_us
+        code = "storage-error" if ill else "overload-shed"
         for stream in self._streams:
             for recorder in stream.tracks:
                 if recorder.spec.track == track:
@@ -99,18 +106,32 @@ class StorageWatch:
                     params = {"storage": self.name, "stream": spec.stream, "track": spec.kind.name.lower(), **what}
                     self._events.emit(code, camera=spec.camera, hardware=spec.hardware, params=params)
 
+    def _moved(self, code: str, cause: Cause) -> None:
+        """Another storage takes what comes (moved-to-fallback), or does not any more."""
+        if code == "moved-to-fallback":
+            self.fallback = str(cause.params["fallback"])
+        elif code == "moved-home":
+            self.fallback = ""
+        self._fallback_cause = cause if code == "fallback-error" else None
+        self._tell()
+
     def trouble(self, code: str, params: dict[str, object]) -> None:
         cause = Cause(State.STORAGE_ERROR, str(params.get("reason", code)), params)
         again = code == "storage-error" and self.cause is not None and self.cause.reason == cause.reason
-        again = again or code in self._degraded
+        again = again or code in self._degraded or (code == STALLED and self._stalled is not None)
         if not again and code not in _SAID_ELSEWHERE:
             self._events.emit(code, params={"storage": self.name, **params})
         if code == "storage-error":
             self._turn(cause)
+        elif code == STALLED or params.get("of") == STALLED:
+            self._stall(cause if code == STALLED else None)
         elif code == "storage-recovered" and "of" in params:
             self._degrade(lambda: self._degraded.pop(str(params["of"]), None))
         elif code == "storage-recovered":
+            self._ill_until_us = self._clock.utc_us()
             self._turn(None)
+        elif code in _MOVES:
+            self._moved(code, cause)
         elif code in _DEGRADED:
             self._degrade(lambda: self._degraded.setdefault(code, cause))
 
@@ -120,8 +141,25 @@ class StorageWatch:
         if (cause is None) is not (self.cause is None):
             self._since_us = self._clock.utc_us()
         self.cause = cause
+        self._tell()
+
+    def _stall(self, cause: Cause | None) -> None:
+        now_us = self._clock.utc_us()
+        self._stalled = cause
+        if cause is None:
+            self._ill_until_us = now_us
+        if self.cause is None:
+            self._since_us = now_us
+        self._tell()
+
+    @property
+    def _recording_cause(self) -> Cause | None:
+        """Why nothing of our cameras becomes durable, here or where they are written now."""
+        return self._fallback_cause if self.fallback else self.cause or self._stalled
+
+    def _tell(self) -> None:
         for stream in self._streams:
-            stream.storage(cause)
+            stream.storage(self._recording_cause)
 
     def _degrade(self, change: Callable[[], object]) -> None:
         before = bool(self._degraded)
@@ -129,17 +167,23 @@ class StorageWatch:
         if self.cause is None and before is not bool(self._degraded):
             self._since_us = self._clock.utc_us()
 
+    def _worst(self) -> tuple[Cause | None, str]:
+        """What is worst now, and the state it makes: missing, error, stalled, degraded, ok."""
+        if self.cause is not None:
+            return self.cause, "missing" if self.cause.reason == MISSING.reason else "error"
+        if self._stalled is not None:
+            return self._stalled, "stalled"
+        worst = next(iter(self._degraded.values()), None)
+        return worst, "ok" if worst is None else "degraded"
+
     def view(self) -> StorageView:
-        trouble = self.cause or next(iter(self._degraded.values()), None)
-        state = "ok" if trouble is None else "missing" if trouble is MISSING else "error"
-        if self.cause is None and trouble is not None:
-            state = "degraded"
+        trouble, state = self._worst()
         return StorageView(
             name=self.name,
             path=self.path,
             state=state,
             code=trouble.reason if trouble else "",
-            params=dict(trouble.params) if trouble else {},
+            params=(dict(trouble.params) if trouble else {}) | ({"fallback": self.fallback} if self.fallback else {}),
             since_us=self._since_us,
             last_commit_us=self._last_commit_us,
             commits=self._commits,

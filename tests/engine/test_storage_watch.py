@@ -66,3 +66,45 @@ def test_trouble_never_touches_a_track_that_shall_not_record() -> None:
     bench.track.record(False)
     bench.track.storage(FULL)
     assert bench.writer.states[-1] == (State.NOT_SCHEDULED, "record-never")
+
+
+def test_a_disk_that_does_not_answer_is_a_state_of_its_own() -> None:
+    events, clock = FakeEvents(), FakeClock()
+    watch = StorageWatch("main", "/m", clock, events)
+    watch.opened(watch.store)
+    watch.trouble("storage-slow", {"took_us": 2_000_000})
+    for _ in range(3):
+        watch.trouble("storage-stalled", {"waiting_us": 5_000_000, "step": "fdatasync"})
+    view = watch.view()
+    assert (view.state, view.code, view.params["step"]) == ("stalled", "storage-stalled", "fdatasync")
+    watch.trouble("storage-error", {"reason": "io-error"})
+    assert (watch.view().state, watch.view().code) == ("error", "io-error")
+    watch.trouble("storage-recovered", {})
+    assert watch.view().state == "stalled"
+    watch.trouble("storage-recovered", {"of": "storage-stalled", "lasted_us": 30_000_000})
+    assert (watch.view().state, watch.view().code) == ("degraded", "storage-slow")
+    watch.trouble("storage-recovered", {"of": "storage-slow"})
+    assert watch.view().state == "ok"
+    assert events.codes() == [
+        "storage-slow", "storage-stalled", "storage-error", "storage-recovered", "storage-recovered",
+        "storage-recovered",
+    ]  # fmt: skip
+
+
+def test_a_lost_mount_is_called_missing() -> None:
+    watch = StorageWatch("main", "/m", FakeClock(), FakeEvents())
+    watch.opened(watch.store)
+    watch.trouble("storage-error", {"reason": "storage-missing", "path": "/m"})
+    assert watch.view().state == "missing"
+
+
+def test_a_track_says_why_while_the_disk_does_not_answer() -> None:
+    bench = recording()
+    bench.play(10)
+    watch = StorageWatch("main", "/m", FakeClock(), FakeEvents())
+    watch.opened(watch.store)
+    watch.join(bench.track)  # type: ignore[arg-type]
+    watch.trouble("storage-stalled", {"waiting_us": 5_000_000})
+    assert (bench.track.cause.state, bench.track.cause.reason) == (State.STORAGE_ERROR, "storage-stalled")
+    watch.trouble("storage-recovered", {"of": "storage-stalled"})
+    assert bench.track.cause.state is State.RECORDED
