@@ -143,6 +143,10 @@ class SegmentWriter:
         self.live.path = path
         return path, head
 
+    def head(self) -> FooterHead:
+        """What the footer says of it, or said when it was sealed."""
+        return self.index.footer(self.index.durable_end)[1]
+
     def close(self) -> None:
         self._file.close()
 

@@ -26,7 +26,7 @@ from mediadb.locks import LogHandle
 from mediadb.segment_index import LiveSegment
 from mediadb.write.commits import StoreOptions, WriterEvents
 from mediadb.write.items import Now
-from mediadb.write.segment import OPEN_SUFFIX, SegmentWriter, seal_record, segment_name, supersedes_of
+from mediadb.write.segment import OPEN_SUFFIX, SEALED_SUFFIX, SegmentWriter, seal_record, segment_name, supersedes_of
 
 ROLL_RETRY_US = SEAL_RETRY_US = 10_000_000
 CLOCK_ROLL_US = 10_000_000  # a clock that is set again and again does not make a file each time
@@ -290,6 +290,8 @@ class Segments:
                         raise OSError(errno.ENODEV, "unmounted", str(self._log.folder))
                     path, head = segment.seal_given_up()
                     self._fs.point("seal_ledger")
+                except FileNotFoundError:
+                    self._taken(segment, now)
                 except OSError as error:
                     self._wait_for_seal(segment, error)
                 else:
@@ -315,6 +317,12 @@ class Segments:
             self._events.trouble("seal-failed", {"path": str(segment.path), "text": str(error)})
             return
         self._sealed(segment, path, head, now)
+
+    def _taken(self, segment: SegmentWriter, now: Now) -> None:
+        """It had its final name, only the sync of its folder failed, and retention took it meanwhile."""
+        name = str(segment.path.with_suffix(SEALED_SUFFIX).relative_to(self._log.folder))
+        self._ledger.add(LedgerKind.SEGMENT_SEAL, now.utc_us, seal_record(segment.head(), name, 0))
+        self._drop_live(segment.live)
 
     def _sealed(self, segment: SegmentWriter, path: Path, head: FooterHead, now: Now) -> None:
         status = self._fs.stat(path)
