@@ -32,7 +32,9 @@ SEAL_STEPS: Final = (
     "seal_last_commit", "seal_footer", "seal_sync", "seal_trim", "seal_rename", "seal_sync_dir", "seal_ledger",
 )  # fmt: skip
 LEDGER_STEPS: Final = ("ledger_append", "ledger_sync")
-FAILPOINTS: Final = (*COMMIT_STEPS, *CREATE_STEPS, *SEAL_STEPS, *LEDGER_STEPS)
+RECLAIM_STEPS: Final = ("reclaim_intent", "reclaim_ledger", "reclaim_unlink", "reclaim_sync_dir", "reclaim_done")
+PUNCH_STEPS: Final = ("reclaim_punch", "reclaim_punch_sync", "reclaim_rewrite", "reclaim_rename")
+FAILPOINTS: Final = (*COMMIT_STEPS, *CREATE_STEPS, *SEAL_STEPS, *LEDGER_STEPS, *RECLAIM_STEPS, *PUNCH_STEPS)
 
 
 class FileStat(NamedTuple):

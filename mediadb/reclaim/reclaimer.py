@@ -39,10 +39,6 @@ from mediadb.reclaim.punch import COPY, kept_bytes, punch, ranges_of, rewrite
 from mediadb.segment_files import SEALED
 from mediadb.types import State
 
-RECLAIM_STEPS: Final = (
-    "reclaim_intent", "reclaim_ledger", "reclaim_unlink", "reclaim_sync_dir", "reclaim_done",
-)  # fmt: skip
-PUNCH_STEPS: Final = ("reclaim_punch", "reclaim_punch_sync", "reclaim_rewrite", "reclaim_rename")
 FEW: Final = 10  # when less than this part of a segment is wanted, the rest is copied and the file given back
 
 
@@ -259,8 +255,9 @@ class Reclaimer:
         return wanted and kept < self.free_bytes()[0]
 
     def _tell_ledger(self, body: Record, now_us: int) -> None:
-        """REMOVED, one record per rule; durable when it returns."""
+        """REMOVED, or GROOMED for parts of a segment, one record per rule; durable when it returns."""
         self.fs.point("reclaim_ledger")
+        kind = LedgerKind.REMOVED if body.get("ranges") is None else LedgerKind.GROOMED
         common = {key: value for key, value in body.items() if key not in ("phase", "ranges", "tracks")}
         by_rule: dict[str, list[Record]] = {str(body["rule"]): []}
         for track in body["tracks"]:
@@ -268,7 +265,7 @@ class Reclaimer:
                 {key: value for key, value in track.items() if key != "rule"}
             )
         for rule, tracks in by_rule.items():
-            self.ledger.add(LedgerKind.REMOVED, now_us, {**common, "rule": rule, "tracks": tracks})
+            self.ledger.add(kind, now_us, {**common, "rule": rule, "tracks": tracks})
         self.ledger.flush(now_us)
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from conftest import T0, Recorder, S, offline, spec
 
-from mediadb.fs import RealFs
+from mediadb.fs import RECLAIM_STEPS, RealFs
 from mediadb.ledger import LedgerWriter
 from mediadb.reclaim.brake import ClockBrake, ForwardJump
 from mediadb.reclaim.facts import NIL, SegmentFact, thin_out
 from mediadb.reclaim.limits import DAY_US, Need, ReclaimOptions, Room, need_of
 from mediadb.reclaim.plan import plan
-from mediadb.reclaim.reclaimer import RECLAIM_STEPS, Reclaimer
+from mediadb.reclaim.reclaimer import Reclaimer
 from mediadb.tools.verify import verify_volume
 from mediadb.types import State
 
