@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Final
 
 from mediadb.catalog import Catalog
-from mediadb.coverage import Coverage, Outside, RunEvidence
+from mediadb.coverage import Coverage, Outside, RunEvidence, Told
 from mediadb.errors import StorageMissing
 from mediadb.format.columns import ChunkRow
 from mediadb.format.constants import NO_TIME
 from mediadb.fs import Fs, RealFs
 from mediadb.ledger_facts import BESIDE_US, FUTURE_US, PAST_US, RunLife
 from mediadb.read.chunks import ChunkData, ChunkReader, ChunkRef, ChunkTable, StoredChunk
-from mediadb.read.damage import DamageBook, Told
+from mediadb.read.damage import DamageBook
 from mediadb.read.index import StorageIndex
 from mediadb.read.part import ENTRY_KINDS, Part, statements_between
 from mediadb.segment_files import list_storages

@@ -33,7 +33,9 @@ _log = structlog.get_logger("audit")
 
 
 class Emit(Protocol):
-    def __call__(self, code: str, *, camera: uuid.UUID | None = ..., params: Mapping[str, object] | None = ...) -> None: ...
+    def __call__(
+        self, code: str, *, camera: uuid.UUID | None = ..., params: Mapping[str, object] | None = ...
+    ) -> None: ...
 
 
 @dataclass(slots=True)
