@@ -78,7 +78,16 @@ def live(
                 spoil(world)
             reopen(world)
         rng.choices(chosen, weights)[0][1](world, rng)
-        world.check()
+        if rng.random() < 0.3:
+            world.check()
+        else:
+            world.check_disk()
+    finish(world)
+    return world
+
+
+def finish(world: World) -> None:
+    """The end of a life: a well disk, a clean stop, one more start, and everything checked."""
     world.fs.cut_in = None
     if world.rig is not None:
         world.heal()
@@ -86,4 +95,3 @@ def live(
     world.fs.heal()
     reopen(world)
     world.check()
-    return world

@@ -22,7 +22,9 @@ from truth import Found, samples_on_disk
 
 from mediadb.errors import MediaDbError, StorageError
 from mediadb.read.reader import Reader
-from mediadb.reclaim.reclaimer import ClockBrake, Reclaimer, ReclaimOptions
+from mediadb.reclaim.brake import ClockBrake
+from mediadb.reclaim.limits import ReclaimOptions
+from mediadb.reclaim.reclaimer import Reclaimer
 from mediadb.tools.verify import verify_volume
 from mediadb.types import Cause, KeyType, Names, Sample, State, TrackConfig
 from mediadb.write.commits import StoreOptions
