@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from recorderd.config.fallbacks import check_fallbacks
 from recorderd.config.findings import ConfigError, Findings, Place, did_you_mean
 from recorderd.config.hardware import Surroundings, read_hardware
 from recorderd.config.names import check_unique, folder_name
@@ -152,6 +153,7 @@ def _server(table: Table) -> ServerConfig:
         loop=table.choice("loop", ("asyncio", "uvloop"), default.loop),
         log_level=table.choice("log_level", ("debug", "info", "warning", "error"), default.log_level),
         event_retention_us=table.duration_us("event_retention", default.event_retention_us, low=DAY_US),
+        memory_bytes=table.optional_size("memory", low=64 * _MIB),
         id=table.identity(),
     )
     if not server.name or not server.name.isprintable():
@@ -178,8 +180,9 @@ def _storage(raw: Mapping[str, Any], place: Place, findings: Findings) -> Storag
         max_size_bytes=table.optional_size("max_size", low=64 * _MIB),
         commit_us=table.duration_us("commit", SECOND_US, low=SECOND_US // 4, high=5 * SECOND_US),
         segment_us=table.duration_us("segment", 5 * MINUTE_US, low=10 * SECOND_US, high=60 * MINUTE_US),
-        memory_bytes=table.size("memory", 256 * _MIB, low=16 * _MIB),
+        memory_bytes=table.optional_size("memory", low=16 * _MIB),
         id=table.identity(),
+        fallback=table.value("fallback", str, ""),
     )
     if storage.retention_us is None and storage.max_size_bytes is None:
         findings.warn(place, "has neither retention nor max_size: the oldest footage goes only when the disk is full")
@@ -190,7 +193,8 @@ def _storage(raw: Mapping[str, Any], place: Place, findings: Findings) -> Storag
 def _check_storages(
     storages: list[tuple[Place, StorageConfig]], server: ServerConfig, inspect: StorageInspector, findings: Findings
 ) -> None:
-    """Folders inside each other, and what the inspector sees on disk."""
+    """Folders inside each other, who stands in for whom, and what the inspector sees on disk."""
+    check_fallbacks(storages, findings)
     real = [Path(os.path.realpath(storage.path)) for _, storage in storages]
     for index, (place, storage) in enumerate(storages):
         if storage.path == Path("/"):

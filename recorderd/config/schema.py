@@ -23,6 +23,7 @@ class ServerConfig:
     loop: str = "asyncio"  # asyncio | uvloop (when installed)
     log_level: str = "info"  # debug | info | warning | error
     event_retention_us: int = 90 * DAY_US
+    memory_bytes: int | None = None  # what may wait for slow disks before GOPs are shed; None: by what the machine has
     id: uuid.UUID | None = None  # to take over the storages of a server whose state was lost
 
 
@@ -65,8 +66,9 @@ class StorageConfig:
     max_size_bytes: int | None = None
     commit_us: int = SECOND_US  # how much recorded time one commit holds: 250 ms .. 5 s
     segment_us: int = 5 * MINUTE_US
-    memory_bytes: int = 256 * 2**20  # what may wait for a slow disk before whole GOPs are shed
+    memory_bytes: int | None = None  # what may wait for this disk alone; None: as much as for all (ServerConfig)
     id: uuid.UUID | None = None
+    fallback: str = ""  # the storage that stands in while this one takes nothing
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 
+from mediadb.write.budget import Budget
 from recorderd.aio import sd_notify
 from recorderd.aio.loop_watchdog import LoopWatchdog
 from recorderd.aio.supervisor import Supervisor
@@ -26,6 +27,7 @@ from recorderd.config.load import LoadResult, load, look_nowhere
 from recorderd.config.schema import Config
 from recorderd.core.clock import Clock
 from recorderd.daemon.engine_store import EngineStore
+from recorderd.daemon.memory import default_budget
 from recorderd.daemon.rebind import bindings
 from recorderd.daemon.reloading import Reloader
 from recorderd.daemon.serving import Serving
@@ -162,7 +164,7 @@ class Daemon:
         )
         parts = StorageParts(
             self.clock, state.identities, state.server, self.engine.listener, events, self._storage_came,
-            config.server.data_dir,
+            config.server.data_dir, Budget(config.server.memory_bytes or default_budget()),
         )  # fmt: skip
         self.storages = Storages(parts, self._tree)
         self.reloader = Reloader(self._path, config, self._load, self._apply, events)

@@ -11,18 +11,20 @@ import asyncio
 import itertools
 import secrets
 import uuid
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
 
 from mediadb.aio import AsyncStore
 from mediadb.errors import MediaDbError
+from mediadb.write.budget import Budget
 from mediadb.write.commits import StoreOptions
 from recorderd.aio.supervisor import Supervisor
 from recorderd.config.schema import StorageConfig
 from recorderd.core.clock import Clock
+from recorderd.daemon.memory import default_budget
 from recorderd.daemon.waits import Waits
 from recorderd.engine.storage import StorageWatch
 from recorderd.state.events import EventLog
@@ -46,6 +48,7 @@ class StorageParts:
     events: EventLog
     opened: Callable[[str], Awaitable[None]]
     data_dir: Path
+    budget: Budget = field(default_factory=lambda: Budget(default_budget()))  # of all of them together
 
 
 class Storages:
@@ -82,8 +85,9 @@ class Storages:
         self._keepers[storage.name] = self._tree.start(f"open {storage.name}", self._keep_opening(storage.name))
 
     def limit(self, storage: StorageConfig) -> None:
-        """New limits of age and size, now or when it opens."""
+        """New limits of age and size and who stands in, now or when it opens."""
         self._configs[storage.name] = storage
+        self._pair_up()
         store = self.stores.get(storage.name)
         if store is not None:
             store.limits(storage.retention_us, storage.max_size_bytes)
@@ -95,14 +99,25 @@ class Storages:
             keeper.cancel()
             await asyncio.wait([keeper])
         store = self.stores.pop(name, None)
-        return [] if store is None else await store.close()
+        if store is None:
+            return []
+        store.stand_in(None)
+        self._pair_up()
+        return await store.close()
 
     async def close(self, timeout_s: float) -> list[str]:
-        """Close all at the same time; names what is not known to be durable."""
+        """Close all at the same time, those first whose footage another one writes; names what is not known to be
+        durable."""
         for keeper in self._keepers.values():
             keeper.cancel()
         await self._waits.stop()
-        closing = {name: self._tree.start(f"close {name}", store.close()) for name, store in self.stores.items()}
+        abroad = {name: store for name, store in self.stores.items() if store.abroad}
+        at_home = {name: store for name, store in self.stores.items() if not store.abroad}
+        lost = await self._close(abroad, timeout_s / 2)
+        return lost + await self._close(at_home, timeout_s / 2 if abroad else timeout_s)
+
+    async def _close(self, stores: Mapping[str, AsyncStore], timeout_s: float) -> list[str]:
+        closing = {name: self._tree.start(f"close {name}", store.close()) for name, store in stores.items()}
         if not closing:
             return []
         await asyncio.wait(closing.values(), timeout=timeout_s)
@@ -118,6 +133,12 @@ class Storages:
                 lost += [f"storage {name}: {what}" for what in task.result()]
         return lost
 
+    def _pair_up(self) -> None:
+        """Who stands in for whom, of those that are open."""
+        for name, store in self.stores.items():
+            fallback = self._configs[name].fallback
+            store.stand_in(self.stores.get(fallback) if fallback else None)
+
     async def _keep_opening(self, name: str) -> None:
         for attempt in itertools.count():
             storage = self._configs[name]
@@ -128,6 +149,7 @@ class Storages:
             else:
                 self._waits.opened(storage.name)
                 self.stores[storage.name] = store
+                self._pair_up()
                 self._looked[storage.name].set()
                 self._told.pop(storage.name, "")
                 if attempt:
@@ -145,7 +167,8 @@ class Storages:
             segment_us=storage.segment_us,
             quota_bytes=storage.max_size_bytes,
             retention_us=storage.retention_us,
-            memory_bytes=storage.memory_bytes,
+            memory_bytes=storage.memory_bytes or parts.budget.limit,
+            budget=parts.budget,
             create=expected is None and await asyncio.to_thread(storage.path.is_dir),
             run=self._run,
             waiting=self._waits.of(storage.name).ledger,
