@@ -228,7 +228,10 @@ class RealFs:
             return None
 
     def fstat(self, fd: int) -> FileStat:
-        return _file_stat(os.fstat(fd))
+        status = os.fstat(fd)
+        if stat_module.S_ISBLK(status.st_mode):  # a raw device: its size is where it ends
+            return _file_stat(status)._replace(size=os.lseek(fd, 0, os.SEEK_END))
+        return _file_stat(status)
 
     def lock(self, fd: int) -> bool:
         request = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)

@@ -16,7 +16,7 @@ from pathlib import Path
 from mediadb.errors import ChunkError, MediaDbError, StorageError, StorageMissing, UnsupportedVersion
 from mediadb.fs import RealFs
 from mediadb.times import TimeTextError, shield
-from mediadb.tools import check, cover, export_command, reclaim_command, show
+from mediadb.tools import check, cover, export_command, reclaim_command, salvage_command, show
 from mediadb.tools.context import HELD, UNCHECKED, UNREACHED, USAGE, WRONG, Context, UsageError
 
 
@@ -95,6 +95,13 @@ def build_parser() -> argparse.ArgumentParser:
     fsck = command("fsck", check.fsck, "find what an interrupted program left; repair it when told")
     storage(fsck)
     fsck.add_argument("--repair", action="store_true", help="seal, write footers again, finish removals")
+    rescue = command(
+        "salvage",
+        salvage_command.run,
+        "get everything that verifies out of a damaged volume, image, device or segment into a clean volume",
+        "folder, image, device or file; it is only read",
+    )
+    rescue.add_argument("target", type=Path, metavar="TARGET", help="an empty folder for the new volume")
     command("rebuild", check.rebuild, "make catalog.db again")
     reclaim = command("reclaim", reclaim_command.reclaim, "show what retention would remove now (nothing is removed)")
     storage(reclaim)
