@@ -126,6 +126,12 @@ class Lodging:
             self.place, self._since_us = Place.RETURNING, now.mono_us
             self._home.clear()
 
+    def recall(self, now: Now) -> None:
+        """The host leaves: home at once, whatever becomes of it there."""
+        if self.place in (Place.ABROAD, Place.RETURNING):
+            self.come_home(now)
+            self._since_us = now.mono_us - HOME_US
+
     def _sort(self, items: Items, now: Now) -> Items:
         """Of one slot: what stays abroad is handed to the host, what waits is kept, the rest is for the own log."""
         late = now.mono_us - self._since_us >= HOME_US

@@ -32,7 +32,7 @@ class ReloadPlan:
 
 # Read at each use, so that a new value holds at once.
 _LIVE_SERVER_KEYS = frozenset({"name", "time_zone", "event_retention_us"})
-_LIVE_STORAGE_KEYS = frozenset({"retention_us", "max_size_bytes"})
+_LIVE_STORAGE_KEYS = frozenset({"retention_us", "max_size_bytes", "fallback"})
 
 
 def diff(old: Config, new: Config) -> ReloadPlan:

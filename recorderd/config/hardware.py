@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from recorderd.config.findings import Findings, Place, did_you_mean
 from recorderd.config.names import label
+from recorderd.config.retention import read_kept
 from recorderd.config.schema import CameraConfig, HardwareConfig, StreamConfig
 from recorderd.config.secrets import SecretSources, read_secret
 from recorderd.config.settings import read_settings
@@ -24,8 +25,7 @@ from recorderd.driverapi.info import API_VERSION, DriverInfo
 
 _RECORD = ("always", "never")
 _ROLES = ("main", "sub")
-_CAMERA_KEYS = ("storage", "record", "prebuffer", "audio", "metadata")
-_PLANNED = ("max_size", "retention")
+_CAMERA_KEYS = ("storage", "record", "prebuffer", "audio", "metadata", "retention", "max_size")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Surroundings:
 
 def read_hardware(raw: Mapping[str, Any], place: Place, findings: Findings, around: Surroundings) -> HardwareConfig:
     """One [[hardware]] item; findings are recorded, the value is then only good for further checks."""
-    table = Table(raw, place, findings, _PLANNED)
+    table = Table(raw, place, findings)
     name = label(table, "name")
     driver = table.required("driver")
     info = around.drivers.get(driver)
@@ -117,7 +117,7 @@ def _cameras(table: Table, name: str, around: Surroundings, settings: frozenset[
             table.error(key, "belongs into each [[hardware.camera]] once there is one")
     cameras = []
     for place, raw in items:
-        inner = Table(raw, place, table.findings, _PLANNED)
+        inner = Table(raw, place, table.findings)
         cameras.append(_camera(inner, label(inner, "name"), around, long=True))
         inner.finish()
     channels: dict[int, int] = {}
@@ -135,6 +135,7 @@ def _camera(table: Table, name: str, around: Surroundings, long: bool = False) -
     channel = table.value("channel", int, 0) if long else 0
     if not 0 <= channel < 1024:
         table.error("channel", "must lie between 0 and 1023")
+    kept = read_kept(table)
     return CameraConfig(
         name=name,
         channel=channel,
@@ -145,6 +146,9 @@ def _camera(table: Table, name: str, around: Surroundings, long: bool = False) -
         metadata=table.value("metadata", bool, True),
         streams=_streams(table) if long else (StreamConfig(),),
         id=table.identity() if long else None,
+        retention_us=kept.max_us,
+        retention_min_us=kept.min_us,
+        max_size_bytes=kept.max_bytes,
     )
 
 

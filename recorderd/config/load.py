@@ -18,6 +18,7 @@ from recorderd.config.fallbacks import check_fallbacks
 from recorderd.config.findings import ConfigError, Findings, Place, did_you_mean
 from recorderd.config.hardware import Surroundings, read_hardware
 from recorderd.config.names import check_unique, folder_name
+from recorderd.config.retention import check_kept
 from recorderd.config.schema import Config, ServerConfig, StorageConfig
 from recorderd.config.secrets import SecretSources
 from recorderd.config.servers import read_exports, read_http, read_rtsp, read_stream
@@ -89,6 +90,7 @@ def load(
     hardware = [(place, read_hardware(raw, place, findings, around)) for place, raw in parts.lists["hardware"]]
     check_unique(storages, hardware, findings)
     _check_storages(storages, server, inspect_storage, findings)
+    check_kept(storages, hardware, findings)
     config = Config(
         server, http, stream, rtsp, exports, tuple(one for _, one in storages), tuple(one for _, one in hardware)
     )

@@ -91,6 +91,14 @@ class CameraConfig:
     metadata: bool = True  # record what the camera's analytics say, when the stream has it
     streams: tuple[StreamConfig, ...] = (StreamConfig(),)
     id: uuid.UUID | None = None
+    retention_us: int | None = None  # older footage goes; None: as the storage has it
+    retention_min_us: int = 0  # younger footage stays, whatever else asks for room
+    max_size_bytes: int | None = None
+
+    @property
+    def has_limits(self) -> bool:
+        """Does it keep its footage otherwise than its storage?"""
+        return self.retention_us is not None or bool(self.retention_min_us) or self.max_size_bytes is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,9 +180,7 @@ class Storages:
             storage.path, storage.name, server=parts.server, clock=parts.clock, options=options,
             listener=parts.listener(storage.name, path),
         )  # fmt: skip
-        await parts.identities.remember_volume(
-            KnownVolume(storage.name, store.volume_id, path, store.epoch)
-        )
+        await parts.identities.remember_volume(KnownVolume(storage.name, store.volume_id, path, store.epoch))
         store.reopened = lambda volume, epoch: self._remember(KnownVolume(storage.name, volume, path, epoch))
         return store
 

@@ -85,6 +85,8 @@ def test_cameras_of_a_new_state_database_are_found_again_by_their_names() -> Non
 class StoreThatCloses:
     """Ends with what it was told: a list, an error, or never."""
 
+    abroad = False
+
     def __init__(self, end: list[str] | Exception | None) -> None:
         self._end = end
 

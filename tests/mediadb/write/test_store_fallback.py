@@ -131,3 +131,27 @@ async def test_stopped_abroad(tmp_path: Path) -> None:
     mount.give_back()
     chunks = sorted(stored(mount.path, "main") + stored(tmp_path / "other", "other"))
     assert [n for _, first, count in chunks for n in range(first, first + count)] == list(range(35))
+
+
+async def test_who_stands_in_is_taken_away(tmp_path: Path) -> None:
+    """A storage leaves the configuration while another one lodges in it: what comes waits in the guest's memory."""
+    mount, home, host, ears = await pair(tmp_path)
+    writer = video(home)
+    feed(writer, 0, 15)
+    await home.flush()
+    mount.take()
+    feed(writer, 15, 8)
+    await ears.until(lambda: "moved-to-fallback" in ears.troubles)
+    feed(writer, 23, 4)
+    home.stand_in(None)
+    assert home.abroad
+    assert await host.close() == []
+    assert not home.abroad
+    feed(writer, 27, 5)
+    mount.give_back()
+    await ears.until(lambda: "storage-recovered" in ears.troubles)
+    await home.flush()
+    assert await home.close() == []
+    chunks = sorted(stored(mount.path, "main") + stored(tmp_path / "other", "other"))
+    assert [seq for seq, _, _ in chunks] == list(range(len(chunks)))
+    assert [n for _, first, count in chunks for n in range(first, first + count)] == list(range(32))
