@@ -108,6 +108,7 @@ class Coverage:
                 removed=_near(facts.removed.values(), start_us, end_us),
                 lost=self._lost(facts, media, start_us, end_us),
                 damaged=self._damage(facts, start_us, end_us),
+                troubles=self._troubles(start_us, end_us),
                 tolerance_us=outside.tolerance_us,
                 known_since_us=min([outside.known_since_us, *_starts(facts)]),
                 filmed=frozenset(facts.filmed) | _filmed(track, outside.evidence),
@@ -125,6 +126,15 @@ class Coverage:
             for damage in near
             if not any(segment == damage.segment and s.start_us <= damage.start_us < s.end_us for segment, s in gone)
         ]
+
+    def _troubles(self, start_us: int, end_us: int) -> list[Statement]:
+        """Times near the range in which the storage took nothing."""
+        found = [
+            Statement(start, max(facts.end_us, start + 1) if end is None else end, Cause(State.STORAGE_ERROR, reason))
+            for facts in self._facts.runs.values()
+            for start, end, reason in facts.troubles
+        ]
+        return _near(found, start_us, end_us)
 
     def _lost(self, facts: TrackFacts, media: Sequence[MediaSpan], start_us: int, end_us: int) -> list[Statement]:
         """Extents of sealed segments near the range that media does not fill, each with why."""

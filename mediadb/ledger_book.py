@@ -63,6 +63,7 @@ class RunFacts:
     epoch: int = 0
     clean: bool = False
     started: bool = False
+    troubles: list[tuple[int, int | None, str]] = field(default_factory=list)  # the storage took nothing: why
     steps: list[tuple[int, int]] = field(default_factory=list)  # of the recorder's clock: (would have shown, shows)
 
 
@@ -148,7 +149,7 @@ class LedgerFacts:
             elif record.kind == LedgerKind.DAMAGED:
                 self._damaged(body)
             elif record.kind == LedgerKind.TROUBLE:
-                self.troubles.append((record.time_us, str(body["code"])))
+                self._troubled(record)
             elif record.kind == LedgerKind.TRACK:
                 spec = decode_spec(body)
                 self.known[spec.track] = spec, decode_names(body["names"])
@@ -181,6 +182,17 @@ class LedgerFacts:
         from_us, to_us = facts.steps[-1]
         earlier = time_us <= from_us if to_us > from_us else time_us > record.time_us + AHEAD_US
         return len(facts.steps) - earlier
+
+    def _troubled(self, record: LedgerRecord) -> None:
+        """The storage began to take nothing, or takes it again; other trouble is counted only."""
+        code, params = str(record.body["code"]), record.body.get("params") or {}
+        self.troubles.append((record.time_us, code))
+        facts = self._alive(record.run, record.time_us, record.epoch)
+        if code == "storage-error" and not (facts.troubles and facts.troubles[-1][1] is None):
+            facts.troubles.append((record.time_us, None, str(params.get("reason", "not-writable"))))
+        elif code == "storage-recovered" and "of" not in params and facts.troubles:
+            start_us, end_us, reason = facts.troubles[-1]
+            facts.troubles[-1] = (start_us, end_us or record.time_us, reason)
 
     def _damaged(self, body: Mapping[str, object]) -> None:
         name, offset = str(body["name"]), int(str(body["offset"]))

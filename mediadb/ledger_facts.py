@@ -107,7 +107,8 @@ class FoldInput:
     `media` may be cut to a part of time; then `known_since_us` (first media ever) and `filmed` (runs with media of
     the track) say what the rest would. `lost` are extents of sealed segments that are not there, or not whole: what
     nothing finer explains inside them belongs to their loss or their removal. `damaged` are chunks that are there and
-    do not verify: no media, whatever the index says.
+    do not verify: no media, whatever the index says. `troubles` are times in which the storage took nothing: what was
+    only claimed near them never reached it.
     """
 
     now_us: int
@@ -121,6 +122,7 @@ class FoldInput:
     filmed: frozenset[int] = frozenset()
     lost: Sequence[Statement] = ()
     damaged: Sequence[Statement] = ()
+    troubles: Sequence[Statement] = ()
 
 
 def is_gone(cause: Cause) -> bool:

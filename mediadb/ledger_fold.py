@@ -8,8 +8,8 @@ damaged chunks > media (live, then lanes) > future > removed > before the track'
 closed gaps > last transition of the run > skipped by a set clock > segments lost or removed > gaps stated after a
 crash. What only claims "recorded" without media is settled by `_Settler`: joined when it is shorter than the join
 tolerance, network loss when the next sample counts lost packets, the end of the run when the process stopped there,
-part of what is gone when it touches that, and `unexplained` in every other case: a claim is never shown as footage. In
-time that the recorder's clock showed twice (`mediadb.lived`) footage of either pass wins, then what either said.
+part of what is gone when it touches that, the storage's trouble when it reaches into that, and `unexplained` in every
+other case: a claim is never shown as footage. In time that the recorder's clock showed twice (`mediadb.lived`) footage of either pass wins, then what either said.
 """
 
 from __future__ import annotations
@@ -340,7 +340,14 @@ class _Settler:
                 return after.cause
             if coming is not None and before is not None and before.span is None:
                 return before.cause
-        return NO_STATEMENT
+        return self._trouble(hole) or NO_STATEMENT
+
+    def _trouble(self, hole: _Piece) -> Cause | None:
+        """The storage's trouble, when the hole reaches into it: what was in memory then may never have been written."""
+        for one in self._given.troubles:
+            if one.start_us - RUN_TAIL_US < hole.end_us and hole.start_us < one.end_us:
+                return one.cause
+        return None
 
     def _run_end(self, hole: _Piece) -> Cause | None:
         """The end of the run or of its clock (or now, while it lives) when the hole reaches it."""

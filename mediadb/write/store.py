@@ -359,7 +359,10 @@ class LogWriter:
     # -- ledger and alarms ----------------------------------------------------------------------------------------
 
     def _flush_ledger(self, now: Now) -> None:
-        if not self.ledger.pending or (self.failed and self.reason == MISSING):
+        if not self.ledger.pending:
+            return
+        if self.failed and self.reason == MISSING:
+            self.ledger.hold(now.utc_us)
             return
         try:
             self.ledger.flush(now.utc_us)
