@@ -149,6 +149,9 @@ class Server:
             wait_until(lambda: self.alive() and self.get("/healthz", raw=True) is not None, 20, self.log)
         return self
 
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
     def alive(self) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, f"the server ended with {self.process.returncode}\n{self.log()}"

@@ -36,6 +36,7 @@ class Verdict:
     late: list[int] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     removed: int = 0  # frames that retention took
+    bytes: int = 0  # of all segments that are left
 
     @property
     def worst(self) -> int:
@@ -135,7 +136,7 @@ def judge(
 ) -> Verdict:
     """Everything above, after a clean stop."""
     footage = look(volume)
-    verdict = Verdict(max_lost, wrong=list(footage.wrong))
+    verdict = Verdict(max_lost, wrong=list(footage.wrong), bytes=footage.bytes)
     verdict.floor(footage, endings, reclaiming)
     verdict.sent(footage, lines, endings, reclaiming)
     verdict.told(volume, footage, sorted({f"cam{line['camera']}" for line in lines}))
