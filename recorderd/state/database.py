@@ -1,8 +1,9 @@
 """The state database: one SQLite file in data_dir, opened, checked and migrated.
 
 Law: nothing of recording waits for it and no frame passes through it. One connection writes, so writers never meet
-`database is locked`. Durability: WAL with synchronous=NORMAL; a power cut may lose the last events, never the
-file. Repositories (identities, storages, events, jobs) share the engine opened here.
+`database is locked`. Durability: WAL with synchronous=FULL: who this server is, and which camera is which, stands on
+volumes too, and what is durable there must be durable here first. Events come in batches. Repositories (identities, storages, events, jobs)
+share the engine opened here.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def _engine(path: Path) -> AsyncEngine:
 def _pragmas(connection: Any, _record: object) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON", "busy_timeout = 5000"):
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "busy_timeout = 5000"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
