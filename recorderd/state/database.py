@@ -2,8 +2,8 @@
 
 Law: nothing of recording waits for it and no frame passes through it. One connection writes, so writers never meet
 `database is locked`. Durability: WAL with synchronous=FULL: who this server is, and which camera is which, stands on
-volumes too, and what is durable there must be durable here first. Events come in batches. Repositories (identities, storages, events, jobs)
-share the engine opened here.
+volumes too, and what is durable there must be durable here first. Events come in batches.
+Repositories (identities, storages, events, jobs) share the engine opened here.
 """
 
 from __future__ import annotations

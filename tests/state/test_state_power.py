@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -32,24 +30,30 @@ asyncio.run(main())
 """
 
 
+def told_and_cut(disk: disks.Disk) -> str:
+    """A process makes an identity and says it; then the power goes."""
+    argv = [sys.executable, "-c", CHILD, str(disk.mount / FILE_NAME)]
+    child = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    try:
+        told = child.stdout.readline().strip()
+        disk.cut()
+    finally:
+        child.kill()
+        child.wait()
+        child.stdout.close()
+    disk.revive()
+    return told
+
+
 @pytest.mark.disks
 @pytest.mark.parametrize("kind", ["ext4", "xfs"])
 async def test_an_identity_survives_a_cut_of_power(tmp_path: Path, kind: str) -> None:
     disks.need()
     with disks.Disk(tmp_path / "disk", kind) as disk:
-        path = disk.mount / FILE_NAME
-        child = subprocess.Popen([sys.executable, "-c", CHILD, str(path)], stdout=subprocess.PIPE, text=True)
-        assert child.stdout is not None
-        try:
-            told = child.stdout.readline().strip()
-            disk.cut()
-        finally:
-            os.kill(child.pid, signal.SIGKILL)
-            child.wait()
-            child.stdout.close()
+        told = told_and_cut(disk)
         assert told
-        disk.revive()
-        database = await StateDb.open(path)
+        database = await StateDb.open(disk.mount / FILE_NAME)
         try:
             assert str(await Identities(database, FakeClock()).hardware("rtsp", "rtsp://camera/1")) == told
         finally:
