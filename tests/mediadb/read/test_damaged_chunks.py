@@ -4,6 +4,7 @@ until the chunk verifies again or its segment is removed by a rule."""
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +173,17 @@ def test_damage_hides_no_future_and_no_other_time() -> None:
         (20, 21, "storage-error"),
         (21, 90, "recorded"),
     ]
+
+
+def test_what_met_a_disk_that_took_nothing_is_explained_although_the_power_went_first() -> None:
+    given = FoldInput(
+        now_us=200 * S,
+        media=[MediaSpan(10 * S, 50 * S, 1, 0, 9), MediaSpan(100 * S, 150 * S, 1, 12, 20)],
+        runs=[RunLife(1, 10 * S, 150 * S), RunLife(2, 180 * S, None)],
+        troubles=[Statement(60 * S, 90 * S, Cause(State.STORAGE_ERROR, "no-space"))],
+    )
+    assert [(str(i.cause.state), i.cause.reason) for i in fold(given, 50 * S, 100 * S)] == [
+        ("storage-error", "no-space")
+    ]
+    without = dataclasses.replace(given, troubles=())
+    assert [str(i.cause.state) for i in fold(without, 50 * S, 100 * S)] == ["unexplained"]
