@@ -73,7 +73,7 @@ class AsyncStore:
             lambda path: self.reader.changed(path),
             lambda: camera_bytes(self._thread.writer.live_segments()),
         )
-        self._reclaim = ReclaimKeeper(_limits(options), clock, calls)
+        self._reclaim = ReclaimKeeper(_limits(options), clock, calls, told=options.limits is not None)
         self._offset_us = clock.utc_us() - clock.monotonic_us()
         self._clock_run = 0
         self._last_commit_us = clock.monotonic_us()
@@ -425,7 +425,7 @@ class AsyncStore:
 
 
 def _limits(options: StoreOptions) -> ReclaimOptions:
-    return ReclaimOptions(options.retention_us, options.quota_bytes, cameras=options.limits)
+    return ReclaimOptions(options.retention_us, options.quota_bytes, cameras=options.limits or {})
 
 
 def _look_at(ahead: asyncio.Future[T]) -> None:

@@ -11,14 +11,15 @@ import errno
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Protocol
 
 from mediadb.ledger import LedgerWriter
 from mediadb.locks import LogHandle
-from mediadb.reclaim.brake import FREE, ClockBrake, Verdict
+from mediadb.reclaim.brake import FREE, SHORTENED, ClockBrake, Verdict
 from mediadb.reclaim.limits import MIN_RESERVE_BYTES, ReclaimOptions, headroom
+from mediadb.reclaim.memory import Memory, read_memory, write_memory
 from mediadb.reclaim.reclaimer import Reclaimer, Report
 from mediadb.segment_index import LiveSegment
 
@@ -58,8 +59,10 @@ def camera_bytes(segments: Iterable[LiveSegment]) -> dict[uuid.UUID, int]:
 class ReclaimKeeper:
     """See the module."""
 
-    def __init__(self, options: ReclaimOptions, clock: Clocks, calls: KeeperCalls) -> None:
-        self._options, self._clock, self._calls = options, clock, calls
+    def __init__(self, options: ReclaimOptions, clock: Clocks, calls: KeeperCalls, *, told: bool = True) -> None:
+        """`told`: the limits of cameras are known; until `limits` says them, those hold that the log remembers."""
+        self._options, self._clock, self._calls, self._told = options, clock, calls, told
+        self._memory = Memory()
         self._lock = threading.Lock()
         self._reclaimer: Reclaimer | None = None
         self._full = False
@@ -73,11 +76,12 @@ class ReclaimKeeper:
         """From now on `step` works; `newest_us`: the newest footage on the volume (for the clock brake)."""
         calls = self._calls
         with self._lock:
+            self._memory = memory = read_memory(log.fs, log.folder)
             self._reclaimer = Reclaimer(
                 log.fs,
                 log.folder,
                 ledger,
-                self._options,
+                memory.options if memory.known else self._options,
                 lambda: log.fs.free_bytes(log.root),
                 ClockBrake(newest_us),
                 calls.removed,
@@ -97,10 +101,7 @@ class ReclaimKeeper:
 
     def limits(self, options: ReclaimOptions) -> None:
         """Other limits from the next step on."""
-        self._options = options
-        reclaimer = self._reclaimer
-        if reclaimer is not None:
-            reclaimer.options = options
+        self._options, self._told = options, True
 
     def confirm(self) -> None:
         """Somebody says that clock and limits are right: what is overdue goes from the next step on."""
@@ -149,7 +150,7 @@ class ReclaimKeeper:
         reclaimer, clock = self._reclaimer, self._clock
         if reclaimer is None:
             return None
-        reclaimer.rate_bytes_s = self.rate_bytes_s
+        self._adopt(reclaimer)
         report = reclaimer.step(clock.utc_us(), clock.monotonic_us(), ahead)
         self.room = report.used_bytes, report.free_bytes, report.total_bytes
         for removal in report.removed:
@@ -162,6 +163,26 @@ class ReclaimKeeper:
         self._watch_room(reclaimer, report)
         self._watch_brake(report.brake)
         return report
+
+    def _adopt(self, reclaimer: Reclaimer) -> None:
+        """Let the limits be those that were told last. When they would delete more than half of what is there, it goes
+        at a pace."""
+        reclaimer.rate_bytes_s = self.rate_bytes_s
+        if not self._told or (reclaimer.options == self._options and self._memory.known):
+            return
+        now_us, mono_us = self._clock.utc_us(), self._clock.monotonic_us()
+        try:
+            if self._memory.known and self._memory.options != self._options:
+                used = reclaimer.facts.used_bytes(0)
+                going = sum(removal.freed_bytes for removal in reclaimer.would_go(self._options, now_us))
+                going -= sum(removal.freed_bytes for removal in reclaimer.would_go(self._memory.options, now_us))
+                if going * 2 > used:
+                    reclaimer.brake.pace(SHORTENED, mono_us, used)
+            reclaimer.options = self._options
+            self._memory = replace(self._memory, options=self._options, known=True)
+            write_memory(reclaimer.fs, reclaimer.log_folder, self._memory)
+        except OSError as error:  # the disk is in trouble, and told so elsewhere: the same again at the next step
+            self._calls.tell("reclaim-short", {"errors": [str(error)], "short_bytes": 0})
 
     def _watch_room(self, reclaimer: Reclaimer, report: Report) -> None:
         """Tell once when the disk is as good as full and retention finds nothing to remove, and once when that ends."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -21,7 +21,8 @@ MIB = 1 << 20
 @dataclass(frozen=True, slots=True)
 class StoreOptions:
     """How a log is written. `quota_bytes` and `retention_us` also bound what is kept (None: no limit);
-    `limits` are those of single cameras.
+    `limits` are those of single cameras (None: not
+    told yet, what the log remembers holds).
 
     `memory_bytes` bounds what waits for this log, `budget` what waits for all logs of the process together.
     `waiting`: where the ledger's records are durable while the volume does not take them.
@@ -37,7 +38,7 @@ class StoreOptions:
     segment_bytes: int = 64 << 30
     quota_bytes: int | None = None
     retention_us: int | None = None
-    limits: Mapping[uuid.UUID, CameraLimits] = field(default_factory=dict)
+    limits: Mapping[uuid.UUID, CameraLimits] | None = None
     memory_bytes: int = 256 * MIB
     budget: Budget | None = None
     waiting: WaitingLedger | None = None

@@ -81,7 +81,7 @@ class LogWriter:
         self.newest: tuple[str, int] | None = None  # segment and durable bytes of it when the log was let go
         self.ledger = LedgerWriter(self._fs, log.ledger_folder, self._run, self._epoch, options.waiting)
         self._segments = Segments(log, server, options, events, self.ledger, beside)
-        self.retention = classes_of(options.retention_us, options.limits)  # replaced when limits change
+        self.retention = classes_of(options.retention_us, options.limits or {})  # replaced when limits change
 
     # -- reading side, any thread ---------------------------------------------------------------------------------
 

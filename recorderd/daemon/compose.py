@@ -27,6 +27,7 @@ from recorderd.config.load import LoadResult, load, look_nowhere
 from recorderd.config.schema import Config
 from recorderd.core.clock import Clock
 from recorderd.daemon.engine_store import EngineStore
+from recorderd.daemon.limits import camera_limits
 from recorderd.daemon.memory import default_budget
 from recorderd.daemon.rebind import bindings
 from recorderd.daemon.reloading import Reloader
@@ -172,6 +173,12 @@ class Daemon:
         self._show_stores()
         await self._bind_again(config, state)
         await self.engine.start(config)
+        self._set_limits(config)
+
+    def _set_limits(self, config: Config) -> None:
+        """How long each camera is kept: known once the cameras' identities are."""
+        ids = {view.name: view.id for view in self.engine.cameras()}
+        self.storages.limit(config.storages, camera_limits(config, ids))
 
     async def _bind_again(self, config: Config, state: State) -> None:
         """With a new state database, cameras found in the footage keep their identities."""
@@ -215,11 +222,8 @@ class Daemon:
     async def _apply(self, plan: ReloadPlan, config: Config) -> None:
         for storage in plan.added_storages:
             self.storages.add(storage)
-        changed = {storage.name for storage in plan.changed_storages}
-        for storage in config.storages:
-            if storage.name in changed:
-                self.storages.limit(storage)
         await self.engine.apply(plan, config)
+        self._set_limits(config)
         for storage in plan.removed_storages:
             self.engine_stores.pop(storage.name, None)
             for what in await self.storages.remove(storage.name):

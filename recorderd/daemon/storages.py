@@ -24,6 +24,7 @@ from mediadb.write.commits import StoreOptions
 from recorderd.aio.supervisor import Supervisor
 from recorderd.config.schema import StorageConfig
 from recorderd.core.clock import Clock
+from recorderd.daemon.limits import Limits
 from recorderd.daemon.memory import default_budget
 from recorderd.daemon.waits import Waits
 from recorderd.engine.storage import StorageWatch
@@ -64,6 +65,7 @@ class Storages:
         self._looked: dict[str, asyncio.Event] = {}
         self._told: dict[str, str] = {}
         self._configs: dict[str, StorageConfig] = {}  # as they are now, also for those that open later
+        self._limits: Limits | None = None  # of cameras; None: their identities are not known yet
 
     async def start(self, storages: Iterable[StorageConfig]) -> None:
         """Begin with all of them; returns when each was looked at once, or after FIRST_LOOK_S."""
@@ -84,13 +86,18 @@ class Storages:
         self._looked[storage.name] = asyncio.Event()
         self._keepers[storage.name] = self._tree.start(f"open {storage.name}", self._keep_opening(storage.name))
 
-    def limit(self, storage: StorageConfig) -> None:
-        """New limits of age and size and who stands in, now or when it opens."""
-        self._configs[storage.name] = storage
+    def limit(self, storages: Iterable[StorageConfig], cameras: Limits) -> None:
+        """New limits of age and size, of each storage and of its `cameras`, and who stands in: now or when it opens."""
+        self._limits = cameras
+        self._configs.update((storage.name, storage) for storage in storages)
         self._pair_up()
-        store = self.stores.get(storage.name)
-        if store is not None:
-            store.limits(storage.retention_us, storage.max_size_bytes)
+        for name, store in self.stores.items():
+            self._limit(name, store)
+
+    def _limit(self, name: str, store: AsyncStore) -> None:
+        storage = self._configs[name]
+        if self._limits is not None:
+            store.limits(storage.retention_us, storage.max_size_bytes, self._limits.get(name, {}))
 
     async def remove(self, name: str) -> list[str]:
         """Stop trying or close it; what was not durable."""
@@ -149,6 +156,7 @@ class Storages:
             else:
                 self._waits.opened(storage.name)
                 self.stores[storage.name] = store
+                self._limit(storage.name, store)
                 self._pair_up()
                 self._looked[storage.name].set()
                 self._told.pop(storage.name, "")

@@ -1,0 +1,37 @@
+"""Which limits of cameras hold in which storage: names of the configuration become identities.
+
+Law: pure. A camera's limits hold where its footage may lie: in its storage and in the one that stands in for that.
+Given to `mediadb` when the cameras' identities are known; until then what the storage remembers holds.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping
+
+from mediadb.write.retention import CameraLimits
+from recorderd.config.schema import CameraConfig, Config, StorageConfig
+
+Limits = dict[str, dict[uuid.UUID, CameraLimits]]
+
+
+def camera_limits(config: Config, ids: Mapping[str, uuid.UUID]) -> Limits:
+    """By storage and camera, of the cameras that have limits of their own. `ids`: cameras by name."""
+    storages = {storage.name: storage for storage in config.storages}
+    out: Limits = {name: {} for name in storages}
+    for camera in (camera for device in config.hardware for camera in device.cameras):
+        id = ids.get(camera.name)
+        if id is None or not camera.has_limits:
+            continue
+        for storage in _storages_of(camera, storages):
+            longest = camera.retention_us if camera.retention_us is not None else storage.retention_us
+            out[storage.name][id] = CameraLimits(longest, camera.retention_min_us, camera.max_size_bytes)
+    return out
+
+
+def _storages_of(camera: CameraConfig, storages: Mapping[str, StorageConfig]) -> Iterable[StorageConfig]:
+    home = storages.get(camera.storage)
+    if home is not None:
+        yield home
+        if home.fallback in storages:
+            yield storages[home.fallback]
