@@ -202,7 +202,12 @@ class Catalog:
     def _run(self, sql: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
         with self._lock:
             try:
-                return self._connection.execute(sql, values).fetchall()
+                rows = self._connection.execute(sql, values).fetchall()
+                if not (sql.startswith("SELECT") or self._connection.in_transaction):
+                    # The first read behind a write marks its place in the shared index of the log. Done at once, later
+                    # reads write nothing and are answered while the disk takes no writes.
+                    self._connection.execute("SELECT 1 FROM folder LIMIT 1").fetchall()
+                return rows
             except sqlite3.Error as error:
                 if self._path is not None and getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
                     self._discard()
