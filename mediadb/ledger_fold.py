@@ -9,7 +9,8 @@ closed gaps > last transition of the run > skipped by a set clock > segments los
 crash. What only claims "recorded" without media is settled by `_Settler`: joined when it is shorter than the join
 tolerance, network loss when the next sample counts lost packets, the end of the run when the process stopped there,
 part of what is gone when it touches that, the storage's trouble when it reaches into that, and `unexplained` in every
-other case: a claim is never shown as footage. In time that the recorder's clock showed twice (`mediadb.lived`) footage of either pass wins, then what either said.
+other case: a claim is never shown as footage. In time that the recorder's clock showed twice (`mediadb.lived`) footage
+of either pass wins, then what either said.
 """
 
 from __future__ import annotations
