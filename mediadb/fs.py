@@ -53,7 +53,7 @@ class Fs(Protocol):
 
     def open_read(self, path: Path) -> int: ...
     def open_write(self, path: Path) -> int:
-        """Open an existing file for reading and writing."""
+        """Open an existing file for reading and writing; a symbolic link is refused (ELOOP)."""
         ...
 
     def create(self, path: Path) -> int:
@@ -126,7 +126,7 @@ class RealFs:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def open_write(self, path: Path) -> int:
-        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
 
     def create(self, path: Path) -> int:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)

@@ -14,6 +14,7 @@ from mediadb.errors import (
     FormatError,
     StorageDamaged,
     StorageDoublyOwned,
+    StorageError,
     StorageForeign,
     StorageLocked,
     StorageMissing,
@@ -64,6 +65,7 @@ class LogHandle:
     storage: str
     identity: LogIdentity
     previous: LogIdentity | None
+    left_alone: tuple[str, ...] = ()  # what else lies in the storage's folder, in words
 
     @property
     def folder(self) -> Path:
@@ -90,7 +92,7 @@ class LogHandle:
 def open_log(fs: Fs, request: OpenRequest) -> LogHandle:
     """Check, lock and open the log of `request.owner`; its new epoch is durable when this returns."""
     volume = _open_volume(fs, request)
-    found = _find_log(fs, request, volume.volume)
+    found, left_alone = _find_log(fs, request, volume.volume)
     if found is None:
         if request.known_epoch is not None:
             raise StorageMissing(
@@ -102,7 +104,7 @@ def open_log(fs: Fs, request: OpenRequest) -> LogHandle:
     path = found / LOG_NAME
     fd = fs.open_write(path)
     try:
-        return _take(fs, fd, request, found)
+        return _take(fs, fd, request, found, left_alone)
     except BaseException:
         fs.close(fd)
         raise
@@ -154,33 +156,57 @@ def _open_volume(fs: Fs, request: OpenRequest) -> VolumeIdentity:
     return volume
 
 
-def _find_log(fs: Fs, request: OpenRequest, volume: uuid.UUID) -> Path | None:
+def _find_log(fs: Fs, request: OpenRequest, volume: uuid.UUID) -> tuple[Path | None, tuple[str, ...]]:
+    """Our log, and what else lies in the folder of the storage: that is never touched, and, while our own log is in
+    order, no reason not to record."""
     folder = request.volume / "log" / request.storage
     ours: list[Path] = []
     foreign: list[Path] = []
+    wrong: list[StorageError] = []
+    left: list[str] = []
     for name in fs.listdir(folder):
         log = folder / name
+        if not _is_uuid(name):
+            left.append(f"{log}: not the name of a log")
+            continue
         if fs.stat(log / LOG_NAME) is None:
-            continue  # no log: left alone
-        identity, _ = read_log(fs, log)
-        if identity is None:
-            raise StorageDamaged(f"{log / LOG_NAME}: no slot verifies; see `mediadb fsck`", path=str(log))
-        (ours if identity.owner == request.owner else foreign).append(log)
-        if identity.volume != volume or str(identity.log) != name:
-            raise StorageForeign(
-                f"{log} was copied from another volume or log; move it away or import it", path=str(log)
-            )
+            left.append(f"{log}: has no LOG file")
+            continue
+        try:
+            (ours if _owner(fs, log, volume) == request.owner else foreign).append(log)
+        except StorageError as error:
+            wrong.append(error)
+            left.append(error.message)
     if len(ours) > 1:
         raise StorageDoublyOwned(
             f"{folder} has {len(ours)} logs of this server: {', '.join(str(log) for log in ours)}; keep one",
             path=str(folder),
         )
+    if wrong and not ours:
+        raise wrong[0]
     if foreign and not ours:
         raise StorageForeign(
             f"{folder} belongs to another server; give this server its own storage name, or restore its identity",
             path=str(folder),
         )
-    return ours[0] if ours else None
+    return (ours[0] if ours else None), tuple(left)
+
+
+def _owner(fs: Fs, log: Path, volume: uuid.UUID) -> uuid.UUID:
+    """Whose log this is. Raises what is wrong with it."""
+    identity, _ = read_log(fs, log)
+    if identity is None:
+        raise StorageDamaged(f"{log / LOG_NAME}: no slot verifies; see `mediadb fsck`", path=str(log))
+    if identity.volume != volume or str(identity.log) != log.name:
+        raise StorageForeign(f"{log} was copied from another volume or log; move it away or import it", path=str(log))
+    return identity.owner
+
+
+def _is_uuid(name: str) -> bool:
+    try:
+        return str(uuid.UUID(name)) == name
+    except ValueError:
+        return False
 
 
 def _create_log(fs: Fs, request: OpenRequest, volume: uuid.UUID) -> Path:
@@ -193,7 +219,7 @@ def _create_log(fs: Fs, request: OpenRequest, volume: uuid.UUID) -> Path:
     return folder
 
 
-def _take(fs: Fs, fd: int, request: OpenRequest, folder: Path) -> LogHandle:
+def _take(fs: Fs, fd: int, request: OpenRequest, folder: Path, left_alone: tuple[str, ...]) -> LogHandle:
     if not fs.lock(fd):
         raise StorageLocked(f"{folder} is in use by another process", path=str(folder))
     previous, slot = decode_log(fs.pread(fd, LOG_FILE_BYTES, 0))
@@ -222,7 +248,7 @@ def _take(fs: Fs, fd: int, request: OpenRequest, folder: Path) -> LogHandle:
     write_all(fs, fd, [encode_log_slot(identity)], LOG_SLOT_OFFSETS[slot])
     fs.fdatasync(fd)
     before = previous if previous.epoch else None
-    return LogHandle(fs, fd, request.volume, request.storage, identity, before)
+    return LogHandle(fs, fd, request.volume, request.storage, identity, before, left_alone)
 
 
 def _check_segment(fs: Fs, folder: Path, name: str, size: int) -> None:
@@ -243,9 +269,13 @@ def _newest_epoch(fs: Fs, folder: Path, log: uuid.UUID) -> int:
     """The highest epoch that a segment of this log names; only the newest by name is opened."""
     newest = 0
     for day in reversed(fs.listdir(folder)):
-        for name in reversed(fs.listdir(folder / day)):
-            parts = name.split(".")[0].split("-")
-            if len(parts) != 3 or not parts[1].isdigit() or int(parts[1]) <= newest:
+        try:
+            names = fs.listdir(folder / day)
+        except OSError:
+            continue  # recovery names it
+        for name in reversed(names):
+            epoch = epoch_of(name)
+            if epoch <= newest:
                 continue
             try:
                 header = decode_segment_header(read_file(fs, folder / day / name, SEGMENT_PAGE_BYTES))
@@ -254,3 +284,9 @@ def _newest_epoch(fs: Fs, folder: Path, log: uuid.UUID) -> int:
             if header.log == log:
                 newest = max(newest, header.epoch)
     return newest
+
+
+def epoch_of(name: str) -> int:
+    """The epoch in the name of a segment file ("20260131T120000Z-00000007-000001.open"); 0 for any other name."""
+    parts = name.split(".")[0].split("-")
+    return int(parts[1]) if len(parts) == 3 and parts[1].isdecimal() and parts[1].isascii() else 0

@@ -16,29 +16,24 @@ from pathlib import Path
 
 from mediadb.blockfile import BlockFile
 from mediadb.errors import FormatError
-from mediadb.format.block import Commit, Entry, Supersedes
-from mediadb.format.chunk import CHUNK_HEADER_BYTES, ChunkHeader
-from mediadb.format.constants import NO_COMMIT, NO_TIME, SALT_LEN, align_up
+from mediadb.format.block import Commit, Supersedes
+from mediadb.format.constants import NO_COMMIT, NO_TIME
 from mediadb.format.footer import FooterHead
 from mediadb.format.ledger_page import LedgerKind
-from mediadb.format.records import Record, decode_config, decode_names, load_record, run_text
-from mediadb.format.segment_header import SEGMENT_PAGE_BYTES
-from mediadb.fs import Fs
+from mediadb.format.records import Record, run_text
 from mediadb.ledger import read_ledger
-from mediadb.locks import LogHandle
-from mediadb.segment_index import SegmentIndex, TrackIndex
+from mediadb.locks import LogHandle, epoch_of
 from mediadb.segment_scan import (
-    ScannedBlock,
     SegmentScan,
-    chunk_verifies,
     never_begun,
     read_footer,
     scan_segment,
 )
-from mediadb.types import Kind, Names, TrackKind, TrackSpec
-from mediadb.write.segment import OPEN_SUFFIX, SEALED_SUFFIX, note_continuation, seal_file, seal_record
+from mediadb.write.recover_index import Rebuild
+from mediadb.write.segment import OPEN_SUFFIX, SEALED_SUFFIX, seal_file, seal_record
 
 Trouble = Callable[[str, dict[str, object]], None]
+OUR_SUFFIXES = (OPEN_SUFFIX, SEALED_SUFFIX, ".gone", ".copy")  # the last two are reclaim's
 _NIL = uuid.UUID(int=0)
 
 
@@ -148,10 +143,10 @@ class Recovery:
         """Scans of unsealed segments by epoch, with what the sealed ones of the same epochs say."""
         folder = self._log.folder
         epochs: dict[int, _Epoch] = {}
-        names = [f"{day}/{name}" for day in self._fs.listdir(folder) for name in self._fs.listdir(folder / day)]
+        names = self._names(folder)
         ours = self._log.identity.epoch
         for name in names:
-            if name.endswith(OPEN_SUFFIX) and 0 < _epoch_of(name) < ours:
+            if name.endswith(OPEN_SUFFIX) and _epoch_of(name) < ours:
                 scan = self._scan(folder / name)
                 if scan is not None:
                     epoch = epochs.setdefault(scan.header.epoch, _Epoch())
@@ -206,10 +201,40 @@ class Recovery:
         except (OSError, FormatError) as error:
             self._trouble("segment-unreadable", {"path": str(path), "text": str(error)})
             return None
-        if scan.header.log != self._log.identity.log:
-            self._trouble("segment-foreign", {"path": str(path), "log": str(scan.header.log)})
-            return None
-        return scan
+        header = scan.header
+        if header.log != self._log.identity.log:
+            self._trouble("segment-foreign", {"path": str(path), "log": str(header.log)})
+        elif header.epoch != _epoch_of(path.name):
+            self._leave(path, f"its header says epoch {header.epoch}, its name another one; move it away")
+        elif header.read_only:
+            self._leave(path, f"has features {header.read_only:#x} of a later program: it is read, not finished")
+        else:
+            return scan
+        return None
+
+    def _names(self, folder: Path) -> list[str]:
+        """Segment files below the log folder, "day/name". What is nobody's is told and left alone."""
+        for text in self._log.left_alone:
+            self._trouble("file-left-alone", {"path": str(folder.parent), "text": text})
+        found: list[str] = []
+        for day in self._list(folder):
+            for name in self._list(folder / day):
+                known = epoch_of(name) > 0 and name[name.find(".") :].startswith(OUR_SUFFIXES)
+                if known and epoch_of(name) <= self._log.identity.epoch:
+                    found.append(f"{day}/{name}")
+                else:
+                    self._leave(folder / day / name, "no file of this log by its name")
+        return found
+
+    def _list(self, folder: Path) -> list[str]:
+        try:
+            return self._fs.listdir(folder)
+        except OSError as error:
+            self._leave(folder, f"cannot be listed: {error.strerror}")
+            return []
+
+    def _leave(self, path: Path, text: str) -> None:
+        self._trouble("file-left-alone", {"path": str(path), "text": text})
 
     def _learn_sealed(self, path: Path, epoch: _Epoch) -> None:
         try:
@@ -257,7 +282,7 @@ class Recovery:
         last = self._last(scan.header.run)
         fd = self._fs.open_read(path)
         try:
-            rebuild = _Rebuild(self._fs, fd, scan, epoch, {k: v[1] for k, v in last.ends.items()})
+            rebuild = Rebuild(self._fs, fd, scan, epoch.durable, {k: v[1] for k, v in last.ends.items()})
             index, end = rebuild.index(self._voids.get(scan.header.segment))
         finally:
             self._fs.close(fd)
@@ -295,88 +320,6 @@ class Recovery:
         return len(known) == (epoch.durable[1] - min(known) + 1 if known else 0)
 
 
-class _Rebuild:
-    """The index of an unsealed segment, made from its blocks."""
-
-    def __init__(self, fs: Fs, fd: int, scan: SegmentScan, epoch: _Epoch, expected: dict[uuid.UUID, int]) -> None:
-        self._fs, self._fd, self._scan, self._epoch, self._expected = fs, fd, scan, epoch, expected
-        self._broken: set[uuid.UUID] = set()  # tracks whose torn tail has ended
-        self.kept = self.torn = 0
-
-    def index(self, first_void: Commit | None) -> tuple[SegmentIndex, int]:
-        """The index and where its blocks end; from commit `first_void` on all was written again elsewhere."""
-        scan = self._scan
-        index = SegmentIndex(scan.header, recovered=True)
-        end = SEGMENT_PAGE_BYTES
-        for block in scan.blocks:
-            if first_void is not None and block.header.commit >= first_void:
-                break
-            durable = self._epoch.durable
-            acknowledged = durable != NO_COMMIT and block.header.commit <= durable
-            kept = self._enter(index, block, acknowledged)
-            if kept or acknowledged:
-                self.kept += 1
-                index.note_commit(block.header.commit, block.header.wall_us)
-                if block.header.supersedes is not None:
-                    index.supersedes.append(block.header.supersedes)
-                end = min(block.end, align_up(scan.size))
-        index.damaged = [span for span in scan.bad if span[0] < end]
-        index.publish(end)
-        return index, end
-
-    def _enter(self, index: SegmentIndex, block: ScannedBlock, acknowledged: bool) -> int:
-        kept = 0
-        for entry in sorted(block.entries, key=_entry_order):
-            header = entry.header
-            track_id = uuid.UUID(bytes=header.track)
-            is_config = header.kind == Kind.CONFIG
-            if not acknowledged and not self._stands(block, entry, track_id):
-                self.torn += 1
-                continue
-            track = index.tracks.get(track_id)
-            if track is None or (is_config and track.spec.hardware == _NIL):
-                track = self._track(index, block, entry, track)
-            note_continuation(track, header, None)
-            track.add(header, block.offset + entry.offset)
-            if not is_config:
-                self._expected[track_id] = header.seq + 1
-                kept += 1
-        return kept
-
-    def _stands(self, block: ScannedBlock, entry: Entry, track: uuid.UUID) -> bool:
-        """Above D: does the chunk verify and continue its track without a hole?"""
-        header = entry.header
-        if header.kind == Kind.CONFIG:
-            return chunk_verifies(self._fs, self._fd, block, entry)
-        unknown = header.seq if self._scan.header.number else 0  # the first segment of a run begins with 0
-        continues = track not in self._broken and header.seq == self._expected.get(track, unknown)
-        if continues and chunk_verifies(self._fs, self._fd, block, entry):
-            return True
-        self._broken.add(track)
-        return False
-
-    def _track(self, index: SegmentIndex, block: ScannedBlock, entry: Entry, known: TrackIndex | None) -> TrackIndex:
-        spec, names = self._identity(block, entry)
-        if known is not None:
-            known.spec, known.names = spec, names
-            return known
-        track = index.tracks[spec.track] = TrackIndex(spec, names)
-        return track
-
-    def _identity(self, block: ScannedBlock, entry: Entry) -> tuple[TrackSpec, Names]:
-        header = entry.header
-        if header.kind == Kind.CONFIG and chunk_verifies(self._fs, self._fd, block, entry):
-            raw = self._fs.pread(self._fd, header.chunk_len, block.offset + entry.offset)
-            payload = CHUNK_HEADER_BYTES + header.table_len
-            try:
-                spec, _ = decode_config(raw[payload + SALT_LEN :])
-                return spec, decode_names(load_record(raw[CHUNK_HEADER_BYTES:payload]))
-            except FormatError:
-                pass  # as unreadable as one that does not verify
-        kind = {Kind.AUDIO: TrackKind.AUDIO, Kind.METADATA: TrackKind.METADATA}.get(Kind(header.kind), TrackKind.VIDEO)
-        return TrackSpec(uuid.UUID(bytes=header.track), _NIL, _NIL, kind, ""), Names()
-
-
 def _month_before(time_us: int) -> str:
     """ "2026-10" for any time in November 2026: the ledger and the day folders from there on are looked at."""
     first = datetime.fromtimestamp(time_us / 1_000_000, UTC).replace(day=1)
@@ -403,11 +346,5 @@ def _later(ends: dict[uuid.UUID, tuple[int, int]], track: uuid.UUID, end_us: int
         ends[track] = (known_us if end_us == NO_TIME else end_us, next_seq)
 
 
-def _entry_order(entry: Entry) -> tuple[bytes, bool, int]:
-    header: ChunkHeader = entry.header
-    return header.track, header.kind != Kind.CONFIG, header.seq
-
-
 def _epoch_of(name: str) -> int:
-    parts = name.rsplit("/", 1)[-1].split(".")[0].split("-")
-    return int(parts[1]) if len(parts) == 3 and parts[1].isdigit() else 0
+    return epoch_of(name.rsplit("/", 1)[-1])

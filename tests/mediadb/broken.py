@@ -8,6 +8,7 @@ import pytest
 from world import World
 
 import mediadb.write.recover as recover_module
+import mediadb.write.recover_index as recover_index
 from mediadb.blockfile import BlockFile
 from mediadb.segment_scan import scan_segment
 from mediadb.write.segment import OPEN_SUFFIX, SegmentWriter
@@ -27,7 +28,7 @@ def dir_sync_lies(monkeypatch: pytest.MonkeyPatch) -> Spoil:
 
 def crc_unchecked(monkeypatch: pytest.MonkeyPatch) -> Spoil:
     """Recovery takes every chunk for whole. The power goes often, in the middle of commits."""
-    monkeypatch.setattr(recover_module, "chunk_verifies", lambda *_: True)
+    monkeypatch.setattr(recover_index, "chunk_verifies", lambda *_: True)
 
     def cut_soon(world: World) -> None:
         world.fs.cut_in = 12 + world.runs % 9
