@@ -193,7 +193,10 @@ class ChunkReader:
         try:
             return self._index.config(ref.name, ref.config)
         except FormatError as error:
-            raise self._explain(ref, error.message) from error
+            known = self._index.config_elsewhere(ref.track, ref.name, ref.config.config_hash)
+            if known is None:
+                raise self._explain(ref, error.message) from error
+            return known
 
     def config(self, ref: ChunkRef) -> TrackConfig:
         return self._config(ref)[1]

@@ -26,6 +26,7 @@ from mediadb.segment_index import LiveSource, SegmentIndex, TrackIndex
 from mediadb.types import Origin, TrackConfig, TrackSpec
 
 CACHED_ROWS: Final = 60_000  # of decoded index regions, of 100 bytes each; a region weighs as much as 20
+CONFIG_PARTS: Final = 64  # segments looked through for a CONFIG whose own copy is damaged
 CACHED_CONFIGS: Final = 4096
 
 
@@ -238,6 +239,19 @@ class StorageIndex(Inventory):
                 known = self._read_config(name, place)
             self._configs.put(place.config_hash, known)
         return known
+
+    def config_elsewhere(self, track: uuid.UUID, name: str, wanted: bytes) -> tuple[TrackSpec, TrackConfig] | None:
+        """The same CONFIG, by its hash, out of another segment: each repeats it, and the one in `name` is damaged."""
+        for looked, part in enumerate(self.walk(track, FUTURE_US, before=True)):
+            if looked == CONFIG_PARTS:
+                return None
+            for place in part.configs if part.name != name else ():
+                if place.config_hash == wanted:
+                    try:
+                        return self.config(part.name, place)
+                    except (MediaDbError, OSError):
+                        continue
+        return None
 
     def _read_config(self, name: str, place: ConfigPlace) -> tuple[TrackSpec, TrackConfig]:
         with self.files.use(name) as handle:

@@ -15,11 +15,13 @@ from mediadb.errors import FormatError
 from mediadb.format.constants import NO_TIME
 from mediadb.format.footer import FooterHead
 from mediadb.fs import Fs
-from mediadb.gone import GONE, INTENT, read_journal, removal_of
+from mediadb.gone import GONE, read_journal, removal_of, unfinished
 from mediadb.ledger import LedgerWriter
 from mediadb.locks import LogHandle
-from mediadb.reclaim.reclaimer import ClockBrake, Reclaimer, ReclaimOptions
-from mediadb.segment_files import OPEN, SEALED, read_footer, read_track
+from mediadb.reclaim.brake import ClockBrake
+from mediadb.reclaim.limits import ReclaimOptions
+from mediadb.reclaim.reclaimer import Reclaimer
+from mediadb.segment_files import OPEN, SEALED, read_footer, read_header, read_track
 from mediadb.segment_scan import SegmentScan, scan_segment
 from mediadb.tools.findings import NOTHING, Problem
 from mediadb.write.recover import Recovery
@@ -70,6 +72,8 @@ class LogFooters:
                 head, _ = read_footer(self._fs, fd)
                 for summary in head.tracks:
                     read_track(self._fs, fd, summary)
+                if read_header(self._fs, fd).segment != head.segment:
+                    return self._bad_footer(path, "the footer is that of another segment")
             except FormatError as error:
                 return self._bad_footer(path, error.message)
             return self._holes(path, fd, head)
@@ -114,13 +118,15 @@ class LogFooters:
         return [Problem("hole-unexplained", path, what, f"{lost} chunks", "restore the segment from a backup")]
 
     def _gone(self, path: Path) -> list[Problem]:
-        bodies = read_journal(self._fs, path)
-        if not bodies:
+        if not read_journal(self._fs, path):
             what = "a removal that was cut off before it said anything"
             return [Problem("removal-cut-off", path, what, NOTHING, "its journal is removed", self._finish, True)]
-        if bodies[-1].get("phase") == INTENT or bodies[-1].get("ranges", 0) is None:
+        if unfinished(self._fs, path) is not None:
             what, lost = "a removal was interrupted", "what retention had decided to remove"
             return [Problem("removal-unfinished", path, what, lost, "it is finished", self._finish, unfinished=True)]
+        if self._fs.stat(path.with_suffix(SEALED)) is None:
+            what = "the journal of a segment that is no more"
+            return [Problem("removal-unfinished", path, what, NOTHING, "it is removed", self._finish, unfinished=True)]
         return []
 
     # -- deeds -----------------------------------------------------------------------------------------------------

@@ -25,11 +25,13 @@ from mediadb.format.segment_header import (
 from mediadb.fs import Fs, read_file, write_all
 from mediadb.gone import GONE
 from mediadb.locks import LOG_NAME
+from mediadb.reclaim.memory import MEMORY_NAME
+from mediadb.reclaim.punch import COPY
 from mediadb.segment_files import OPEN, SEALED, read_footer
+from mediadb.segment_scan import scan_segment
 from mediadb.tools.findings import NOTHING, Problem, put_aside
 
 TEMPORARY: Final = ".tmp"
-COPY: Final = ".copy"  # of a segment, while parts of it are removed by rewriting
 LOOKED_AT_PAGES: Final = 4096  # of a file without header and footer: enough to meet its first block
 
 
@@ -62,7 +64,7 @@ class LogNames:
             path = self._folder / name
             status = self._fs.stat(path)
             if status is not None and not status.is_dir:
-                found += self._stranger(path) if name != LOG_NAME else []
+                found += self._stranger(path) if name not in (LOG_NAME, MEMORY_NAME) else []
                 continue
             for inside in self._fs.listdir(path):
                 self._file(path / inside, found, known)
@@ -86,6 +88,8 @@ class LogNames:
             if self._identity is not None and header.log != self._identity.log:
                 what = f"belongs to log {header.log}"
                 found.append(self._to_quarantine("segment-foreign", path, what, NOTHING))
+            elif self._is_another(path, header):
+                found += self._headless(path, "its header is that of another segment")
             else:
                 known.append(_Known(path, header))
 
@@ -143,6 +147,11 @@ class LogNames:
 
         text = "the header is written again from its footer, blocks, name and log"
         return [Problem("header-damaged", path, what, NOTHING, text, write)]
+
+    def _is_another(self, path: Path, header: SegmentHeader) -> bool:
+        """Footer or blocks name another segment, and nothing in the file belongs to the one the header names."""
+        says = self._says(path)
+        return says not in (None, (header.segment, header.run)) and not scan_segment(self._fs, path).blocks
 
     def _blank(self, path: Path) -> bool:
         status = self._fs.stat(path)
