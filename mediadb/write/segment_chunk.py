@@ -113,7 +113,8 @@ class ChunkBuilder:
         return self._kind
 
     def fits(self, sample: Sample) -> bool:
-        """May `sample` follow in this chunk? Its dts must not fall and its receive time must follow its dts."""
+        """May `sample` follow in this chunk? Its dts must not fall, its receive time must follow its dts, and no pause lies
+        in between: a chunk is one stretch of footage."""
         first = self.first
         ticks = sample.dts - first.dts
         if sample.discontinuity or sample.dts < self.last_dts or ticks > MAX_DTS_SPAN:
@@ -121,6 +122,8 @@ class ChunkBuilder:
         if self.size + len(sample.data) > CHUNK_SPLIT_BYTES or len(self._sizes) == MAX_CHUNK_FRAMES:
             return False
         timebase = self._track.config.timebase_hz or 1
+        if 4 * (sample.dts - self.last_dts) > 5 * timebase:
+            return False
         late = sample.recv_us - first.recv_us - ticks * 1_000_000 // timebase
         return -LATE_US <= late <= LATE_US
 

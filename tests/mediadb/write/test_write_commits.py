@@ -305,3 +305,15 @@ def test_direct_writes_fall_back_where_the_file_system_refuses_them() -> None:
     assert run.close() == []
     assert fs.refused == 1, "one refusal is enough to know"
     assert rig.numbers(fs, TRACK) == list(range(25))
+
+
+def test_a_pause_ends_the_chunk_when_commits_are_late() -> None:
+    """With a stalled disk many seconds may lie in one commit: what was not there must not look as if it were."""
+    fs = FaultFs()
+    run = Rig(fs)
+    pause = 20 * 25
+    run.frames(0, 20, gop=1000)
+    run.frames(20 + pause, 20, gop=1000)
+    run.commit()
+    chunks = sorted((chunk.kind, len(chunk.samples)) for chunk in media(fs))
+    assert chunks == [(1, 1), (2, 19), (2, 20)]
