@@ -113,14 +113,13 @@ class LogWriter:
 
     def _collect(self, items: Iterable[tuple[TrackState, Item]], now: Now) -> None:
         stamp = Stamp(self._run, self._epoch, now.clock_run)
-        touched = self._touched
         for track, item in items:
             if isinstance(item, Sample):
                 if add_sample(track, item, stamp):
                     self._open_bytes += len(item.data)
                 else:
                     self._events.refused(track.spec.track, len(item.data))
-                touched[track.spec.track.bytes] = track
+                self._touched[track.spec.track.bytes] = track
             else:
                 self._take_note(track, item, stamp, now)
             if self._open_bytes >= self._options.commit_limit:
