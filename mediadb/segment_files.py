@@ -60,6 +60,15 @@ def stem(volume: Path, path: Path) -> str:
     return str(path.relative_to(volume).with_suffix(""))
 
 
+def belongs(path: Path, header: SegmentHeader) -> bool:
+    """Does a segment of a log lie where it was made? A copy in another folder or under another name does not count:
+    what it holds is there already, or is another log's."""
+    start, epoch, number = [*path.name.split(".")[0].split("-"), "", ""][:3]
+    day = f"{start[:4]}-{start[4:6]}-{start[6:8]}"
+    there = (path.parent.parent.name, path.parent.name, epoch, number)
+    return there == (str(header.log), day, f"{header.epoch:08d}", f"{header.number:06d}")
+
+
 def list_folders(fs: Fs, volume: Path, storage: str) -> list[Path]:
     """The day folders of a storage, oldest name first, logs before archive."""
     roots = [volume / top / storage for top in ("log", "archive")]

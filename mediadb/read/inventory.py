@@ -27,6 +27,7 @@ from mediadb.segment_files import (
     SegmentFiles,
     SegmentPlace,
     Voids,
+    belongs,
     read_footer,
     read_header,
     stem,
@@ -108,6 +109,8 @@ class Inventory:
             return  # reclaimed since the folder was listed
         try:
             header = read_header(self.fs, fd)
+            if not place.archive and not belongs(place.path, header):
+                return
             head, _ = read_footer(self.fs, fd)
         except FormatError as error:
             self.damaged[place.name] = error.message
@@ -128,13 +131,16 @@ class Inventory:
 
     def _walk(self, place: SegmentPlace) -> None:
         try:
-            self._walked[place.name] = walk_index(self.fs, place.path, self._voids)
+            index = walk_index(self.fs, place.path, self._voids)
         except FileNotFoundError:
             return  # sealed or reclaimed since the folder was listed
         except FormatError as error:
             self.damaged[place.name] = error.message
         else:
-            for old in self._walked[place.name].supersedes:
+            if not place.archive and not belongs(place.path, index.header):
+                return
+            self._walked[place.name] = index
+            for old in index.supersedes:
                 self._void(old.segment, old.first)
 
     def _void(self, segment: uuid.UUID, first: Commit) -> None:

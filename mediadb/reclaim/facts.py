@@ -22,7 +22,7 @@ from mediadb.fs import FileStat, Fs
 from mediadb.gone import GONE, removed_tracks
 from mediadb.read.part import Part, part_spans
 from mediadb.reclaim.limits import ReclaimOptions
-from mediadb.segment_files import OPEN, SEALED, read_config, read_footer, read_header, read_track, walk_index
+from mediadb.segment_files import OPEN, SEALED, belongs, read_config, read_footer, read_header, read_track, walk_index
 from mediadb.types import TrackConfig
 
 NIL: Final = uuid.UUID(int=0)
@@ -139,20 +139,25 @@ class Facts:
 
     def _learn(self, path: Path) -> SegmentFact | None:
         status = self._fs.stat(path)
-        if status is None:
+        fact = self._read(path, status) if status is not None and not status.is_dir else None
+        if fact is None:
             return None
-        fact = self._known[path] = self._read(path, status)
+        self._known[path] = fact
         for member, size in zip(fact.members, fact.sizes, strict=True):
             self.cameras[member.camera] = self.cameras.get(member.camera, 0) + size
         return fact
 
-    def _read(self, path: Path, status: FileStat) -> SegmentFact:
+    def _read(self, path: Path, status: FileStat) -> SegmentFact | None:
+        """None for a copy, or a segment of another log: retention takes none of those."""
         fs, segment, end_us = self._fs, NIL, NO_TIME
         members: tuple[Member, ...] = ()
         ends, sizes = array("q"), array("q")
         fd = fs.open_read(path)
         try:
-            segment = read_header(fs, fd).segment
+            header = read_header(fs, fd)
+            if not belongs(path, header):
+                return None
+            segment = header.segment
             head, _ = read_footer(fs, fd)
             gone = removed_tracks(fs, path.with_suffix(GONE))
             kept = [t for t in head.tracks if t.media_count and t.track not in gone]
