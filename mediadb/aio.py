@@ -186,6 +186,9 @@ class AsyncStore:
         await self._send_guests_home()
         self._collector.end_shedding(self._clock.utc_us())
         self._tick(commit=True)
+        while (thread := self._lodging.busy) is not None:
+            await asyncio.wrap_future(thread.flushed())
+            await asyncio.sleep(0)
         await self._settle()
         now = self._now()
         try:

@@ -70,6 +70,13 @@ class Lodging:
         """Who stands in, None at home."""
         return self._host
 
+    @property
+    def busy(self) -> WriterThread | None:
+        """Whose thread has tracks that change hands just now; None when no samples are held for that."""
+        if self.place is Place.LEAVING:
+            return self._thread
+        return self._host.thread if self._crossing and self._host is not None else None
+
     # -- every slot -----------------------------------------------------------------------------------------------
 
     def slot(self, items: Items, now: Now, commit: bool) -> None:
