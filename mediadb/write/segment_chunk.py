@@ -113,8 +113,8 @@ class ChunkBuilder:
         return self._kind
 
     def fits(self, sample: Sample) -> bool:
-        """May `sample` follow in this chunk? Its dts must not fall, its receive time must follow its dts, and no pause lies
-        in between: a chunk is one stretch of footage."""
+        """May `sample` follow in this chunk? Its dts must not fall, its receive time must follow its dts, and no pause
+        lies in between: a chunk is one stretch of footage."""
         first = self.first
         ticks = sample.dts - first.dts
         if sample.discontinuity or sample.dts < self.last_dts or ticks > MAX_DTS_SPAN:

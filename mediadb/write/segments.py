@@ -172,7 +172,7 @@ class Segments:
         if left_us * AHEAD_SHARE > options.segment_us and left_bytes * AHEAD_SHARE > options.segment_limit:
             return
         self._making = True
-        number = self._take_number()
+        number, self._number = self._number, self._number + 1
         self._beside(lambda: self._make_ahead(number, now))
 
     def _make_ahead(self, number: int, now: Now) -> None:
@@ -214,7 +214,8 @@ class Segments:
         segment, self._ahead = self._ahead, None
         if segment is None:
             self._check_room(waiting_bytes)
-            segment = self._create(self._take_number(), now)
+            segment = self._create(self._number, now)
+            self._number += 1
             self._created()
         self._current, self._since_us, self._next_roll_us, self._other_clock = segment, now.mono_us, 0, False
         header = segment.index.header
@@ -243,11 +244,6 @@ class Segments:
         with self._lock:
             self._live = (*self._live, segment.live)
         return segment
-
-    def _take_number(self) -> int:
-        number = self._number
-        self._number += 1
-        return number
 
     def _check_room(self, waiting_bytes: int) -> None:
         """After the disk was full: no new file before there is room for all that waits."""

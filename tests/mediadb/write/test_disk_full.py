@@ -12,6 +12,7 @@ from rig import Rig
 
 from mediadb.format.ledger_page import LedgerKind
 from mediadb.ledger import LedgerWriter, ledger_files, read_ledger
+from mediadb.locks import LogHandle
 from mediadb.reclaim.brake import ClockBrake
 from mediadb.reclaim.limits import ReclaimOptions
 from mediadb.reclaim.reclaimer import Reclaimer
@@ -126,14 +127,23 @@ def test_a_given_up_segment_is_sealed_before_the_storage_works_again() -> None:
     assert rig.numbers(fs.crash(), TRACK) == list(range(75))
 
 
-def test_a_broken_disk_is_not_written_to_again() -> None:
+def test_a_broken_disk_is_not_written_to_again_before_it_works() -> None:
+    """What was acknowledged of the file that failed is sealed then, so that retention can take it; its tail is gone."""
     fs = FaultFs()
     run = recorded(fs)
-    fs.arm("fdatasync", 1, errno.EIO)
+    fs.fail_always = {"fdatasync": errno.EIO}
     run.frames(75, 25)
     run.commit()
     run.commit(60_000_000)
-    assert [path.suffix for path in rig.segment_paths(fs)] == [".open", ".open"]
+    assert [path.suffix for path in rig.segment_paths(fs)] == [".open"]
+    fs.fail_always = {}
+    run.commit(60_000_000)
+    assert [path.suffix for path in rig.segment_paths(fs)] == [".rseg", ".open"]
+    assert rig.numbers(fs.crash(), TRACK) == list(range(100))
+    after = fs.crash()
+    again = Rig(after, start_us=rig.T0 + 300_000_000)
+    again.recover()
+    assert rig.numbers(after, TRACK) == list(range(100))
 
 
 def test_a_seal_without_room_is_made_up_for() -> None:
@@ -151,8 +161,101 @@ def test_a_seal_without_room_is_made_up_for() -> None:
     fs.hook = None
     assert "seal-failed" in [code for code, _ in run.troubles]
     run.commit(20_000_000)
-    assert [path.suffix for path in rig.segment_paths(fs)][:-1] == [".rseg"] * (len(rig.segment_paths(fs)) - 1)
+    *sealed, _, _ = [path.suffix for path in rig.segment_paths(fs)]  # the present one, the one made ahead
+    assert set(sealed) == {".rseg"}
     assert rig.numbers(fs, TRACK) == list(range(125))
+
+
+def test_the_next_segment_is_there_before_it_is_needed() -> None:
+    """A roll then makes no file and syncs no folder, and a disk without room for it is met a segment early."""
+    fs = FaultFs()
+    run = recorded(fs, seconds=5, segment_us=5_000_000)
+    assert [path.suffix for path in rig.segment_paths(fs)] == [".open", ".open"]
+    calls = fs.calls["create"], fs.calls["fsync_dir"]
+    jobs: list[object] = []
+    run.writer._segments._beside = jobs.append
+    run.frames(125, 50)
+    run.commit(2_000_000)
+    assert len(jobs) == 1, "the seal of the old one waits beside"
+    assert (fs.calls["create"], fs.calls["fsync_dir"]) == calls
+    assert len(run.writer.live_segments()) == 2
+    assert rig.numbers(fs, TRACK) == list(range(175))
+
+
+def test_want_of_room_is_met_a_segment_early() -> None:
+    fs = FaultFs()
+    fs.free = 1 << 20
+    run = recorded(fs, seconds=5, segment_us=5_000_000)
+    run.commit(100_000)
+    assert [code for code, _ in run.troubles] == ["segment-not-created"]
+    assert run.acked == {TRACK: 125}
+    fs.free = 1 << 40
+    run.frames(125, 25)
+    run.commit(20_000_000)
+    assert run.troubles[1:] == [("storage-recovered", {"of": "segment-not-created"})]
+    assert not run.writer.failed
+
+
+def test_a_file_made_ahead_takes_over_when_the_disk_has_no_room_for_another() -> None:
+    fs = FaultFs()
+    run = recorded(fs, seconds=5, segment_us=5_000_000)
+    fs.free = 0
+    fs.arm("pwritev", 1, errno.ENOSPC)
+    run.frames(125, 25)
+    run.commit(500_000)
+    assert run.acked == {TRACK: 150}
+    assert not run.writer.failed
+
+
+def test_a_file_made_ahead_leaves_with_a_clean_stop() -> None:
+    fs = FaultFs()
+    run = recorded(fs, seconds=5, segment_us=5_000_000)
+    assert run.close() == []
+    assert [path.suffix for path in rig.segment_paths(fs)] == [".rseg"]
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [(errno.ENOSPC, "no-space"), (errno.EDQUOT, "quota"), (errno.EIO, "io-error"), (errno.EROFS, "read-only"),
+     (errno.EPERM, "not-writable")],
+)  # fmt: skip
+@pytest.mark.parametrize("call", ["pwritev", "fdatasync"])
+def test_why_a_storage_takes_nothing_has_a_name(number: int, reason: str, call: str) -> None:
+    fs = FaultFs()
+    run = recorded(fs)
+    fs.fail_always = {call: number}
+    for second in range(3, 6):
+        run.frames(second * 25, 25)
+        run.commit()
+    assert (run.writer.failed, run.writer.reason) == (True, reason)
+    assert [(code, params["reason"]) for code, params in run.troubles if code == "storage-error"] == [
+        ("storage-error", reason)
+    ]
+    fs.fail_always = {}
+    run.commit(20_000_000)
+    assert not run.writer.failed
+    assert run.acked == {TRACK: 150}
+    assert rig.numbers(fs.crash(), TRACK) == list(range(150))
+
+
+def test_an_unmounted_volume_is_noticed_though_nothing_is_to_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    fs = FaultFs()
+    run = recorded(fs)
+    names = set(fs.names)
+    monkeypatch.setattr(LogHandle, "still_there", lambda _: False)
+    run.commit()
+    assert (run.writer.failed, run.writer.reason) == (True, "storage-missing")
+    for second in range(3, 6):
+        run.frames(second * 25, 25)
+        say(run, second)
+        run.commit()
+    assert set(fs.names) == names, "nothing is made in the folder under it"
+    assert [code for code, _ in run.troubles] == ["storage-error"]
+    monkeypatch.undo()
+    run.commit()
+    assert run.acked == {TRACK: 150}
+    assert [code for code, _ in run.troubles] == ["storage-error", "storage-recovered"]
+    assert said(fs, run.log.ledger_folder) == ["r3", "r4", "r5"]
 
 
 def test_the_ledger_has_room_of_its_own() -> None:
