@@ -18,6 +18,7 @@ from recorderd.config.fallbacks import check_fallbacks
 from recorderd.config.findings import ConfigError, Findings, Place, did_you_mean
 from recorderd.config.hardware import Surroundings, read_hardware
 from recorderd.config.names import check_unique, folder_name
+from recorderd.config.places import mounts_here, real_place
 from recorderd.config.retention import check_kept
 from recorderd.config.schema import Config, ServerConfig, StorageConfig
 from recorderd.config.secrets import SecretSources
@@ -197,19 +198,20 @@ def _check_storages(
 ) -> None:
     """Folders inside each other, who stands in for whom, and what the inspector sees on disk."""
     check_fallbacks(storages, findings)
-    real = [Path(os.path.realpath(storage.path)) for _, storage in storages]
+    mounts = mounts_here()
+    real = [real_place(storage.path, mounts) for _, storage in storages]
     for index, (place, storage) in enumerate(storages):
         if storage.path == Path("/"):
             continue  # missing or wrong: already reported
-        for other, (there, earlier) in enumerate(storages[:index]):
+        for other, (_, earlier) in enumerate(storages[:index]):
             if earlier.path == Path("/"):
                 continue
-            if real[index] == real[other]:
-                findings.error(place / "path", f"is the same folder as storage {earlier.name!r}: give each its own")
-            elif real[index].is_relative_to(real[other]) or real[other].is_relative_to(real[index]):
-                findings.error(
-                    place / "path", f"and {there.path} ({earlier.path}) lie inside each other: give each its own folder"
-                )
+            if real[index].same(real[other]):
+                text = f"is the same folder as storage {earlier.name!r} ({earlier.path}): give each its own"
+                findings.error(place / "path", text)
+            elif real[index].nested(real[other]):
+                text = f"and {earlier.path} of storage {earlier.name!r} lie inside each other: give each its own folder"
+                findings.error(place / "path", text)
         seen = inspect(storage, server)
         for message in seen.errors:
             findings.error(place / "path", message)
