@@ -69,7 +69,7 @@ def select_rows(
     low_us = reader.decodable_from(track, start_us)
     parts = reader.index.parts(track, low_us, end_us)
     if all(part.lane == "" and part.media.ordered for part in parts):
-        found = _plain(parts, low_us, end_us)
+        found = _plain(_pass_by_pass(parts), low_us, end_us)
     else:
         found = _chosen(parts, reader.chunks(track, start_us, end_us))
     decodable = False
@@ -127,6 +127,16 @@ def _goes_on(before: PartRows, rows: PartRows) -> bool:
     low, high = one.media.seq[before.high - 1], other.media.seq[rows.low]
     stated = sum(statements_between(part, low, high) for part in ([one] if one is other else [one, other]))
     return 0 <= high - low - 1 <= stated
+
+
+def _pass_by_pass(parts: list[Part]) -> list[Part]:
+    """Time that was lived twice (the clock was set back) comes pass after pass, as `Reader.chunks` gives it."""
+    begins: dict[tuple[int, int], int] = {}
+    chains = [(part.run, part.media.clock_run[0] if part.count else 0) for part in parts]
+    for chain, part in zip(chains, parts, strict=True):
+        begins[chain] = min(begins.get(chain, part.first_us), part.first_us)
+    order = sorted(range(len(parts)), key=lambda i: (begins[chains[i]], chains[i], parts[i].first_us))
+    return [parts[i] for i in order]
 
 
 def _plain(parts: list[Part], low_us: int, end_us: int) -> Iterator[PartRows]:

@@ -280,7 +280,12 @@ class Reader:
                     lanes.setdefault((part.lane, part.run), []).append(ref)
                 else:
                     live.append(ref)
-        live.sort(key=lambda ref: (ref.segment_first_us, ref.run, ref.seq))
+        # Time that was lived twice (the clock was set back) comes pass after pass, by number inside each.
+        begins: dict[tuple[int, int], int] = {}
+        for ref in live:
+            chain = ref.run, ref.row.clock_run
+            begins[chain] = min(begins.get(chain, ref.recv_us), ref.recv_us)
+        live.sort(key=lambda ref: (begins[ref.run, ref.row.clock_run], ref.run, ref.seq))
         chosen = self._fill(track, live, lanes, end_us) if lanes else live
         for ref in chosen:
             if kinds is None or ref.kind in kinds:

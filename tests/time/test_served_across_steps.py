@@ -6,14 +6,16 @@ import asyncio
 import io
 import math
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
 import av
 import pytest
-from time_rig import FRAME_US, GOP, HOUR, MINUTE, T0, YEAR, S, World, number_of
+from time_rig import FRAME_US, GOP, HOUR, MINUTE, YEAR, S, World, number_of
 
+from mediadb.aio import StoreOptions
 from recorderd.core.timerange import format_time
 from recorderd.services.playback.player import Player
 from recorderd.services.playback.types import End, Frame, PlayerOptions
@@ -24,15 +26,17 @@ from tests.stream_tcp.test_stream_pull import samples
 
 NEAR = (S, -S, 40 * S, -40 * S, HOUR, -HOUR)
 FAR = (10 * YEAR, -10 * YEAR)
+SET_AT = 91 * S // FRAME_US
 BASE = "/api/v1/cameras/gate/"
 
 
 async def filmed(folder: Path, step_us: int) -> World:
-    """A minute and a half, the clock is set by `step_us`, a minute and a half."""
-    world = await World(folder / "volume").start()
-    await world.run(90 * S)
+    """A minute and a half, the clock is set by `step_us` inside a group of pictures, a minute and a half."""
+    options = StoreOptions(create=True, slot_us=3_600 * S, commit_us=0, segment_us=40 * S)
+    world = await World(folder / "volume", options=options).start()
+    await world.run(91 * S)
     await world.step(step_us)
-    await world.run(90 * S)
+    await world.run(89 * S)
     await world.stop()
     return world
 
@@ -43,7 +47,7 @@ def span(world: World) -> tuple[int, int]:
 
 def stretches(world: World) -> list[tuple[int, int]]:
     """[start, end) in recorder UTC before and after the step, with a second of room where nothing else is."""
-    half = len(world.sent) // 2
+    half = SET_AT
     parts = (world.sent[:half], world.sent[half:])
     return [(world.times[part[0]], world.times[part[-1]] + FRAME_US) for part in parts]
 
@@ -51,6 +55,14 @@ def stretches(world: World) -> list[tuple[int, int]]:
 def of_mp4(raw: bytes) -> list[int]:
     with av.open(io.BytesIO(raw)) as movie:
         return [number_of(bytes(packet)) for packet in movie.demux(video=0) if packet.size]
+
+
+def in_passes(numbers: list[int], world: World, decoded: bool = False) -> bool:
+    """Each picture once, each pass of the clock in order; which pass is first is not said. `decoded`: of a group that
+    was cut by a step back, the rest may miss, for its key is in the other pass."""
+    first, second = world.sent[:SET_AT], world.sent[SET_AT:]
+    cut = world.sent[SET_AT + -SET_AT % GOP :]
+    return numbers in (first + second, second + first) or (decoded and numbers in (cut + first, first + cut))
 
 
 def query(start_us: int, end_us: int) -> str:
@@ -71,13 +83,14 @@ def at_least(world: World, start_us: int, end_us: int) -> set[int]:
 @pytest.mark.parametrize("step_us", [*NEAR, *FAR])
 async def test_a_range_gives_each_of_its_pictures_once_and_in_order(tmp_path: Path, step_us: int) -> None:
     world = await filmed(tmp_path, step_us)
-    assert world.served() == world.sent
+    assert in_passes(world.served(), world)
     low, high = span(world)
-    starts = [*range(low, low + 4 * MINUTE, 7 * S), *(start for start, _ in stretches(world))]
+    starts = [*range(low, low + 4 * MINUTE, 37 * S), *(start for start, _ in stretches(world))]
     for start_us in starts:
         for length_us in (S, 13 * S, 100 * S, high - low):
             got = world.served(start_us, start_us + length_us)
-            assert got == sorted(set(got)), "none twice, in the order they were filmed"
+            assert len(got) == len(set(got)), "none twice"
+            assert sum(a > b for a, b in pairwise(got)) <= (step_us < 0), "in the order they were filmed, pass by pass"
             assert at_least(world, start_us, start_us + length_us) <= set(got)
             assert len(got) - len(at_least(world, start_us, start_us + length_us)) <= 4 * GOP, "whole groups, no more"
 
@@ -89,11 +102,12 @@ async def test_a_seek_finds_each_picture(tmp_path: Path, step_us: int) -> None:
     by_time: dict[int, set[int]] = {}
     for number, time_us in world.times.items():
         by_time.setdefault(time_us, set()).add(number)
-    for time_us, numbers in by_time.items():
+    for time_us, numbers in [*by_time.items()][::7]:
         got = world.served(time_us, time_us + 1)
         assert numbers <= set(got), "every picture of an instant that the clock showed twice"
         key = reader.locate_key(world.track, time_us)
-        assert key is not None and 0 <= time_us - key.recv_us < GOP * FRAME_US
+        assert key is not None
+        assert 0 <= time_us - key.recv_us < GOP * FRAME_US
     reader.close()
 
 
@@ -104,7 +118,7 @@ async def test_files_and_playlists_hold_each_picture_once(tmp_path: Path, step_u
     async with scene(tmp_path) as server:
         server.clock.step(high - server.clock.utc_us() + MINUTE)
         ask = query(low, high)
-        assert of_mp4(await body(server.client, f"{BASE}media.mp4?{ask}")) == world.sent
+        assert in_passes(of_mp4(await body(server.client, f"{BASE}media.mp4?{ask}")), world, decoded=True)
         list_url = f"{BASE}hls/recorded.m3u8?{ask}"
         text = (await body(server.client, list_url)).decode()
         assert text.endswith("#EXT-X-ENDLIST\n")
@@ -114,9 +128,9 @@ async def test_files_and_playlists_hold_each_picture_once(tmp_path: Path, step_u
                 head = await body(server.client, urljoin(list_url, match[1]))
             elif not line.startswith("#"):
                 found += of_mp4(head + await body(server.client, urljoin(list_url, line)))
-        assert found == world.sent
+        assert in_passes(found, world, decoded=True)
         timeline = await server.json(f"{BASE}coverage?{ask}")
-        assert {one["state"] for one in timeline["items"]} <= {"recorded", "clock-step"}
+        assert "unexplained" not in {one["state"] for one in timeline["tracks"][0]["intervals"]}
 
 
 @pytest.mark.parametrize("step_us", [*NEAR, *FAR])
@@ -138,11 +152,12 @@ async def test_a_pull_gives_each_chunk_once_wherever_it_is_taken_up_again(tmp_pa
             return [number_of(data) for chunk in chunks for data, *_ in samples(chunk)]
 
         chunks = await pulled(start_us=low, end_us=high)
-        assert numbers(chunks) == world.sent
-        for cut in range(1, len(chunks), 9):
+        whole = numbers(chunks)
+        assert in_passes(whole, world)
+        for cut in range(1, len(chunks), 17):
             cursor = {chunks[cut - 1].head["track"]: chunks[cut - 1].head["cursor"]}
             rest = await pulled(start_us=low, end_us=high, cursor=cursor)
-            assert numbers(chunks[:cut]) + numbers(rest) == world.sent
+            assert numbers(chunks[:cut]) + numbers(rest) == whole
 
 
 class Inline:
@@ -171,7 +186,6 @@ async def test_playback_goes_through_a_step_and_ends(tmp_path: Path, step_us: in
             shown += [number_of(one.sample.data) for one in items if isinstance(one, Frame) and not one.preroll]
             if isinstance(items[-1], End):
                 break
-    assert shown == world.sent[shown[0] :]
-    assert low == T0 or shown[0] == len(world.sent) // 2 or shown == world.sent
+    assert in_passes(shown, world, decoded=True)
     await player.close()
     reader.close()

@@ -6,6 +6,7 @@ stepped as an administrator or a time service would.
 
 from __future__ import annotations
 
+import itertools
 import struct
 import uuid
 from collections.abc import Callable
@@ -183,8 +184,9 @@ class World:
 
     def coverage(self, start_us: int, end_us: int) -> list[Interval]:
         found = self.reader().coverage([self.track], start_us, end_us)[self.track]
-        assert found[0].start_us == start_us and found[-1].end_us == end_us
-        assert all(a.end_us == b.start_us for a, b in zip(found, found[1:], strict=False))
+        assert found[0].start_us == start_us
+        assert found[-1].end_us == end_us
+        assert all(a.end_us == b.start_us for a, b in itertools.pairwise(found))
         return found
 
     def words(self, start_us: int, end_us: int) -> list[tuple[float, float, str, str]]:

@@ -12,10 +12,13 @@ from dataclasses import dataclass
 
 from mediadb.read.reader import ChunkRef, Reader
 from recorderd.engine.ports import TrackCommit
+from recorderd.services.playback.order import LONGEST_US as OVERLAP_US
+from recorderd.services.playback.order import PlayOrder
 from recorderd.services.playback.types import BadCursor, Cursor
 
 FIRST_US = 10 * 60_000_000  # of the first stretch asked for; the next is longer when that held little
 LONGEST_US = 24 * 3600 * 1_000_000
+FAR_US = 1 << 62
 LITTLE = 200  # chunks: after a stretch with fewer the next one is longer
 
 
@@ -39,6 +42,8 @@ class TrackPlan:
         self._part = 0  # samples of the first chunk that were sent before
         self._last: tuple[int, int] | None = None  # (run, seq) of the live chunk given last
         self._until_us: int | None = None  # up to here, only what follows `_last`: the clock was set back
+        self._after: tuple[int, ...] | None = None  # the place of the cursor in the order of playing
+        self._floor_us = -FAR_US
         if cursor is not None:
             self._take_up(cursor)
 
@@ -49,14 +54,30 @@ class TrackPlan:
         found = self._reader.find(cursor.track, cursor.run, cursor.seq)
         if found is None:
             raise BadCursor("nothing of the cursor's run from there on is here", cursor=str(cursor))
+        self._floor_us = self._reader.decodable_from(self.track, self.low_us)
         self._whole = False
         self._last = cursor.run, cursor.seq
-        self.low_us = found.recv_us
+        order = self._order(found.recv_us, found.recv_us)
+        self._after = order.key(found.recv_us, found.run, found.seq)
+        self.low_us = order.block(found.recv_us, 1)[0]
         if found.seq == cursor.seq:
             if cursor.index + 1 < found.frame_count:
                 self._part = cursor.index + 1
             else:
                 self._given.add((found.run, found.seq))
+
+    def clear_of(self, time_us: int) -> int:
+        """`time_us`, or the first time behind it that cuts through no time that was lived twice."""
+        return self._order(time_us, time_us).block(time_us, 1)[1] - 1
+
+    def next_us(self, time_us: int) -> int:
+        """The first time at or behind `time_us` at which there may be something: years without footage are passed."""
+        if self._reader.index.parts(self.track, time_us, time_us + 1):
+            return time_us
+        return next((part.first_us for part in self._reader.index.walk(self.track, time_us, before=False)), FAR_US)
+
+    def _order(self, low_us: int, high_us: int) -> PlayOrder:
+        return PlayOrder(self._reader.index.spans(self.track, low_us - OVERLAP_US, high_us + OVERLAP_US))
 
     def stretch(self, high_us: int) -> list[Piece]:
         """The chunks that begin before `high_us`, are durable, and were not given yet."""
@@ -71,6 +92,11 @@ class TrackPlan:
             for ref in self._reader.chunks(self.track, low_us, high_us)
             if self._whole or (ref.recv_us >= low_us and (ref.run, ref.seq) not in self._given and self._is_ahead(ref))
         ]
+        order = self._order(low_us, high_us)
+        keyed = sorted(((order.key(ref.recv_us, ref.run, ref.seq), ref) for ref in refs), key=lambda one: one[0])
+        refs = [
+            ref for key, ref in keyed if self._after is None or (key >= self._after and ref.recv_us >= self._floor_us)
+        ]
         if self._leaves_out(refs) and self.set_back():
             return self.stretch(high_us)
         self._note(refs)
@@ -79,6 +105,7 @@ class TrackPlan:
         self._given = {key for key in self._given if self.low_us == low_us}
         self._given |= {(ref.run, ref.seq) for ref in refs if ref.recv_us >= self.low_us}
         self._whole = False
+        self._after = None if refs else self._after
         pieces = [Piece(ref, 0 if at else self._part) for at, ref in enumerate(refs)]
         self._part = 0 if pieces else self._part
         return pieces
@@ -140,10 +167,12 @@ class PullPlan:
             last_us = min(last_us, self._end_us)
         if self._at_us is None or self._at_us >= last_us:
             return None
-        high_us = min(self._at_us + self._length_us, last_us)
+        high_us = min(max(plan.clear_of(self._at_us + self._length_us) for plan in self._tracks), last_us)
         found = [plan.stretch(high_us) for plan in self._tracks]
         self._length_us = min(self._length_us * 2, LONGEST_US) if sum(map(len, found)) < LITTLE else FIRST_US
-        self._at_us = high_us
+        self._at_us = (
+            high_us if any(found) else min(max(high_us, min(plan.next_us(high_us) for plan in self._tracks)), last_us)
+        )
         return list(_interleaved(found))
 
     def passed(self, tracks: Mapping[uuid.UUID, TrackCommit]) -> bool:

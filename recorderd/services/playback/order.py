@@ -8,7 +8,7 @@ picture by picture. Late footage only ever fills holes and needs no such rule. C
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mediadb.ledger_facts import MediaSpan
 
@@ -66,22 +66,25 @@ def _stretches(live: list[MediaSpan]) -> list[MediaSpan]:
     """Spans that follow each other by number and time count as one: damage does not begin another scene."""
     out: list[MediaSpan] = []
     for span in live:
-        last = next((one for one in reversed(out) if one.run == span.run and one.end_seq == span.first_seq), None)
+        chain = span.run, span.clock, span.first_seq
+        last = next((one for one in reversed(out) if (one.run, one.clock, one.end_seq) == chain), None)
         if last is None or span.start_us < last.end_us - OVERLAP_US:
             out.append(span)
         else:
             at = out.index(last)
-            out[at] = MediaSpan(last.start_us, max(last.end_us, span.end_us), last.run, last.first_seq, span.end_seq)
+            out[at] = replace(last, end_us=max(last.end_us, span.end_us), end_seq=span.end_seq)
     return sorted(out, key=_by_start)
 
 
 def _overlaps(stretches: list[MediaSpan]) -> list[Overlap]:
     found: list[Overlap] = []
-    reached = None
+    reached, clock = None, (0, 0)
     for span in stretches:
-        if reached is not None and span.start_us < reached - OVERLAP_US:
+        slack_us = OVERLAP_US if clock == (span.run, span.clock) else 0
+        if reached is not None and span.start_us < reached - slack_us:
             found.append(Overlap(span.start_us, min(reached, span.end_us)))
-        reached = span.end_us if reached is None else max(reached, span.end_us)
+        if reached is None or span.end_us > reached:
+            reached, clock = span.end_us, (span.run, span.clock)
     merged: list[Overlap] = []
     for one in found:
         if merged and one.start_us <= merged[-1].end_us:
