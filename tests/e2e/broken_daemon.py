@@ -20,10 +20,10 @@ from pathlib import Path
 from mediadb.blockfile import BlockFile
 from mediadb.fs import RealFs
 from mediadb.segment_scan import SegmentScan, scan_segment
-from mediadb.write import recover as recover_module
 from mediadb.write.items import Now
+from mediadb.write.recover import Recovery
 from mediadb.write.segment import OPEN_SUFFIX, SegmentWriter
-from mediadb.write.store import LogWriter
+from mediadb.write.segments import Segments
 
 
 class Unchecked(int):
@@ -60,22 +60,19 @@ def _no_crc() -> None:
 
 def _reappend() -> None:
     """Recovery leaves unsealed segments alone; the writer's first segment is the newest of them."""
-    create = LogWriter._create_segment
+    create = Segments._create
 
-    def first(self: LogWriter, now: Now) -> SegmentWriter:
-        folder = self._log.folder
-        old = sorted(folder.glob(f"*/*{OPEN_SUFFIX}"), key=lambda path: path.name)
-        scan: SegmentScan | None = scan_segment(self._fs, old[-1]) if old and self._segment_number == 0 else None
+    def first(self: Segments, number: int, now: Now) -> SegmentWriter:
+        old = sorted(self._log.folder.glob(f"*/*{OPEN_SUFFIX}"), key=lambda path: path.name)
+        scan: SegmentScan | None = scan_segment(self._fs, old[-1]) if old and number == 0 else None
         if scan is None or not scan.blocks:
-            return create(self, now)
-        file = BlockFile.open_append(self._fs, old[-1])
-        segment = SegmentWriter(file, scan.header, self._options.segment_limit)
-        self._segment, self._segment_since_us, self._segment_number = segment, now.mono_us, 1
+            return create(self, number, now)
+        segment = SegmentWriter(BlockFile.open_append(self._fs, old[-1]), scan.header, self._options.segment_limit)
         self._live = (*self._live, segment.live)
         return segment
 
-    LogWriter._create_segment = first  # type: ignore[method-assign]
-    recover_module.Recovery._recover = lambda self, path, scan, epoch: None  # type: ignore[method-assign]
+    Segments._create = first  # type: ignore[method-assign]
+    Recovery._recover = lambda self, path, scan, epoch: None  # type: ignore[method-assign]
 
 
 BREAKS: dict[str, Callable[[], None]] = {

@@ -193,6 +193,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--break", dest="broken", choices=["sync", "dirsync", "crc", "reappend"], default="")
     args = parser.parse_args()
+    if args.broken in ("sync", "dirsync"):
+        print("kill -9 leaves the page cache whole, so this control is played as cuts of power", flush=True)
+        from tests.e2e import powercut_tier
+
+        argv = ["--cuts", str(args.kills), "--seed", str(args.seed), "--break", args.broken]
+        return powercut_tier.main(argv)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="recorderd-crash-") as folder:
         red = report("at random", run(_in(folder, "a"), args.kills, args.seed, broken=args.broken))

@@ -73,7 +73,7 @@ def look(volume: Path, storage: str = "main") -> Footage:
     for path, raw in raws.items():
         try:
             walked[path] = parser.blocks(raw)
-            footage.wrong += _foreign_blocks(path, raw)
+            footage.wrong += foreign_blocks(path, raw)
         except AssertionError as error:
             if path.suffix != ".open" or len(raw) > parser.PAGE:  # a cut inside `create` leaves nothing acknowledged
                 footage.wrong.append(f"{path.name}: {error}")
@@ -186,7 +186,7 @@ def _identity(footage: Footage, chunk: parser.Chunk, raw: bytes) -> None:
     track.camera, track.kind, track.stream = names["camera"], _KINDS[record["kind"]], record["stream"]
 
 
-def _foreign_blocks(path: Path, raw: bytes) -> list[str]:
+def foreign_blocks(path: Path, raw: bytes) -> list[str]:
     """A segment belongs to one run: nothing of a later run may ever be behind it."""
     run, wrong = raw[96:104], []
     for at in range(parser.PAGE, len(raw), parser.PAGE):

@@ -23,10 +23,12 @@ from tests.disks import run as sh
 from tests.e2e.crash_tier import Crashes, NotRecording, report
 from tests.e2e.harness import running
 from tests.e2e.oracle import look, segments
+from tests.e2e.store_cuts import StoreCuts
 from tests.e2e.verdict import Verdict
 
 MAX_LOST_FRAMES = 37  # 1.5 s at 25 fps
 ROOM_BYTES = 28 * MIB  # free for footage and the 16 MiB that reclaim keeps free: it begins after a few rounds
+STORE_SHARE = 10  # cuts of the writer alone for each of the whole daemon
 HELD = 0.5  # share of cuts at a step of a procedure, while the thread that came there stands still
 HOLD_S = 10.0
 NAMED = "seal_ledger"  # at this step a folder's sync has returned, and no other seal or reclaim is under way
@@ -135,16 +137,36 @@ def run(folder: Path, cuts: int, seed: int, kind: str, state_too: bool = False, 
     return scene
 
 
-def main() -> int:
+def stores(kind: str, cuts: int, seed: int, broken: str) -> int:
+    """The same of the writer alone, many more cuts in the same time. Returns the violations."""
+    with tempfile.TemporaryDirectory(prefix="recorderd-storecut-") as folder:
+        done = StoreCuts(Path(folder), kind, seed, broken)
+        began = time.monotonic()
+        done.run(cuts)
+    rate = done.cuts * 60 / max(time.monotonic() - began, 0.001)
+    print(
+        f"{kind}, the writer alone: {done.cuts} cuts ({rate:.0f} a minute), {done.acked} samples acknowledged, "
+        f"{len(done.wrong)} violations",
+        flush=True,
+    )
+    for text in done.wrong[:10]:
+        print(f"  {text}")
+    return len(done.wrong)
+
+
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cuts", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--fs", choices=["ext4", "xfs"])
     parser.add_argument("--break", dest="broken", choices=["sync", "dirsync", "crc", "reappend"], default="")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     need()
     began, red = time.monotonic(), 0
-    scenes = [(kind, state) for kind in ([args.fs] if args.fs else ["ext4", "xfs"]) for state in (False, True)]
+    kinds = [args.fs] if args.fs else ["ext4", "xfs"]
+    for kind in kinds:
+        red += stores(kind, args.cuts * STORE_SHARE // len(kinds), args.seed, args.broken)
+    scenes = [(kind, state) for kind in kinds for state in (False, True)]
     with tempfile.TemporaryDirectory(prefix="recorderd-powercut-") as folder:
         for number, (kind, state_too) in enumerate(scenes):
             place = Path(folder) / f"{number}"

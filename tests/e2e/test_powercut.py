@@ -1,4 +1,4 @@
-"""The power goes under the recording daemon: on ext4 and XFS, with and without its own database on the same disk."""
+"""The power goes under the writer and under the recording daemon, on ext4 and XFS; and what the tier must not miss."""
 
 from __future__ import annotations
 
@@ -9,14 +9,41 @@ import pytest
 
 from tests import disks
 from tests.e2e import powercut_tier
+from tests.e2e.store_cuts import StoreCuts
 
 pytestmark = [pytest.mark.crash, pytest.mark.disks, pytest.mark.timeout(600)]
-CUTS = 5 if os.environ.get("CI") == "true" else 3
+CI = os.environ.get("CI") == "true"
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs"])
+def test_cuts_of_power_under_the_writer(tmp_path: Path, kind: str) -> None:
+    disks.need()
+    done = StoreCuts(tmp_path, kind, seed=1)
+    done.run(30 if CI else 15)
+    assert not done.wrong, "\n".join(done.wrong)
+    assert done.acked > 1000
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        ("sync", ("acknowledged", "magic", "nothing is recorded")),
+        ("dirsync", ("its name is lost",)),
+        ("crc", ("does not verify", "payload")),
+        ("reappend", ("an ended run was appended to",)),
+    ],
+)
+def test_a_broken_writer_is_seen(tmp_path: Path, broken: str, words: tuple[str, ...]) -> None:
+    disks.need()
+    done = StoreCuts(tmp_path, "ext4", seed=1, broken=broken)
+    done.run(4)
+    assert any(word in text for text in done.wrong for word in words), done.wrong
 
 
 @pytest.mark.parametrize(("kind", "state_too"), [("ext4", True), ("xfs", False)])
-def test_cuts_of_power(tmp_path: Path, kind: str, state_too: bool) -> None:
+def test_cuts_of_power_under_the_daemon(tmp_path: Path, kind: str, state_too: bool) -> None:
     disks.need()
-    done = powercut_tier.run(tmp_path, CUTS, seed=1, kind=kind, state_too=state_too)
+    cuts = 3 if CI else 2
+    done = powercut_tier.run(tmp_path, cuts, seed=1, kind=kind, state_too=state_too)
     assert not done.verdict.wrong, "\n".join(done.verdict.wrong)
-    assert done.cuts == CUTS
+    assert done.cuts == cuts
