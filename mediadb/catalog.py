@@ -8,23 +8,27 @@ checksum when read.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sqlite3
 import threading
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, ParamSpec, TypeVar
 from urllib.parse import quote
 
+from mediadb.errors import FormatError
 from mediadb.format.constants import NO_SEQ
 from mediadb.format.footer import TrackSummary
 from mediadb.format.records import decode_names, decode_spec, encode_names, encode_spec
 from mediadb.ledger_facts import MediaSpan
 from mediadb.types import Names, TrackSpec
 
+P = ParamSpec("P")
+T = TypeVar("T")
 SCHEMA_VERSION: Final = 3
 DAY_US: Final = 86_400_000_000
 QUICK_CHECK_BYTES: Final = 64 << 20  # a larger file is only found damaged when a page of it is used
@@ -98,6 +102,22 @@ class PartRow:
     spans: list[MediaSpan] | None
 
 
+def _believed(method: Callable[P, T]) -> Callable[P, T]:
+    """What SQLite takes for sound may still be no catalog: rows that cannot be, are damage like any other."""
+
+    @functools.wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return method(*args, **kwargs)
+        except (ValueError, TypeError, LookupError, OverflowError, AssertionError, FormatError):
+            catalog = args[0]
+            assert isinstance(catalog, Catalog)
+            catalog.disbelieve()
+            raise  # never reached: `disbelieve` raises
+
+    return call
+
+
 class Catalog:
     """The cache of one storage. Thread-safe; every method may raise CatalogLost (then it is empty and usable)."""
 
@@ -119,7 +139,7 @@ class Catalog:
             for attempt in (1, 2):
                 try:
                     return self._open(self._path)
-                except (sqlite3.Error, OSError):
+                except (sqlite3.Error, OSError, ValueError):  # the last: text of the schema that is no text
                     if attempt == 1:
                         self._discard()
         self._path = None
@@ -138,7 +158,7 @@ class Catalog:
                     raise sqlite3.DatabaseError(str(answer))
             self._prepare(connection)
             status = path.stat()
-        except (sqlite3.Error, OSError):
+        except (sqlite3.Error, OSError, ValueError):
             connection.close()
             raise
         self._identity = (status.st_dev, status.st_ino)
@@ -192,6 +212,15 @@ class Catalog:
             if not same:
                 self._lost()
 
+    def disbelieve(self) -> None:
+        """A row is not what this program writes: throw the file away. Always raises CatalogLost."""
+        with self._lock:
+            if self._connection.in_transaction:
+                self._connection.rollback()
+            if self._path is not None:
+                self._discard()
+            self._lost()
+
     def _lost(self) -> None:
         self._connection.close()
         self._ids.clear()
@@ -216,6 +245,7 @@ class Catalog:
                 self._lost()
                 raise AssertionError from None  # _lost always raises
 
+    @_believed
     def segments(self, folder: str = "") -> dict[str, SegmentRow]:
         """Segments by name: all, or those of one day folder."""
         low, high = (f"{folder}/", f"{folder}0") if folder else ("", "\U0010ffff")  # "0" follows "/"
@@ -225,6 +255,7 @@ class Catalog:
         )
         return {row.name: row for row in (_segment(fields) for fields in rows)}
 
+    @_believed
     def folders(self) -> dict[str, FolderStamp]:
         """Every folder that has segments here, or had, and its version when the two were compared."""
         rows = self._run("SELECT name, inode, changed_us FROM folder WHERE storage=?", (self._storage,))
@@ -247,6 +278,7 @@ class Catalog:
                 self._run("DELETE FROM folder WHERE storage=? AND name=?", (self._storage, name))
             self._run("COMMIT")
 
+    @_believed
     def config(self, config_hash: bytes) -> bytes | None:
         """The CONFIG record of that hash, when it was read before. The caller checks it against the hash."""
         rows = self._run("SELECT record FROM config WHERE hash=?", (config_hash,))
@@ -257,6 +289,7 @@ class Catalog:
         """Remember a CONFIG record, so that the first seek in a track need not read it."""
         self._run("INSERT OR REPLACE INTO config VALUES(?,?)", (config_hash, record))
 
+    @_believed
     def add(
         self,
         segment: SegmentRow,
@@ -318,6 +351,7 @@ class Catalog:
         self._ids[spec.track] = (int(str(row[0])), int(str(row[1])))
         return self._ids[spec.track][0]
 
+    @_believed
     def remove(self, name: str) -> None:
         """Forget a segment."""
         with self._lock:
@@ -332,6 +366,7 @@ class Catalog:
             self._run("DELETE FROM part WHERE segment=?", (number,))
             self._run("DELETE FROM segment WHERE id=?", (number,))
 
+    @_believed
     def clear(self) -> None:
         """Forget everything of this storage."""
         for name in self.segments():
@@ -347,6 +382,7 @@ class Catalog:
         rows = self._run("SELECT id, longest_us FROM track WHERE storage=? AND uuid=?", (self._storage, track.bytes))
         return (int(str(rows[0][0])), int(str(rows[0][1]))) if rows else None
 
+    @_believed
     def tracks(self) -> list[TrackRow]:
         """All tracks that have media."""
         rows = self._run(
@@ -361,6 +397,7 @@ class Catalog:
             if a is not None
         ]
 
+    @_believed
     def parts(self, track: uuid.UUID, start_us: int, end_us: int, limit: int = -1) -> list[PartRow]:
         """Segments (the first `limit`, unless negative) that have media of the track in [start_us, end_us), by first
         time."""
@@ -374,6 +411,7 @@ class Catalog:
         )
         return [_part(row) for row in rows]
 
+    @_believed
     def neighbours(self, track: uuid.UUID, time_us: int, limit: int, *, before: bool) -> list[PartRow]:
         """Up to `limit` segments that begin at or before `time_us` (newest first), or after it (oldest first)."""
         known = self._known(track)
@@ -383,6 +421,7 @@ class Catalog:
         rows = self._run(f"SELECT {_PART_COLUMNS} {_PART_FROM} AND {order} LIMIT ?", (known[0], _clamp(time_us), limit))
         return [_part(row) for row in rows]
 
+    @_believed
     def keep_spans(self, part: PartRow, spans: list[MediaSpan]) -> None:
         """Remember the gapless stretches of a part, so that a timeline need not read its index again."""
         known = self._known(part.summary.track)
@@ -393,6 +432,7 @@ class Catalog:
                 (_dump_spans(spans), known[0], part.summary.first_us, self._storage, part.segment.name),
             )
 
+    @_believed
     def days(self, track: uuid.UUID, first: int, end: int) -> dict[int, list[MediaSpan]]:
         """Remembered merged stretches of the parts that begin on the days [first, end) since 1970."""
         known = self._known(track)
@@ -401,6 +441,7 @@ class Catalog:
         rows = self._run("SELECT day, spans FROM day WHERE track=? AND day >= ? AND day < ?", (known[0], first, end))
         return {int(str(day)): _load_spans(spans) or [] for day, spans in rows}
 
+    @_believed
     def keep_day(self, track: uuid.UUID, day: int, parts: int, spans: list[MediaSpan]) -> None:
         """Remember the merged stretches of a day made of `parts` parts, unless parts came or went meanwhile."""
         known = self._known(track)
@@ -456,6 +497,8 @@ def _part(row: Sequence[object]) -> PartRow:
     key_seq, key_segment, spans = row[19:22]
     assert isinstance(track, bytes)
     n = [int(str(value)) for value in row[5:19]]
+    if min(n[4:]) < 0:
+        raise ValueError("a count, place or length below nothing")
     summary = TrackSummary(
         track=uuid.UUID(bytes=track), kind=0, first_us=n[0], end_us=n[1], first_seq=_unsigned(n[2]),
         next_seq=_unsigned(n[3]), samples=n[4], stored_bytes=n[5], lost_packets=n[6], damaged_count=n[7],

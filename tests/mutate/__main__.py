@@ -6,10 +6,13 @@ import argparse
 import random
 import resource
 import sys
+import tempfile
 import time
 import traceback
 from collections import Counter
+from pathlib import Path
 
+from tests.mutate.catalog import CatalogTrial
 from tests.mutate.judge import judge, learn
 from tests.mutate.mutations import KINDS, Mutation, mutate
 from tests.mutate.sample import Volume, make
@@ -26,6 +29,8 @@ def run(volume: Volume, kind: str, count: int, seed: int) -> tuple[Counter[str],
     whole = learn(volume)
     words: Counter[str] = Counter()
     wrong = []
+    if kind == "catalog":
+        return run_catalog(volume, count, seed)
     for number in range(count):
         own = seed * 1_000_003 + number
         rng = random.Random(f"{kind} {own}")
@@ -39,12 +44,29 @@ def run(volume: Volume, kind: str, count: int, seed: int) -> tuple[Counter[str],
     return words, wrong
 
 
+def run_catalog(volume: Volume, count: int, seed: int) -> tuple[Counter[str], list[tuple[int, Mutation, str]]]:
+    """The same for catalog.db, which is SQLite's and lies on a real disk."""
+    words: Counter[str] = Counter()
+    wrong = []
+    with tempfile.TemporaryDirectory() as folder:
+        trial = CatalogTrial(volume, Path(folder))
+        for number in range(count):
+            own = seed * 1_000_003 + number
+            mutation = trial.mutate(random.Random(f"catalog {own}"))
+            words["sealed"] += mutation.sealed
+            try:
+                words[trial.judge(mutation)] += 1
+            except Exception as error:  # as above
+                last = traceback.extract_tb(error.__traceback__)[-1]
+                wrong.append((own, mutation, f"{error!r} in {last.filename.rpartition('/')[2]}:{last.lineno}"))
+    return words, wrong
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mutations", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kind", choices=KINDS)
-    parser.add_argument("--trace", action="store_true", help="the traceback of the first that goes wrong")
     args = parser.parse_args()
     volume = make()
     learn(volume)

@@ -68,9 +68,8 @@ def _read_track(reader: Reader, track: uuid.UUID, seen: Seen, *, exact: bool) ->
                 elif exact:
                     raise Wrong(f"wrong bytes at {ref.name} {ref.row.offset}")
     reader.spans(track, T0, T0 + 60 * S)
-    for at in (T0, T0 + 3 * S, T0 + 22 * S):
-        reader.locate_key(track, at)
-    list(reader.chunks(track, T0, T0 + 60 * S))
+    reader.locate_key(track, T0 + 22 * S)
+    list(reader.chunks(track, T0 + 20 * S, T0 + 24 * S))
 
 
 def _tiled(intervals: object, start_us: int, end_us: int) -> None:

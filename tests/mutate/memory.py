@@ -165,9 +165,7 @@ class MemoryFs:
         return self._stat(self._open[fd])
 
     def _stat(self, file: _File) -> FileStat:
-        data = file.data
-        held = sum(any(data[at : at + PAGE]) for at in range(0, len(data), PAGE)) * PAGE
-        return FileStat(len(data), False, 1, file.number, held)
+        return FileStat(len(file.data), False, 1, file.number, -(-len(file.data) // PAGE) * PAGE)
 
     def lock(self, fd: int) -> bool:
         number = self._open[fd].number

@@ -17,7 +17,7 @@ from tests.mutate.shapes import Shape, log_shape, pages_shape, segment_shape, vo
 
 PAGE = 4096
 HUGE = 3 << 20
-KINDS = ("segment", "directory", "footer", "gone", "log", "volume", "ledger")
+KINDS = ("segment", "directory", "footer", "gone", "log", "volume", "ledger", "catalog")
 
 
 @dataclass(frozen=True)
