@@ -73,7 +73,7 @@ class Coverage:
         self._live = live
         self._lock = threading.Lock()
         self._told = told
-        self.lost_segments: dict[str, str] = {}  # sealed, removed by no rule, and not there whole: the reason
+        self.lost_segments: dict[int, str] = {}  # sealed, removed by no rule, and not there whole: the reason
         self.damaged_chunks = self._facts.damaged_chunks  # (segment, offset) of chunks that do not verify
 
     def found(self, track: uuid.UUID, damage: Damage) -> None:
@@ -98,34 +98,27 @@ class Coverage:
         now_us = self._now_us()
         with self._lock:
             self._facts.refresh()
-            facts = self._facts.tracks.get(track, TrackFacts())
+            facts = self._facts.facts_of(track)
+            low_us, high_us = start_us - MARGIN_US, end_us + MARGIN_US
             given = FoldInput(
                 now_us=now_us,
                 media=media,
                 runs=self._lives(outside.evidence, now_us),
-                transitions=tuple(facts.transitions),
-                gaps=_near(facts.gaps, start_us, end_us),
-                removed=_near(facts.removed.values(), start_us, end_us),
+                transitions=facts.transitions.near(low_us, high_us),
+                gaps=facts.gaps.near(low_us, high_us),
+                removed=facts.removed.near(low_us, high_us),
                 lost=self._lost(facts, media, start_us, end_us),
                 damaged=self._damage(facts, start_us, end_us),
                 troubles=self._troubles(start_us, end_us),
                 tolerance_us=outside.tolerance_us,
-                known_since_us=min([outside.known_since_us, *_starts(facts)]),
+                known_since_us=min(outside.known_since_us, facts.first_us),
                 filmed=frozenset(facts.filmed) | _filmed(track, outside.evidence),
             )
         return fold(given, start_us, end_us)
 
     def _damage(self, facts: TrackFacts, start_us: int, end_us: int) -> list[Statement]:
-        """Chunks near the range that do not verify, but for those that were removed since."""
-        near = [d for d in facts.damaged.values() if d.start_us < end_us and d.end_us > start_us]
-        if not near:
-            return []
-        gone = [(key[0], s) for key, s in facts.removed.items()]
-        return [
-            damage.statement
-            for damage in near
-            if not any(segment == damage.segment and s.start_us <= damage.start_us < s.end_us for segment, s in gone)
-        ]
+        """Chunks in the range that do not verify."""
+        return [d.statement for d in facts.damaged.values() if d.start_us < end_us and d.end_us > start_us]
 
     def _troubles(self, start_us: int, end_us: int) -> list[Statement]:
         """Times near the range in which the storage took nothing."""
@@ -141,62 +134,68 @@ class Coverage:
         there = _filled(media)
         starts = [low for low, _ in there]
         unfilled = []
-        for name, (low, high) in facts.sealed.items():
+        for number, low, high in facts.sealed:
             at = bisect_right(starts, low) - 1
             near = low < end_us + MARGIN_US and high > start_us - MARGIN_US
             if near and not (at >= 0 and there[at][1] >= high):
-                unfilled.append((name, low, high))
-        causes = {name: self._trouble(name) for name, _, _ in unfilled}
+                unfilled.append((number, low, high))
+        causes = {number: self._trouble(number) for number, _, _ in unfilled}
         if any(cause is not None and cause.state is State.STORAGE_ERROR for cause in causes.values()):
             self._facts.refresh()  # removed by a rule since the ledger was read?
-            causes = {name: self._trouble(name) for name in causes}
+            causes = {number: self._trouble(number) for number in causes}
             self._note_lost(causes)
-        return [Statement(low, high, cause) for name, low, high in unfilled if (cause := causes[name]) is not None]
+        past = facts.past.near(start_us - MARGIN_US, end_us + MARGIN_US)
+        return past + [
+            Statement(low, high, why) for number, low, high in unfilled if (why := causes[number]) is not None
+        ]
 
     def patrol(self) -> int:
         """Look for every sealed segment that should be there; returns how many are lost. Those are told once each."""
         with self._lock:
             self._facts.refresh()
-            wanted = [name for name in self._facts.segments if self._facts.rule_of(name) is None]
+            wanted = self._facts.there()
         causes = {}
-        for name in wanted:
-            cause = self._trouble(name)
-            if cause is not None or name in self.lost_segments:
-                causes[name] = cause
+        for number in wanted:
+            cause = self._trouble(number)
+            if cause is not None or number in self.lost_segments:
+                causes[number] = cause
         with self._lock:
             self._facts.refresh()  # removed by a rule since?
-            self._note_lost({name: cause if cause is None else self._trouble(name) for name, cause in causes.items()})
-            for name in [name for name in self.lost_segments if name not in causes]:
-                del self.lost_segments[name]
+            self._note_lost({one: cause if cause is None else self._trouble(one) for one, cause in causes.items()})
+            for number in [number for number in self.lost_segments if number not in causes]:
+                del self.lost_segments[number]
         return len(self.lost_segments)
 
-    def _note_lost(self, causes: Mapping[str, Cause | None]) -> None:
+    def _note_lost(self, causes: Mapping[int, Cause | None]) -> None:
         """Count and tell. A volume that is away as a whole lost no segment."""
         if self._fs.stat(self._logs) is None:
             return
-        for name, cause in causes.items():
+        for number, cause in causes.items():
             if cause is None or cause.state is not State.STORAGE_ERROR:
-                self.lost_segments.pop(name, None)
-            elif name not in self.lost_segments:
-                self.lost_segments[name] = cause.reason
+                self.lost_segments.pop(number, None)
+            elif number not in self.lost_segments:
+                self.lost_segments[number] = cause.reason
                 if self._told is not None and len(self.lost_segments) <= LOSSES_TOLD:
-                    extents = [t.sealed[name] for t in self._facts.tracks.values() if name in t.sealed]
-                    when = (
-                        {"start_us": min(e[0] for e in extents), "end_us": max(e[1] for e in extents)}
-                        if extents
-                        else {}
+                    self._told(
+                        cause.reason, {"segment": self._prefix + self._facts.segments[number], **self._when(number)}
                     )
-                    self._told(cause.reason, {"segment": self._prefix + name, **when})
 
-    def _trouble(self, name: str) -> Cause | None:
-        """Why a sealed segment is not there whole; None when its file has the length it was sealed with."""
-        rule = self._facts.rule_of(name)
-        if rule is not None:
+    def _when(self, number: int) -> dict[str, object]:
+        """From when to when a segment has footage."""
+        tracks = self._facts.tracks.values()
+        extents = [(low, high) for track in tracks for one, low, high in track.sealed if one == number]
+        return {"start_us": min(e[0] for e in extents), "end_us": max(e[1] for e in extents)} if extents else {}
+
+    def _trouble(self, number: int) -> Cause | None:
+        """Why a sealed segment is not there whole; None when its file has the length it was sealed with, and of one
+        that was put away (`past` tells of it)."""
+        rule, name = self._facts.rule_of(number), self._facts.segments[number]
+        if rule is not None or not name:
             return rule
         status = self._fs.stat(self._logs / (name + SEALED))
         if status is None:
             return Cause(State.STORAGE_ERROR, SEGMENT_MISSING)
-        whole = status.size == self._facts.segments[name] and self._prefix + name not in self._damaged
+        whole = status.size == self._facts.sizes.get(number) and self._prefix + name not in self._damaged
         return None if whole else Cause(State.STORAGE_ERROR, SEGMENT_DAMAGED)
 
     def runs(self, evidence: Sequence[RunEvidence] = ()) -> list[RunLife]:
@@ -270,15 +269,6 @@ def _filled(media: Iterable[MediaSpan]) -> list[tuple[int, int]]:
         else:
             out.append((low, high))
     return out
-
-
-def _starts(facts: TrackFacts) -> list[int]:
-    """Earliest statements of a track, cut or not."""
-    starts = [min(t.time_us for t in facts.transitions)] if facts.transitions else []
-    starts += [min(g.start_us for g in facts.gaps)] if facts.gaps else []
-    starts += [min(r.start_us for r in facts.removed.values())] if facts.removed else []
-    starts += [min(low for low, _ in facts.sealed.values())] if facts.sealed else []
-    return starts
 
 
 def _filmed(track: uuid.UUID, evidence: Sequence[RunEvidence]) -> frozenset[int]:

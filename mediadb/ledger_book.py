@@ -6,17 +6,19 @@ concerns a question. Not thread-safe; blocking.
 
 from __future__ import annotations
 
+import heapq
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mediadb.errors import FormatError
-from mediadb.format.ledger_page import LedgerKind, LedgerRecord, Page, scan_pages
+from mediadb.format.ledger_page import LedgerKind, LedgerRecord, Page, walk_pages
 from mediadb.format.records import decode_cause, decode_names, decode_spec
 from mediadb.fs import Fs
 from mediadb.ledger import ledger_files
 from mediadb.ledger_facts import CHUNK_DAMAGED, Statement, Transition
+from mediadb.ledger_packed import Causes, Closed, Extents, Words
 from mediadb.types import Cause, Names, State, TrackSpec
 from mediadb.waiting import unwrap
 
@@ -39,19 +41,28 @@ class Damage:
         return Statement(self.start_us, self.end_us, Cause(State.STORAGE_ERROR, CHUNK_DAMAGED, params))
 
 
+PUT_AWAY = 256  # segments removed before their extents are put away
 AHEAD_US = 2_000_000  # nothing is said of times that are further ahead
 
 
-@dataclass(slots=True)
 class TrackFacts:
-    """What the ledger says of one track."""
+    """What the ledger says of a track. `sealed`: extents of segments that should be there, `past`: of removed ones."""
 
-    transitions: list[Transition] = field(default_factory=list)
-    gaps: list[Statement] = field(default_factory=list)
-    removed: dict[tuple[str, int], Statement] = field(default_factory=dict)  # a repeated removal says the same
-    filmed: set[int] = field(default_factory=set)
-    sealed: dict[str, tuple[int, int]] = field(default_factory=dict)  # extent by name of segment
-    damaged: dict[tuple[str, int], Damage] = field(default_factory=dict)
+    __slots__ = ("damaged", "filmed", "gaps", "past", "removed", "sealed", "transitions")
+
+    def __init__(self, causes: Causes) -> None:
+        self.transitions = Words(causes)
+        self.gaps = Closed(causes)
+        self.removed = Closed(causes, join=True)
+        self.past = Closed(causes, join=True)
+        self.sealed = Extents()
+        self.filmed: set[int] = set()
+        self.damaged: dict[tuple[str, int], Damage] = {}
+
+    @property
+    def first_us(self) -> int:
+        """The earliest statement about the track; FUTURE_US without any."""
+        return min(one.first_us for one in (self.transitions, self.gaps, self.removed, self.past, self.sealed))
 
 
 @dataclass(slots=True)
@@ -74,41 +85,45 @@ class LedgerFacts:
         self._fs, self._root = fs, root
         self._read: dict[Path, int] = {}
         self._order = 0
+        self._causes = Causes()
+        self._ids: dict[str, uuid.UUID] = {}  # texts of tracks, read a million times
         self.tracks: dict[uuid.UUID, TrackFacts] = {}
         self.runs: dict[int, RunFacts] = {}
-        self.segments: dict[str, int] = {}  # sealed ones: bytes by path below the log, without suffix
+        self.segments: list[str] = []  # sealed ones, by number: path below the log, without suffix; "" when removed
+        self.sizes: dict[int, int] = {}  # bytes, by number
+        self._gone: dict[int, Cause] = {}  # removed since extents were last put away
+        self._numbers: dict[str, int] = {}  # by log and file name without suffix
         self.damaged_chunks: set[tuple[str, int]] = set()
         self.known: dict[uuid.UUID, tuple[TrackSpec, Names]] = {}  # with or without footage
         self.troubles: list[tuple[int, str]] = []  # when, and the code
-        self.removed: dict[str, Cause] = {}  # the rule by file name without suffix
 
     def refresh(self) -> None:
         """Read what was appended since the last call. Pages that do not verify are passed over."""
-        pages: list[tuple[Page, str]] = []
+        files = []
         for log in self._fs.listdir(self._root):
             for name in ledger_files(self._fs, self._root / log):
-                pages += ((page, log) for page in self._read_on(self._root / log / name))
+                path = self._root / log / name
+                status = self._fs.stat(path)
+                if status is not None and status.size > self._read.get(path, 0):
+                    files.append(self._read_on(path, status.size))
         # A clock that was set back goes on in the file of an older month: pages are numbered, months are not trusted.
-        for page, log in sorted(pages, key=lambda one: (one[0].epoch, one[0].number)):
+        for _, page, log in heapq.merge(*files, key=lambda one: one[0]):
             self._alive(page.run, page.wall_us, page.epoch)
             for record in page.records:
                 self._enter(record, log)
+        if len(self._gone) >= PUT_AWAY:
+            self._put_away()
 
-    def _read_on(self, path: Path) -> Iterator[Page]:
-        begin = self._read.get(path, 0)
-        status = self._fs.stat(path)
-        if status is None or status.size <= begin:
-            return
+    def _read_on(self, path: Path, size: int) -> Iterator[tuple[tuple[int, int], Page, str]]:
+        """Pages behind those read, each when it is its turn: a file is never in memory whole."""
+        at = self._read.get(path, 0)
         fd = self._fs.open_read(path)
         try:
-            raw = self._fs.pread(fd, status.size - begin, begin)
+            for offset, page in walk_pages(lambda length, offset: self._fs.pread(fd, length, offset), at, size):
+                self._read[path] = offset + page.batch_len
+                yield (page.epoch, page.number), page, path.parent.name
         finally:
             self._fs.close(fd)
-        for offset, page in scan_pages(raw):
-            if page is None:
-                continue
-            self._read[path] = begin + offset + page.batch_len
-            yield page
 
     def _alive(self, run: int, time_us: int, epoch: int = 0) -> RunFacts:
         facts = self.runs.get(run)
@@ -135,7 +150,7 @@ class LedgerFacts:
             elif record.kind == LedgerKind.COVER:
                 track = self._track(body["track"])
                 clock = self._clock_of(record, int(body["time_us"]))
-                track.transitions.append(
+                track.transitions.add(
                     Transition(int(body["time_us"]), decode_cause(body), record.run, self._order, clock)
                 )
             elif record.kind == LedgerKind.GAP:
@@ -143,7 +158,9 @@ class LedgerFacts:
             elif record.kind in (LedgerKind.REMOVED, LedgerKind.GROOMED):
                 self._removed(body)
                 if record.kind == LedgerKind.REMOVED and "name" in body:
-                    self.removed[f"{log}/{body['name']}"] = _rule(body)
+                    number = self._numbers.get(f"{log}/{body['name']}")
+                    if number is not None:
+                        self._gone[number] = _rule(body)
             elif record.kind == LedgerKind.SEGMENT_SEAL:
                 self._sealed(body, log)
             elif record.kind == LedgerKind.DAMAGED:
@@ -171,7 +188,7 @@ class LedgerFacts:
         start_us, end_us = int(body["start_us"]), int(body["end_us"])
         clock = self._clock_of(record, end_us)
         gap = Statement(start_us, end_us, _gap_cause(body), self._order, record.run, clock)
-        self._track(body["track"]).gaps.append(gap)
+        self._track(body["track"]).gaps.add(gap)
 
     def _clock_of(self, record: LedgerRecord, time_us: int) -> int:
         """How often the clock had been set when `time_us` was read. What was queued before a step is written behind it:
@@ -205,25 +222,41 @@ class LedgerFacts:
     def damage(self, track: uuid.UUID, damage: Damage) -> None:
         """A chunk does not verify, by the ledger or as just met."""
         key = damage.name, damage.offset
-        self.tracks.setdefault(track, TrackFacts()).damaged[key] = damage
+        self.facts_of(track).damaged[key] = damage
         self.damaged_chunks.add(key)
 
     def heal(self, track: uuid.UUID, name: str, offset: int) -> None:
         """It verifies again."""
-        self.tracks.setdefault(track, TrackFacts()).damaged.pop((name, offset), None)
+        self.facts_of(track).damaged.pop((name, offset), None)
         self.damaged_chunks.discard((name, offset))
 
+    def facts_of(self, track: uuid.UUID) -> TrackFacts:
+        """What is said of a track; of an unknown one nothing."""
+        found = self.tracks.get(track)
+        if found is None:
+            found = self.tracks[track] = TrackFacts(self._causes)
+        return found
+
     def _track(self, text: str) -> TrackFacts:
-        return self.tracks.setdefault(uuid.UUID(text), TrackFacts())
+        track = self._ids.get(text)
+        if track is None:
+            track = self._ids[text] = uuid.UUID(text)
+        return self.facts_of(track)
 
     def _removed(self, body: dict[str, object]) -> None:
         cause = _rule(body)
         tracks = body["tracks"]
         assert isinstance(tracks, list)
         for entry in tracks:
+            track = self._track(entry["track"])
             for low, high in entry["spans"]:
-                key = (str(body["segment"]), int(low))
-                self._track(entry["track"]).removed[key] = Statement(int(low), int(high), cause)
+                track.removed.add(Statement(int(low), int(high), cause))
+            for key, damage in [*track.damaged.items()]:
+                if damage.segment == body["segment"] and any(
+                    low <= damage.start_us < high for low, high in entry["spans"]
+                ):
+                    del track.damaged[key]
+                    self.damaged_chunks.discard(key)
 
     def _sealed(self, body: dict[str, object], log: str) -> None:
         run = int(str(body["run"]), 16)
@@ -232,17 +265,42 @@ class LedgerFacts:
         tracks = body["tracks"]
         assert isinstance(tracks, list)
         name = f"{log}/{Path(str(body['name'])).with_suffix('')}"
-        self.segments[name] = int(str(body["bytes"]))
+        number = self._number(name)
+        self.sizes[number] = int(str(body["bytes"]))
         for entry in tracks:
             track = self._track(entry["track"])
             track.filmed.add(run)
             if entry["first_us"] is not None:
-                track.sealed[name] = (int(entry["first_us"]), int(entry["end_us"]))
+                track.sealed.add(number, int(entry["first_us"]), int(entry["end_us"]))
 
-    def rule_of(self, name: str) -> Cause | None:
-        """Why the sealed segment `name` was removed; None when no rule did."""
+    def _number(self, name: str) -> int:
         log, _, rest = name.partition("/")
-        return self.removed.get(f"{log}/{Path(rest).name}")
+        key = f"{log}/{Path(rest).name}"
+        number = self._numbers.get(key)
+        if number is None:
+            number = self._numbers[key] = len(self.segments)
+            self.segments.append(name)
+        return number
+
+    def rule_of(self, number: int) -> Cause | None:
+        """Why a sealed segment was removed; None when no rule did."""
+        return self._gone.get(number)
+
+    def there(self) -> list[int]:
+        """Segments that no rule removed."""
+        return [number for number in self.sizes if number not in self._gone]
+
+    def _put_away(self) -> None:
+        """Of segments that were removed only from when to when they had footage is kept."""
+        gone, self._gone = self._gone, {}
+        for track in self.tracks.values():
+            for number, low, high in track.sealed.take(set(gone)):
+                track.past.add(Statement(low, high, gone[number]))
+        for number in gone:
+            self.sizes.pop(number, None)
+            log, _, rest = self.segments[number].partition("/")
+            self._numbers.pop(f"{log}/{Path(rest).name}", None)
+            self.segments[number] = ""
 
 
 def _rule(body: Mapping[str, object]) -> Cause:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from mediadb.errors import FormatError
@@ -119,6 +119,23 @@ def scan_pages(raw: bytes) -> Iterator[tuple[int, Page | None]]:
         except FormatError:
             if any(raw[offset : offset + BLOCK_ALIGN]):
                 yield offset, None
+            offset += BLOCK_ALIGN
+            continue
+        yield offset, page
+        offset += page.batch_len
+
+
+def walk_pages(pread: Callable[[int, int], bytes], begin: int, end: int) -> Iterator[tuple[int, Page]]:
+    """Verified batches of [begin, end) of a ledger file, read one by one through `pread(length, offset)`."""
+    offset = begin
+    while offset < end:
+        raw = pread(BLOCK_ALIGN, offset)
+        try:
+            length = PAGE_STRUCT.unpack_from(raw)[3] if raw[:4] == MAGIC_PAGE and len(raw) == BLOCK_ALIGN else 0
+            if BLOCK_ALIGN < length <= min(MAX_BATCH_BYTES, end - offset):
+                raw = pread(length, offset)
+            page = decode_page(raw)
+        except FormatError:
             offset += BLOCK_ALIGN
             continue
         yield offset, page
