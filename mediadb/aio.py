@@ -23,6 +23,7 @@ from mediadb.locks import LogHandle, OpenRequest, open_log
 from mediadb.lodging import Lodging, Place
 from mediadb.read.damage import CORRUPT, WHOLE
 from mediadb.read.desk import ReadDesk
+from mediadb.read.joined import JoinedReader
 from mediadb.read.reader import Reader
 from mediadb.reclaim.keeper import KeeperCalls, ReclaimKeeper, camera_bytes
 from mediadb.reclaim.limits import ReclaimOptions
@@ -48,7 +49,8 @@ __all__ = ["AsyncStore", "CommitInfo", "StoreListener", "StoreOptions", "TrackWr
 class AsyncStore:
     """One log, open for writing and reading. Made by `open`; everything but `read`'s calls runs on the loop thread."""
 
-    reader: Reader
+    reader: Reader  # of this log; of two storages while another one stands in where it must
+    _own: Reader
 
     def __init__(self, storage: str, options: StoreOptions, listener: StoreListener, clock: Ticking) -> None:
         self._loop = asyncio.get_running_loop()
@@ -69,8 +71,8 @@ class AsyncStore:
         self._collector: Collector
         calls = KeeperCalls(
             lambda code, params: self._post(self.on_trouble, code, params),
-            lambda path: self.reader.removed(path),
-            lambda path: self.reader.changed(path),
+            lambda path: self._own.removed(path),
+            lambda path: self._own.changed(path),
             lambda: camera_bytes(self._thread.writer.live_segments()),
         )
         self._reclaim = ReclaimKeeper(_limits(options), clock, calls, told=options.limits is not None)
@@ -117,7 +119,7 @@ class AsyncStore:
             self._pool.shutdown(wait=False)
             raise
         known = replace(request, create=False, expected_volume=self.volume_id, known_epoch=self.epoch)
-        held = Held(known, fs, self._thread, self.reader, self._reclaim)
+        held = Held(known, fs, self._thread, self._own, self._reclaim)
         life = StoreLife(options.let_go_us, options.retry_us)
         self._reopening = Reopening(held, life, self, self._post)
         self._collector = Collector(self._thread.writer, options, listener.shed)
@@ -143,8 +145,10 @@ class AsyncStore:
         if self._host is not None:
             self._host._guests.remove(self)
         self._host = host
+        self.reader = self._own
         if host is not None:
             host._guests.append(self)
+            self.reader = JoinedReader(self._own, [host._own], self._clock.utc_us)
 
     @property
     def abroad(self) -> bool:
@@ -160,8 +164,10 @@ class AsyncStore:
         return self._collector.track(spec, names)
 
     async def read(self, call: Callable[..., T], *args: object) -> T:
-        """Run a blocking call of the reader on the volume's read pool. StorageMissing while the volume is away,
-        StorageStalled when it does not answer."""
+        """Run a blocking call of the reader on the volume's read pool. StorageMissing while the volume is away (and
+        nobody stands in), StorageStalled when it does not answer."""
+        if self._reopening.life.away and self._host is not None:
+            return await self._desk.begin(call, *args)  # the other storage's footage is there
         if self._reopening.life.away:
             raise StorageMissing(f"the storage {self._storage!r} does not answer; see /api/v1/storages")
         await self._desk.gate(self._ready)
@@ -197,7 +203,7 @@ class AsyncStore:
             lost = [f"everything after the writer failed: {error!r}"]
             await self._loop.run_in_executor(self._pool, self._thread.abandon)
         self._reopening.close()
-        await self._loop.run_in_executor(self._pool, self.reader.close)
+        await self._loop.run_in_executor(self._pool, self._own.close)
         self._collector.release()
         self._desk.close()
         return lost
@@ -251,7 +257,7 @@ class AsyncStore:
             "shed_bytes": collector.shed_bytes,
             "refused_samples": collector.refused,
             "failed": int(self._thread.writer.failed),
-            **self.reader.losses(),
+            **self._own.losses(),
             "ledger_pending": self._thread.writer.ledger.pending,
         }
 
@@ -266,7 +272,7 @@ class AsyncStore:
         try:
             self._options = self._options.on_volume(fs.free_bytes(log.root)[1])
             thread = WriterThread(log, request.owner, self._options, self._clock, self, self._post)
-            self.reader = Reader(
+            self.reader = self._own = Reader(
                 request.volume, request.storage, self._clock.utc_us, fs=fs, live=thread.writer, told=self._found
             )
             thread.start(self._now())
@@ -279,8 +285,8 @@ class AsyncStore:
         """Beside recording: what is on the volume from earlier runs."""
         newest_us = None
         try:
-            self.reader.refresh()
-            newest_us = max((track.last_us for track in self.reader.tracks()), default=None)
+            self._own.refresh()
+            newest_us = max((track.last_us for track in self._own.tracks()), default=None)
         except Exception as error:
             self._post(self.on_trouble, "reader-failed", {"text": repr(error)})
         thread = self._thread
@@ -304,7 +310,7 @@ class AsyncStore:
     def on_sealed(self, path: Path) -> None:
         """On the sealing thread, while the segment is still among the open ones: nothing is invisible in between."""
         if not self._reopening.life.away:
-            self.reader.sealed(path)
+            self._own.sealed(path)
 
     # -- loop thread ----------------------------------------------------------------------------------------------
 
@@ -332,7 +338,7 @@ class AsyncStore:
 
     def _say(self, words: list[Word]) -> None:
         for code, params in words:
-            self.on_trouble(code, {**params, "path": str(self.reader.volume)})
+            self.on_trouble(code, {**params, "path": str(self._own.volume)})
 
     def on_trouble(self, code: str, params: dict[str, object]) -> None:
         if code == "reclaimed":
@@ -347,10 +353,10 @@ class AsyncStore:
 
     def on_away(self) -> None:
         self._ready = self._loop.create_future()
-        self.on_trouble("storage-let-go", {"path": str(self.reader.volume)})
+        self.on_trouble("storage-let-go", {"path": str(self._own.volume)})
 
     def on_not_opened(self, code: str, message: str) -> None:
-        self.on_trouble("storage-error", {"reason": code, "message": message, "path": str(self.reader.volume)})
+        self.on_trouble("storage-error", {"reason": code, "message": message, "path": str(self._own.volume)})
 
     def on_reopened(self, log: LogHandle) -> None:
         self.volume_id, self.epoch = log.identity.volume, log.identity.epoch

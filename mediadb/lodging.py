@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol
 
 from mediadb.types import Cause, KeyType, Sample, State, TrackKind
 from mediadb.write.collect import Collector
@@ -23,7 +23,7 @@ from mediadb.write.segment_chunk import TrackState
 from mediadb.write.writer_thread import Items, WriterThread
 
 HOME_US: Final = 30_000_000  # a track without a key by then goes home as it is
-T = TypeVar("T")
+GONE_HOME: Final = Cause(State.NOT_SCHEDULED, "moved-home")
 
 
 class Place(enum.Enum):
@@ -178,6 +178,8 @@ class Lodging:
         if host is None or done.exception() is not None:
             return
         states = done.result()
+        left: Items = [(state, CoverItem(now.utc_us, GONE_HOME)) for state in states]
+        host.thread.slot(left, now, False)  # there nothing more is due
         self._thread.do(partial(come_home, tracks=states, origin=host.storage, now=now))
         items: Items = []
         for state in states:

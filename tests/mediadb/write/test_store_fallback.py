@@ -19,8 +19,9 @@ OPTIONS = replace(SOON, run=RUN)
 EVER = 10**12
 
 
-async def pair(tmp_path: Path) -> tuple[Mount, AsyncStore, AsyncStore, Heard]:
+async def pair(tmp_path: Path, ahead_us: int = 0) -> tuple[Mount, AsyncStore, AsyncStore, Heard]:
     mount, ears, clock = Mount(tmp_path), Heard(), TestClock()
+    clock.offset_us += ahead_us
     home = await opened(mount.path, ears, OPTIONS, clock=clock)
     host = await AsyncStore.open(
         tmp_path / "other", "other", server=rig.SERVER, clock=clock, options=OPTIONS, listener=Ears()
