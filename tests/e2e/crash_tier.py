@@ -33,6 +33,8 @@ class NotRecording(AssertionError):
     """A start after which nothing is ever acknowledged."""
 
 
+WRITING = (*steps.COMMIT_STEPS, *steps.CREATE_STEPS, *steps.SEAL_STEPS, *steps.LEDGER_STEPS)
+RECLAIMING = (*steps.RECLAIM_STEPS, *steps.PUNCH_STEPS)
 ONCE = (*steps.COMMIT_STEPS, *steps.LEDGER_STEPS)  # passed every second or so; the others at a start, a roll, a stop
 
 
@@ -73,7 +75,8 @@ class Crashes:
         if self.broken:
             self.server.program = ("tests.e2e.broken_daemon", "--break", self.broken)
         for number in range(CAMERAS):
-            self.server.add(f"cam{number}", self.farm.url(number))
+            short = ('retention = "1m"',) if self.reclaiming and number == 0 else ()  # its tracks leave segments early
+            self.server.add(f"cam{number}", self.farm.url(number), *short)
 
     def start(self, env: dict[str, str] | None = None) -> Acknowledged:
         self.server.start(env, wait=False)
@@ -99,6 +102,14 @@ class Crashes:
         if unsealed and (self.broken == "crc" or self.random.random() < TORN):
             self.torn += lay_torn_block(max(unsealed, key=lambda path: path.name.split("-")[1:]))
 
+    def fill(self, seconds: float = 75) -> None:
+        """Record until retention has something to do at every step from now on."""
+        heard = self.start()
+        self.began(heard)
+        time.sleep(seconds)
+        self.server.kill()
+        self.ended(heard)
+
     def kill_at_random(self) -> None:
         heard = self.start()
         if self.random.random() < EARLY and self.kills:
@@ -116,7 +127,7 @@ class Crashes:
         heard = self.start({"MEDIADB_FAILPOINT": f"{failpoint}:{nth}"})
         process = self.server.process
         assert process is not None
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + (20 if failpoint in steps.PUNCH_STEPS else PATIENCE_S)
         while process.poll() is None and time.monotonic() < deadline:
             # After two commits whatever a start passes is behind us: a stop reaches the rest.
             if heard.wait_for(2 * CAMERAS, 0.02) and not often and not failpoint.startswith("reclaim"):
@@ -126,7 +137,7 @@ class Crashes:
             process.wait(PATIENCE_S)
         process.communicate()
         self.server.process = None
-        if process.returncode not in (137, -9):
+        if process.returncode not in (137, -9) and failpoint not in steps.PUNCH_STEPS:  # one way or the other is taken
             self.wrong.append(f"failpoint {failpoint}:{nth} was never passed (status {process.returncode})")
         self.ended(heard)
 
@@ -158,6 +169,8 @@ def run(folder: Path, kills: int, seed: int, failpoints: tuple[str, ...] = (), b
     reclaiming = any(name.startswith("reclaim") for name in failpoints)
     crashes = Crashes(folder, seed, broken, reclaiming)
     with running(crashes.farm, crashes.server):
+        if reclaiming:
+            crashes.fill()
         for number in range(kills):
             crashes.kill_at_random()
             if kills >= 50 and number % 10 == 9:
@@ -204,7 +217,8 @@ def main() -> int:
         red = report("at random", run(_in(folder, "a"), args.kills, args.seed, broken=args.broken))
         if not args.broken:
             live = tuple(f"{name}:2" for name in steps.SEAL_STEPS)  # the first seal of a start is recovery's
-            red += report("at each step", run(_in(folder, "b"), 0, args.seed, (*steps.FAILPOINTS, *live)))
+            red += report("at each step", run(_in(folder, "b"), 0, args.seed, (*WRITING, *live)))
+            red += report("at each step of reclaim", run(_in(folder, "c"), 0, args.seed, RECLAIMING))
     print(f"{'RED' if red else 'green'} after {time.monotonic() - began:.0f} s")
     return 1 if red else 0
 

@@ -120,17 +120,31 @@ def storage_tracks(volume: Path, storage: str = "main") -> dict[str, str]:
 
 
 def _segment(footage: Footage, path: Path, raw: bytes, blocks: list[parser.Block]) -> None:
-    chunks = [chunk for block in blocks for chunk in block.chunks]
+    sealed = path.suffix == ".rseg"
+    chunks = list(_whole_chunks(raw)) if sealed else [chunk for block in blocks for chunk in block.chunks]
     for chunk in chunks:
         if chunk.kind == parser.CONFIG:
             _identity(footage, chunk, raw)
-    sealed = path.suffix == ".rseg"
     if sealed:  # its footer is what readers go by
         notes = [chunk for chunk in chunks if chunk.kind in (parser.GAP, parser.MARK)]
         chunks = [*notes, *_listed(footage, path, raw)]
     for chunk in sorted(chunks, key=lambda chunk: chunk.seq):
         if chunk.kind != parser.CONFIG:
             _enter(footage, path, chunk)
+
+
+def _whole_chunks(raw: bytes) -> Iterator[parser.Chunk]:
+    """Every chunk that verifies, also beside chunks that were given back to the disk."""
+    at = parser.PAGE
+    while raw[at : at + 4] == b"RBLK" and zlib.crc32(raw[at : at + 124]) == parser.u(raw, at + 124, 4):
+        directory = at + parser.u(raw, at + 12, 4)
+        for n in range(parser.u(raw, at + 8, 4)):
+            offset = at + parser.u(raw, directory + n * 272, 8)
+            length = parser.u(raw, directory + n * 272 + 8, 4)
+            chunk = parser.parse_chunk(raw[offset : offset + length], offset)
+            if chunk is not None:
+                yield chunk
+        at += parser.u(raw, at + 16, 8)
 
 
 def _listed(footage: Footage, path: Path, raw: bytes) -> Iterator[parser.Chunk]:
