@@ -74,11 +74,10 @@ class Facts:
 
     def __init__(self, fs: Fs, folder: Path) -> None:
         self._fs, self._folder = fs, folder
-        self._known: dict[Path, SegmentFact] = {}
+        self._known: dict[str, SegmentFact] = {}
         self._members: dict[tuple[Member, ...], tuple[Member, ...]] = {}  # most segments hold the same tracks
         self._options = ReclaimOptions()
         self.cameras: dict[uuid.UUID, int] = {}  # bytes kept of each, as far as its segments were looked at
-        self.opened = 0
 
     def use(self, options: ReclaimOptions) -> None:
         """Judge by other limits."""
@@ -93,7 +92,7 @@ class Facts:
 
     def forget(self, path: Path) -> None:
         """The segment is gone, or holds less now."""
-        fact = self._known.pop(path, None)
+        fact = self._known.pop(str(path), None)
         for member, size in zip(fact.members, fact.sizes, strict=True) if fact is not None else ():
             self.cameras[member.camera] -= size
 
@@ -105,18 +104,18 @@ class Facts:
                 yield folder
 
     def used_bytes(self, open_bytes: int) -> int:
-        """On disk: sealed segments, journals, and open segments as if each were `open_bytes` long already."""
+        """On disk: sealed segments with their journals, and open ones as if each were `open_bytes` long already."""
         total = 0
         for folder in self.days():
+            base = f"{folder}/"  # paths as text: this looks at every segment there is, every few seconds
             for name in self._fs.listdir(folder):
-                path = folder / name
-                known = self._known.get(path)
+                known = self._known.get(base + name)
                 if known is not None:
                     total += known.disk_bytes
-                elif path.suffix in (SEALED, OPEN, GONE):
-                    status = self._fs.stat(path)
+                elif name.endswith((SEALED, OPEN)):
+                    status = self._fs.stat(folder / name)
                     disk = status.disk_bytes if status is not None else 0
-                    total += max(disk, open_bytes) if path.suffix == OPEN and status is not None else disk
+                    total += max(disk, open_bytes) if name.endswith(OPEN) and status is not None else disk
         return total
 
     def oldest(self, *, every: bool = False) -> Iterator[SegmentFact]:
@@ -124,15 +123,15 @@ class Facts:
         NEW_PER_STEP unknown ones, unless `every`."""
         new = 0
         for folder in self.days():
+            base = f"{folder}/"
             for name in self._fs.listdir(folder):
-                path = folder / name
-                if path.suffix != SEALED:
+                if not name.endswith(SEALED):
                     continue
-                fact = self._known.get(path)
+                fact = self._known.get(base + name)
                 if fact is None:
                     if self._options.by_track and new >= NEW_PER_STEP and not every:
                         return
-                    fact = self._learn(path)
+                    fact = self._learn(folder / name)
                     new += 1
                 if fact is not None:
                     yield fact
@@ -142,7 +141,7 @@ class Facts:
         fact = self._read(path, status) if status is not None and not status.is_dir else None
         if fact is None:
             return None
-        self._known[path] = fact
+        self._known[str(path)] = fact
         for member, size in zip(fact.members, fact.sizes, strict=True):
             self.cameras[member.camera] = self.cameras.get(member.camera, 0) + size
         return fact
@@ -172,9 +171,13 @@ class Facts:
         finally:
             fs.close(fd)
         end_us = end_us if end_us != NO_TIME else status.changed_us
-        return SegmentFact(
-            path, segment, end_us, status.disk_bytes, lambda: load_spans(fs, path), members, ends, sizes
-        )  # fmt: skip
+        disk = status.disk_bytes + _journal_bytes(fs, path)
+        return SegmentFact(path, segment, end_us, disk, lambda: load_spans(fs, path), members, ends, sizes)
+
+
+def _journal_bytes(fs: Fs, path: Path) -> int:
+    status = fs.stat(path.with_suffix(GONE))
+    return status.disk_bytes if status is not None else 0
 
 
 def _cameras(head: FooterHead) -> dict[uuid.UUID, uuid.UUID]:
