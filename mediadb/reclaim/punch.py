@@ -53,7 +53,7 @@ def _merged(pieces: list[tuple[int, int, bool]]) -> Iterator[tuple[int, int]]:
     for i, (offset, end, goes) in enumerate(pieces):
         if not goes:
             continue
-        if low >= 0 and offset <= align_up(high):
+        if low >= 0 and pieces[i - 1][2] and offset <= align_up(high):
             high = max(high, end)
         else:
             if low >= 0:
