@@ -25,7 +25,7 @@ from mediadb.format.constants import NO_SEQ
 from mediadb.format.footer import TrackSummary
 from mediadb.format.records import decode_names, decode_spec, encode_names, encode_spec
 from mediadb.ledger_facts import MediaSpan
-from mediadb.types import Names, TrackSpec
+from mediadb.types import Names, Origin, TrackSpec
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -489,7 +489,7 @@ def _clamp(time_us: int) -> int:
 def _segment(row: Sequence[object]) -> SegmentRow:
     name, size, segment, run, origin = row
     assert isinstance(segment, bytes)
-    return SegmentRow(str(name), int(str(size)), uuid.UUID(bytes=segment), _unsigned(run), int(str(origin)))
+    return SegmentRow(str(name), int(str(size)), uuid.UUID(bytes=segment), _unsigned(run), Origin(int(str(origin))))
 
 
 def _part(row: Sequence[object]) -> PartRow:

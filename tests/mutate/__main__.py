@@ -24,15 +24,18 @@ def memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def run(volume: Volume, kind: str, count: int, seed: int) -> tuple[Counter[str], list[tuple[int, Mutation, str]]]:
-    """`count` mutations of a kind: what became of them, and those that went wrong (seed, mutation, why)."""
+def run(
+    volume: Volume, kind: str, count: int, seed: int, first: int | None = None
+) -> tuple[Counter[str], list[tuple[int, Mutation, str]]]:
+    """`count` mutations of a kind from number `first` on: what became of them, and those that went wrong (number,
+    mutation, why)."""
+    first = seed * 1_000_003 + 1 if first is None else first
     whole = learn(volume)
     words: Counter[str] = Counter()
     wrong = []
     if kind == "catalog":
-        return run_catalog(volume, count, seed)
-    for number in range(count):
-        own = seed * 1_000_003 + number
+        return run_catalog(volume, count, first)
+    for own in range(first, first + count):
         rng = random.Random(f"{kind} {own}")
         mutation = mutate(volume, kind, rng)
         words["sealed"] += mutation.sealed
@@ -44,14 +47,13 @@ def run(volume: Volume, kind: str, count: int, seed: int) -> tuple[Counter[str],
     return words, wrong
 
 
-def run_catalog(volume: Volume, count: int, seed: int) -> tuple[Counter[str], list[tuple[int, Mutation, str]]]:
+def run_catalog(volume: Volume, count: int, first: int) -> tuple[Counter[str], list[tuple[int, Mutation, str]]]:
     """The same for catalog.db, which is SQLite's and lies on a real disk."""
     words: Counter[str] = Counter()
     wrong = []
     with tempfile.TemporaryDirectory() as folder:
         trial = CatalogTrial(volume, Path(folder))
-        for number in range(count):
-            own = seed * 1_000_003 + number
+        for own in range(first, first + count):
             mutation = trial.mutate(random.Random(f"catalog {own}"))
             words["sealed"] += mutation.sealed
             try:

@@ -90,6 +90,8 @@ class CatalogTrial:
 
     def _sqlite_is_content(self) -> bool:
         """Does SQLite find nothing wrong with the file?"""
+        if not self._catalog.exists():
+            return False
         db = sqlite3.connect(f"file:{self._catalog}?mode=ro", uri=True)
         try:
             return bool(db.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))

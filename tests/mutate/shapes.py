@@ -15,6 +15,7 @@ from mediadb.format.block import BLOCK_STRUCT, ENTRY_BYTES, ENTRY_PLACE, decode_
 from mediadb.format.checksum import crc32
 from mediadb.format.chunk import CHUNK_HEADER_BYTES, CHUNK_STRUCT
 from mediadb.format.columns import COLUMNS, WIDTHS
+from mediadb.format.constants import SALT_LEN
 from mediadb.format.footer import (
     CONFIG_PLACE_STRUCT,
     FOOTER_STRUCT,
@@ -105,6 +106,8 @@ def segment_shape(raw: bytes) -> Shape:
             found["directory"].append(Structure("directory entry", place, ENTRY_PLACE, seal))
             copied = both(crc_at(chunk, 252, chunk + 252), _copy(chunk, place + 16), seal)
             found["segment"].append(Structure("chunk header", chunk, CHUNK_STRUCT, copied))
+            end = chunk + entry.header.chunk_len
+            areas["segment"] += [(chunk, end), (end - entry.header.payload_len + SALT_LEN, end)]
             table = _table_seal(chunk, entry.header.table_len)
             for offset in range(0, entry.header.table_len - 4, 4):
                 where = chunk + CHUNK_HEADER_BYTES + offset
