@@ -65,6 +65,7 @@ WORDS: Final[dict[tuple[str, str], Words]] = {
     ("storage-error", "io-error"): Words("the disk gave errors", LOOK_AT_DISK),
     ("storage-error", "read-only"): Words("the file system was read-only", "see the kernel's log; mount it again"),
     ("storage-error", "no-space"): Words("the disk was full", "remove what is not footage, or keep less"),
+    ("storage-error", "quota"): Words("the quota of the file system was used up", "raise it, or keep less"),
     ("storage-error", "storage-full"): Words("the disk was full", "remove what is not footage, or keep less"),
     ("storage-error", "storage-stalled"): Words("the disk did not answer", LOOK_AT_DISK),
     ("storage-error", "storage-missing"): Words(
@@ -72,6 +73,10 @@ WORDS: Final[dict[tuple[str, str], Words]] = {
     ),
     ("storage-error", "storage-foreign"): Words("another disk is mounted there", "mount the right disk"),
     ("storage-error", "storage-older"): Words("an old copy of the disk is mounted", "mount the newest one"),
+    ("storage-error", "storage-locked"): Words("another process writes to it", "stop that one"),
+    ("storage-error", "storage-doubly-owned"): Words("another server writes to it", "give each server its own"),
+    ("storage-error", "storage-damaged"): Words("its first files cannot be read", "run `mediadb fsck`"),
+    ("storage-error", "storage-unusable"): Words("it could not be opened", LOOK_AT_DISK),
     ("storage-error", "segment-missing"): Words(
         "a file of footage was removed by other hands", "bring it back from a copy; find out who removes files"
     ),
@@ -82,6 +87,7 @@ WORDS: Final[dict[tuple[str, str], Words]] = {
         "stored bytes do not verify and are not shown",
         "run `mediadb verify`; bring the file from a copy; test the disk",
     ),
+    ("storage-error", "key-missing"): Words("footage is there, but the picture it begins with is gone"),
     ("clock-step", ""): Words("a clock was set", "let camera and recorder keep time by NTP"),
     ("clock-step", "recorder"): Words("the recorder's clock was set", "keep it by NTP, slewing"),
     ("clock-step", "camera"): Words("the camera's clock was set", "keep it by NTP"),
