@@ -116,7 +116,7 @@ class World:
 
     def unit(self) -> None:
         number = len(self.sent)
-        key = number % GOP == 0 or self.stream.video._need_key
+        key = number % GOP == 0 or not self.stream.video._live
         self.sent.append(number)
         self.times[number] = self.clock.utc_us()
         ticks = self.media_us * 9 // 100 + 900_000
