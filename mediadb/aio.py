@@ -25,6 +25,8 @@ from mediadb.read.damage import CORRUPT, WHOLE
 from mediadb.read.desk import ReadDesk
 from mediadb.read.joined import JoinedReader
 from mediadb.read.reader import Reader
+from mediadb.reclaim.brake import FREE
+from mediadb.reclaim.forecast import Outlook
 from mediadb.reclaim.keeper import KeeperCalls, ReclaimKeeper, camera_bytes
 from mediadb.reclaim.limits import ReclaimOptions
 from mediadb.reopening import Held, Reopening
@@ -241,8 +243,10 @@ class AsyncStore:
     def stats(self) -> dict[str, int]:
         """Counters since the start; `commit_us` is the duration of the last commit, `commit_max_us` of the longest,
         `held_bytes` not yet durable; `used_bytes`, `free_bytes`, `total_bytes` are a few seconds old and 0 before they
-        are known; `retention_us`, `quota_bytes` are the limits, 0 without one."""
-        collector = self._collector
+        are known; `retention_us`, `quota_bytes` are the limits, 0 without one. `forecast_kept_us`: how far back footage
+        will reach at the present rate, `forecast_full_us`: until the oldest goes before its time (0: not known, or
+        never), `forecast_short_cameras`: how many will not be kept as long as their limits say."""
+        collector, outlook = self._collector, self.outlook()
         used, free, total = self._reclaim.room
         return {
             **self._counts,
@@ -251,6 +255,11 @@ class AsyncStore:
             "total_bytes": total,
             "retention_us": self._options.retention_us or 0,
             "quota_bytes": self._options.quota_bytes or 0,
+            "rate_bytes_s": outlook.rate_bytes_s,
+            "forecast_kept_us": outlook.kept_us or 0,
+            "forecast_full_us": outlook.full_us or 0,
+            "forecast_short_cameras": sum(camera.short for camera in outlook.cameras.values()),
+            "reclaim_held": int(self._reclaim.brake.state != FREE),
             "samples": collector.samples,
             "held_bytes": collector.held,
             "shed_samples": collector.shed_samples,
@@ -260,6 +269,15 @@ class AsyncStore:
             **self._own.losses(),
             "ledger_pending": self._thread.writer.ledger.pending,
         }
+
+    def outlook(self) -> Outlook:
+        """How far back footage of the storage and of each camera will reach at the rate of now."""
+        return self._reclaim.outlook({state.spec.track: state.spec.camera for state in self._collector.states()})
+
+    @property
+    def reclaim(self) -> ReclaimKeeper:
+        """Retention of this log: what is held back and why, what would go, and the word that it may."""
+        return self._reclaim
 
     # -- threads of the volume ------------------------------------------------------------------------------------
 
@@ -316,6 +334,7 @@ class AsyncStore:
 
     def on_committed(self, info: CommitInfo) -> None:
         self._collector.committed(info)
+        self._reclaim.wrote(info)
         counts = self._counts
         counts["commits"] += 1
         counts["commit_us"] = info.duration_us

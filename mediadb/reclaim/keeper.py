@@ -18,12 +18,17 @@ from typing import Final, Protocol
 from mediadb.ledger import LedgerWriter
 from mediadb.locks import LogHandle
 from mediadb.reclaim.brake import FREE, SHORTENED, ClockBrake, Verdict
-from mediadb.reclaim.limits import MIN_RESERVE_BYTES, ReclaimOptions, headroom
-from mediadb.reclaim.memory import Memory, read_memory, write_memory
-from mediadb.reclaim.reclaimer import Reclaimer, Report
+from mediadb.reclaim.forecast import Outlook, Rates, outlook
+from mediadb.reclaim.limits import DAY_US, MIN_RESERVE_BYTES, ReclaimOptions, Room, headroom
+from mediadb.reclaim.memory import REWRITING, UNKNOWN, Memory, read_memory, write_memory
+from mediadb.reclaim.plan import Removal
+from mediadb.reclaim.probe import probe, seeks
+from mediadb.reclaim.reclaimer import Reclaimer, Report, Way
 from mediadb.segment_index import LiveSegment
+from mediadb.write.commits import CommitInfo
 
 RECLAIM_US: Final = 5_000_000
+PROBE_US: Final = 30 * DAY_US
 STEPS_AT_ONCE: Final = 16  # when room is needed now: so many batches before the writer is told that there is none
 Tell = Callable[[str, dict[str, object]], object]
 
@@ -63,6 +68,7 @@ class ReclaimKeeper:
         """`told`: the limits of cameras are known; until `limits` says them, those hold that the log remembers."""
         self._options, self._clock, self._calls, self._told = options, clock, calls, told
         self._memory = Memory()
+        self._probed_us = 0  # tried then, whatever came of it
         self._lock = threading.Lock()
         self._reclaimer: Reclaimer | None = None
         self._full = False
@@ -70,13 +76,15 @@ class ReclaimKeeper:
         self._last_us = clock.monotonic_us()
         self.brake = Verdict(FREE, "", 0)
         self.room = (0, 0, 0)  # used, free and total bytes, as the last step found them
-        self.rate_bytes_s = 0
+        self._rates = Rates()
+        self._written: dict[uuid.UUID, int] = {}  # of each track since the rates were folded
 
     def open(self, log: LogHandle, ledger: LedgerWriter, newest_us: int | None) -> None:
         """From now on `step` works; `newest_us`: the newest footage on the volume (for the clock brake)."""
         calls = self._calls
         with self._lock:
             self._memory = memory = read_memory(log.fs, log.folder)
+            way = Way(memory.way == REWRITING, memory.seeks)
             self._reclaimer = Reclaimer(
                 log.fs,
                 log.folder,
@@ -87,6 +95,7 @@ class ReclaimKeeper:
                 calls.removed,
                 calls.changed,
                 calls.open_cameras,
+                way=way,
             )
 
     def shut(self) -> None:
@@ -109,12 +118,40 @@ class ReclaimKeeper:
         if reclaimer is not None:
             reclaimer.brake.confirm(self._clock.utc_us(), self._clock.monotonic_us())
 
+    def wrote(self, info: CommitInfo) -> None:
+        """A commit is durable; on the thread that asks `due`."""
+        written = self._written
+        for track, fact in info.tracks.items():
+            written[track] = written.get(track, 0) + fact.bytes
+
     def due(self, mono_us: int) -> bool:
         """Is it time for a step? True once per interval."""
-        if mono_us - self._last_us < RECLAIM_US:
+        elapsed_us = mono_us - self._last_us
+        if elapsed_us < RECLAIM_US:
             return False
         self._last_us = mono_us
+        written, self._written = self._written, {}
+        self._rates.fold(written, elapsed_us)
         return True
+
+    @property
+    def way(self) -> str:
+        """How bytes of single tracks are given back on this volume: punching, rewriting, or unknown yet."""
+        return self._memory.way
+
+    def outlook(self, camera_of: Mapping[uuid.UUID, uuid.UUID]) -> Outlook:
+        """How far back footage will reach. `camera_of`: the cameras of the tracks that are recorded."""
+        rates: dict[uuid.UUID, float] = {}
+        for track, rate in self._rates.tracks.items():
+            camera = camera_of.get(track)
+            if camera is not None and rate >= 1:
+                rates[camera] = rates.get(camera, 0.0) + rate
+        return outlook(self._options, Room(*self.room, int(self._rates.recent)), rates)
+
+    def plan(self, options: ReclaimOptions | None = None) -> list[Removal]:
+        """What these limits (None: those in force) would remove now by age and size; blocking, nothing is removed."""
+        reclaimer = self._reclaimer
+        return [] if reclaimer is None else reclaimer.would_go(options or reclaimer.options, self._clock.utc_us())
 
     def step(self) -> None:
         """Remove what the limits ask for and tell what went."""
@@ -167,10 +204,11 @@ class ReclaimKeeper:
     def _adopt(self, reclaimer: Reclaimer) -> None:
         """Let the limits be those that were told last. When they would delete more than half of what is there, it goes
         at a pace."""
-        reclaimer.rate_bytes_s = self.rate_bytes_s
-        if not self._told or (reclaimer.options == self._options and self._memory.known):
-            return
+        reclaimer.rate_bytes_s = int(self._rates.recent)
         now_us, mono_us = self._clock.utc_us(), self._clock.monotonic_us()
+        same = reclaimer.options == self._options and self._memory.known
+        if not self._told or (same and not self._probe_due(self._options, now_us)):
+            return
         try:
             if self._memory.known and self._memory.options != self._options:
                 used = reclaimer.facts.used_bytes(0)
@@ -179,10 +217,24 @@ class ReclaimKeeper:
                 if going * 2 > used:
                     reclaimer.brake.pace(SHORTENED, mono_us, used)
             reclaimer.options = self._options
-            self._memory = replace(self._memory, options=self._options, known=True)
+            self._memory = self._probed(reclaimer, replace(self._memory, options=self._options, known=True), now_us)
+            reclaimer.way = Way(self._memory.way == REWRITING, self._memory.seeks)
             write_memory(reclaimer.fs, reclaimer.log_folder, self._memory)
         except OSError as error:  # the disk is in trouble, and told so elsewhere: the same again at the next step
             self._calls.tell("reclaim-short", {"errors": [str(error)], "short_bytes": 0})
+
+    def _probe_due(self, options: ReclaimOptions, now_us: int) -> bool:
+        """Only where tracks go before their segments does it matter whether punching gives space back."""
+        return options.by_track and abs(now_us - max(self._memory.probed_us, self._probed_us)) > PROBE_US
+
+    def _probed(self, reclaimer: Reclaimer, memory: Memory, now_us: int) -> Memory:
+        """What a probe of the volume finds, once a month. Raises OSError."""
+        if not self._probe_due(memory.options, now_us):
+            return memory
+        self._probed_us = now_us
+        fs, folder = reclaimer.fs, reclaimer.log_folder
+        way = probe(fs, folder)
+        return memory if way == UNKNOWN else replace(memory, way=way, probed_us=now_us, seeks=seeks(fs, folder))
 
     def _watch_room(self, reclaimer: Reclaimer, report: Report) -> None:
         """Tell once when the disk is as good as full and retention finds nothing to remove, and once when that ends."""
