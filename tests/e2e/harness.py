@@ -103,6 +103,7 @@ class Server:
     ports: dict[str, int] = field(default_factory=dict)
     program: tuple[str, ...] = ("recorderd",)  # the module and its own arguments, in front of `run`
     storage_lines: tuple[str, ...] = ()  # further keys of [[storage]]
+    main_storage: str = "main"  # its name
     video: Path | None = None  # elsewhere than in `folder`
     data: Path | None = None
 
@@ -132,7 +133,8 @@ class Server:
         path = self.folder / "recorderd.toml"
         head = f'[server]\nname = "e2e"\ndata_dir = "{self.data_dir}"\n[http]\nlisten = "127.0.0.1:{self.port}"\n'
         head += "".join(f'[{name}]\nlisten = "127.0.0.1:{port}"\n' for name, port in self.ports.items())
-        head += "\n".join(["[[storage]]", 'name = "main"', f'path = "{self.volume}"', *self.storage_lines, ""])
+        rows = ["[[storage]]", f'name = "{self.main_storage}"', f'path = "{self.volume}"', *self.storage_lines, ""]
+        head += "\n".join(rows)
         path.write_text(head + "\n\n".join(self.hardware) + "\n")
         return path
 

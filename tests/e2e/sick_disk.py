@@ -15,9 +15,11 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from http.client import HTTPException
 from itertools import pairwise
 from pathlib import Path
 
+from mediadb.read.reader import Reader
 from tests.disks import Disk
 from tests.e2e.harness import Farm, Server, wait_until
 from tests.e2e.oracle import look, open_reader
@@ -133,7 +135,7 @@ class LiveViewer:
         self._thread.join()
 
     def _run(self) -> None:
-        with contextlib.suppress(OSError), urllib.request.urlopen(self._url, timeout=20) as answer:
+        with contextlib.suppress(OSError, HTTPException), urllib.request.urlopen(self._url, timeout=20) as answer:
             last = time.monotonic()
             while not self._over.is_set() and (data := answer.read1(65536)):
                 now = time.monotonic()
@@ -200,8 +202,11 @@ class Account:
         self.wrong += other.wrong
 
 
-def account(farm: Farm, volumes: dict[str, tuple[Path, str]], gop: int) -> dict[str, Account]:
-    """Per camera name; `volumes`: camera name -> volume and storage, in the order of the farm's cameras."""
+def account(
+    farm: Farm, volumes: dict[str, tuple[Path, str]], gop: int, removes: frozenset[str] = frozenset()
+) -> dict[str, Account]:
+    """Per camera name; `volumes`: camera name -> volume and storage, in the order of the farm's cameras. `removes`: the
+    storages where retention may have taken footage."""
     footage = {place: look(*place) for place in set(volumes.values())}
     readers = {place: open_reader(*place) for place in footage}
     out = {}
@@ -214,7 +219,8 @@ def account(farm: Farm, volumes: dict[str, tuple[Path, str]], gop: int) -> dict[
             if line["sent"]:
                 _connection(found, frames, line, gop)
         if found.lost and frames:
-            _declared(found, frames, camera, readers[place])
+            also = ("deleted",) if place[1] in removes else ()
+            _declared(found, frames, camera, readers[place], (*DECLARED, *also))
     for reader in readers.values():
         reader.close()
     return out
@@ -231,15 +237,17 @@ def _connection(found: Account, frames: dict[int, int], line: dict[str, int], go
     found.loose += sum(1 for n in missing if n + 1 not in gone and n < line["last"] and (n + 1 - line["first"]) % gop)
 
 
-def _declared(found: Account, frames: dict[int, int], camera: str, reader: object) -> None:
+def _declared(
+    found: Account, frames: dict[int, int], camera: str, reader: Reader, words: tuple[str, ...] = DECLARED
+) -> None:
     tracks = [
         info.spec.track
-        for info in reader.tracks()  # type: ignore[attr-defined]
+        for info in reader.tracks()
         if info.names.camera == camera and info.spec.kind.name == "VIDEO" and info.spec.stream == "main"
     ]
     states = [
         one
-        for intervals in reader.coverage(tracks, min(frames.values()), max(frames.values())).values()  # type: ignore[attr-defined]
+        for intervals in reader.coverage(tracks, min(frames.values()), max(frames.values())).values()
         for one in intervals
     ]
     unexplained = [one for one in states if one.cause.state.value == "unexplained"]
@@ -249,9 +257,7 @@ def _declared(found: Account, frames: dict[int, int], camera: str, reader: objec
             continue
         low, high = before + EDGE_US, after - EDGE_US
         said = sum(
-            max(0, min(one.end_us, high) - max(one.start_us, low))
-            for one in states
-            if one.cause.state.value in DECLARED
+            max(0, min(one.end_us, high) - max(one.start_us, low)) for one in states if one.cause.state.value in words
         )
         if said >= high - low:
             found.declared += m - n - 1

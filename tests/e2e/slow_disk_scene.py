@@ -1,0 +1,18 @@
+"""A disk that takes less than the cameras send, under a recording server, until it is cured.
+
+By hand: python -m tests.e2e.slow_disk_scene --cameras 6 --for 20    (make scene S=slow-disk)
+"""
+
+from __future__ import annotations
+
+import sys
+
+from tests.e2e.illness import Slow, run_scene
+
+
+def main(argv: list[str]) -> int:
+    return run_scene(argv, Slow, __doc__)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
