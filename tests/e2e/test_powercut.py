@@ -9,6 +9,7 @@ import pytest
 
 from tests import disks
 from tests.e2e import powercut_tier
+from tests.e2e.harness import running, wait_until
 from tests.e2e.store_cuts import StoreCuts
 
 pytestmark = [pytest.mark.crash, pytest.mark.disks, pytest.mark.timeout(600)]
@@ -47,3 +48,23 @@ def test_cuts_of_power_under_the_daemon(tmp_path: Path, kind: str, state_too: bo
     done = powercut_tier.run(tmp_path, cuts, seed=1, kind=kind, state_too=state_too)
     assert not done.verdict.wrong, "\n".join(done.verdict.wrong)
     assert done.cuts == cuts
+
+
+def test_a_stall_before_the_kill_is_shown_and_declared(tmp_path: Path) -> None:
+    """What waits for a disk that stands still goes with the process: the API said so before, coverage says so after."""
+    disks.need()
+    scene = powercut_tier.PowerCuts(tmp_path, seed=1)
+    with scene.disk as disk, running(scene.farm, scene.server):
+        scene.server.program = ("recorderd",)
+        heard = scene.start()
+        scene.began(heard)
+        disk.freeze()
+        wait_until(lambda: scene.server.get("/api/v1/storages")["items"][0]["state"] == "stalled", 60, scene.server.log)
+        assert scene.server.process is not None
+        scene.server.process.kill()  # it goes when its call comes back
+        disk.thaw()
+        scene.server.kill()
+        scene.ended(heard)
+        verdict = scene.finish()
+    assert not verdict.wrong, "\n".join(verdict.wrong)
+    assert verdict.late, "the stall cost nothing: it was none"
