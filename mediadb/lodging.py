@@ -17,7 +17,7 @@ from typing import Final, Protocol
 
 from mediadb.types import Cause, KeyType, Sample, State, TrackKind
 from mediadb.write.collect import Collector
-from mediadb.write.handover import adopt, all_home, come_home, hand_over, part
+from mediadb.write.handover import Handover, adopt, all_home, come_home, hand_over, part
 from mediadb.write.items import CoverItem, Item, Now
 from mediadb.write.segment_chunk import TrackState
 from mediadb.write.writer_thread import Items, WriterThread
@@ -113,17 +113,17 @@ class Lodging:
         done = self._thread.do(lambda writer: hand_over(writer, now, host.storage))
         done.add_done_callback(lambda done: self._post(self._left, done, now))
 
-    def _left(self, done: Future[list[object]], now: Now) -> None:
+    def _left(self, done: Future[Handover], now: Now) -> None:
         host = self._host
         if host is None or done.exception() is not None:
             return  # the writer failed for good and says so
-        commits = done.result()
-        host.thread.do(lambda writer: adopt(writer, commits, self._storage, now))  # type: ignore[arg-type]
+        given = done.result()
+        host.thread.do(lambda writer: adopt(writer, given, now))
         self.place = Place.ABROAD
         waiting, self._waiting = self._waiting, []
         for items, then in waiting:
             self._abroad(items, then)
-        self._told("moved-to-fallback", {"fallback": host.storage, "commits": len(commits)})
+        self._told("moved-to-fallback", {"fallback": host.storage, "commits": len(given.commits)})
 
     # -- home -----------------------------------------------------------------------------------------------------
 
@@ -170,7 +170,7 @@ class Lodging:
     def _fetch(self, states: list[TrackState], now: Now) -> None:
         host = self._host
         assert host is not None
-        done = host.thread.do(lambda writer: part(writer, states))
+        done = host.thread.do(lambda writer: part(writer, states, self._storage, now))
         done.add_done_callback(lambda done: self._post(self._crossed, done, now))
 
     def _crossed(self, done: Future[list[TrackState]], now: Now) -> None:

@@ -30,6 +30,7 @@ from mediadb.locks import LOG_NAME, VOLUME_NAME
 from mediadb.movie.manifest import listed_files, manifest_of
 from mediadb.segment_files import OPEN, SEALED, Voids, list_segments, list_storages, read_footer
 from mediadb.segment_scan import scan_segment
+from mediadb.tools.moved import Moves
 from mediadb.tools.verify_segment import Finding, SegmentResult, progress_over, verify_segment
 
 PAGE_PAD: Final = 8  # bytes at the end of a ledger page header that its CRC does not cover
@@ -84,21 +85,21 @@ def _storage(fs: Fs, volume: Path, storage: str, verdict: Verdict, tell: Tell | 
         _log_file(fs, volume / "log" / storage / log / LOG_NAME, verdict)
     paths = [place.path for place in list_segments(fs, volume, storage)]
     voids = _voids(fs, paths)
+    ledger = _ledger(fs, volume / "ledger" / storage, verdict)
     results = []
     for path in progress_over(paths, tell):
         try:
-            result = verify_segment(fs, path, voids)
+            result = verify_segment(fs, path, voids, ledger.moves)
         except FileNotFoundError:
             sealed = path.with_suffix(SEALED)
             if path.suffix != OPEN or fs.stat(sealed) is None:
                 continue  # reclaimed while we were on the way
-            result = verify_segment(fs, sealed, voids)
+            result = verify_segment(fs, sealed, voids, ledger.moves)
         except OSError as error:
             verdict.findings.append(Finding(str(path), 0, f"cannot be read: {error.strerror}"))
             continue
         verdict.take(result)
         results.append(result)
-    ledger = _ledger(fs, volume / "ledger" / storage, verdict)
     _across(results, ledger, verdict)
 
 
@@ -169,12 +170,13 @@ class _LedgerSays:
     sealed: dict[str, tuple[int, dict[uuid.UUID, tuple[int, int]]]] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)  # file name of each sealed segment
     removed: set[str] = field(default_factory=set)
+    moves: Moves = field(default_factory=lambda: Moves(""))
 
 
 def _ledger(fs: Fs, root: Path, verdict: Verdict) -> _LedgerSays:
-    says = _LedgerSays()
+    says = _LedgerSays(moves=Moves(root.name))
     for log in fs.listdir(root):
-        numbers: dict[int, dict[int, Finding]] = {}
+        numbers: dict[tuple[int, int], dict[int, Finding]] = {}
         torn: list[Finding] = []
         for name in ledger_files(fs, root / log):
             path = root / log / name
@@ -186,7 +188,7 @@ def _ledger(fs: Fs, root: Path, verdict: Verdict) -> _LedgerSays:
                     torn.append(Finding(str(path), offset, "no ledger page that verifies"))
                     continue
                 _page(path, raw, offset, page, verdict)
-                numbers.setdefault(page.run, {})[page.number] = Finding(str(path), offset, "")
+                numbers.setdefault((page.run, page.epoch), {})[page.number] = Finding(str(path), offset, "")
                 try:
                     _say(says, page)
                 except (KeyError, ValueError, TypeError, AttributeError):
@@ -205,9 +207,10 @@ def _page(path: Path, raw: bytes, offset: int, page: Page, verdict: Verdict) -> 
             verdict.findings.append(Finding(str(path), low + at, "padding of a ledger page: not zero"))
 
 
-def _numbers(runs: dict[int, dict[int, Finding]], torn: list[Finding], verdict: Verdict) -> None:
-    """Pages of a run are numbered without hole, over all months (the clock may have been set back): a missing one that
-    had been acknowledged is damage. Said where a page before the next one of that run does not verify."""
+def _numbers(runs: dict[tuple[int, int], dict[int, Finding]], torn: list[Finding], verdict: Verdict) -> None:
+    """Pages of an opening (run, epoch) are numbered without hole, over all months (the clock may have been set back): a
+    missing one that had been acknowledged is damage. Said where a page before the next one of that opening does not
+    verify."""
     for pages in runs.values():
         expected = 0
         for number in sorted(pages):
@@ -229,6 +232,8 @@ def _say(says: _LedgerSays, page: Page) -> None:
             says.sealed[str(body.get("segment"))] = (int(str(body.get("run")), 16), ranges)
         elif record.kind == LedgerKind.REMOVED:
             says.removed.add(str(body.get("segment")))
+        elif record.kind == LedgerKind.MOVED:
+            says.moves.add(record.run, body)
 
 
 def _across(results: list[SegmentResult], ledger: _LedgerSays, verdict: Verdict) -> None:
@@ -254,7 +259,8 @@ def _across(results: list[SegmentResult], ledger: _LedgerSays, verdict: Verdict)
     for (run, track), parts in ranges.items():
         expected = 0
         for low, high, path in sorted(parts):
-            if path and low > expected and not verdict.findings:
+            elsewhere = ledger.moves.explains(run, track, expected, low)
+            if path and low > expected and not elsewhere and not verdict.findings:
                 what = f"track {track} of run {run:016x}: sequence numbers {expected} to {low - 1} are missing"
                 verdict.findings.append(Finding(path, 0, what))
             if path and low < expected:

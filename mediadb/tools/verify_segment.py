@@ -6,6 +6,7 @@ the walk goes on. Nothing is signed in format version 0: this shows that bytes a
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from mediadb.format.segment_header import SEGMENT_HEADER_BYTES, SEGMENT_PAGE_BYT
 from mediadb.fs import Fs
 from mediadb.segment_files import SEALED, Voids, read_footer
 from mediadb.segment_scan import ScannedBlock, SegmentScan, scan_segment
+from mediadb.tools.moved import Moves
 from mediadb.types import Kind
 
 MAX_FINDINGS: Final = 200  # per file: after that one more says how it goes on
@@ -59,8 +61,9 @@ class SegmentResult:
             self.findings.append(Finding(str(self.path), offset, "more damage follows"))
 
 
-def verify_segment(fs: Fs, path: Path, voids: Voids | None = None) -> SegmentResult:
-    """Check a sealed or unsealed segment. Raises OSError only; a file that is no segment is a finding."""
+def verify_segment(fs: Fs, path: Path, voids: Voids | None = None, moves: Moves | None = None) -> SegmentResult:
+    """Check a sealed or unsealed segment; `moves` explain numbers that another storage has. Raises OSError only; a file
+    that is no segment is a finding."""
     result = SegmentResult(path)
     try:
         scan = scan_segment(fs, path)
@@ -70,7 +73,7 @@ def verify_segment(fs: Fs, path: Path, voids: Voids | None = None) -> SegmentRes
     result.header, result.size = scan.header, scan.size
     fd = fs.open_read(path)
     try:
-        _Check(fs, fd, scan, result, (voids or {}).get(scan.header.segment)).run()
+        _Check(fs, fd, scan, result, (voids or {}).get(scan.header.segment), moves or Moves("")).run()
     finally:
         fs.close(fd)
     return result
@@ -79,7 +82,10 @@ def verify_segment(fs: Fs, path: Path, voids: Voids | None = None) -> SegmentRes
 class _Check:
     """One pass over one file."""
 
-    def __init__(self, fs: Fs, fd: int, scan: SegmentScan, result: SegmentResult, first_void: Commit | None) -> None:
+    def __init__(
+        self, fs: Fs, fd: int, scan: SegmentScan, result: SegmentResult, first_void: Commit | None, moves: Moves
+    ) -> None:
+        self._moves = moves
         self._fs, self._fd, self._scan, self._result = fs, fd, scan, result
         self._first_void = first_void
         self._head: FooterHead | None = None
@@ -306,13 +312,19 @@ class _Check:
             seqs.sort()
             if len(set(seqs)) != len(seqs):
                 self._result.add(SEGMENT_PAGE_BYTES, f"track {track} has a sequence number twice")
-            missing = seqs[-1] - seqs[0] + 1 - len(set(seqs))
+            missing = self._missing(track, seqs)
             torn = self._head is None and self._result.notes
             if missing > 0 and not self._result.findings and not torn:
                 self._result.add(SEGMENT_PAGE_BYTES, f"track {track} misses {missing} sequence numbers")
             self._result.sequences[track] = (seqs[0], seqs[-1] + 1)
             if not self._configs.get(raw):
                 self._result.add(SEGMENT_PAGE_BYTES, f"track {track} has no CONFIG chunk in this segment")
+
+    def _missing(self, track: uuid.UUID, seqs: list[int]) -> int:
+        """How many numbers between the first and the last are not here and are not said to lie elsewhere."""
+        run, moves = self._scan.header.run, self._moves
+        holes = [(low + 1, high) for low, high in itertools.pairwise(seqs) if high > low + 1]
+        return sum(high - low for low, high in holes if not moves.explains(run, track, low, high))
 
 
 def _content_wrong(entry: Entry, table: memoryview, data: memoryview) -> tuple[str, int] | None:

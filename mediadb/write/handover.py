@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mediadb.format.block import Supersedes
-from mediadb.format.constants import NO_COMMIT
+from mediadb.format.constants import NO_COMMIT, NO_SEQ
 from mediadb.format.ledger_page import LedgerKind
+from mediadb.format.records import Record
 from mediadb.locks import LogHandle
 from mediadb.write.items import Now, PendingCommit
 from mediadb.write.segment_chunk import TrackState, close_open
@@ -57,42 +58,59 @@ def attach(writer: LogWriter, log: LogHandle, now: Now) -> list[Supersedes]:
     return list(writer._supersedes)
 
 
-def hand_over(writer: LogWriter, now: Now, to: str) -> list[PendingCommit]:
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """What goes from one log to another. `body` is the MOVED record of both ledgers: per track the first sequence
+    number that is the other log's."""
+
+    commits: list[PendingCommit]
+    body: Record
+
+
+def hand_over(writer: LogWriter, now: Now, to: str) -> Handover:
     """Everything that is not durable, in order, for the log of storage `to`. From here on the tracks are not this
     writer's: nothing of them may be given to it before they come home."""
     writer._close_commit(now)
     commits, writer._backlog = writer._backlog, []
     writer.lent = True
-    tracks = [[str(track), state.next_seq] for track, state in list(writer._tracks.items())]
-    writer.ledger.add(LedgerKind.MOVED, now.utc_us, {"from": writer._log.storage, "to": to, "tracks": tracks})
-    return commits
-
-
-def adopt(writer: LogWriter, commits: list[PendingCommit], home: str, now: Now) -> None:
-    """Write the commits of another log's tracks here, with the bytes they were closed in."""
-    writer._backlog += commits
-    tracks = sorted({str(track) for commit in commits for track in commit.facts})
-    body = {"from": home, "to": writer._log.storage, "tracks": [[track, None] for track in tracks]}
+    numbers = {track: state.next_seq for track, state in list(writer._tracks.items())}
+    for commit in reversed(commits):
+        for chunk in reversed(commit.chunks):
+            if chunk.header.seq != NO_SEQ:
+                numbers[uuid.UUID(bytes=chunk.header.track)] = chunk.header.seq
+    body = _moved(writer._log.storage, to, numbers)
     writer.ledger.add(LedgerKind.MOVED, now.utc_us, body)
+    return Handover(commits, body)
 
 
-def part(writer: LogWriter, tracks: Iterable[TrackState]) -> list[TrackState]:
+def adopt(writer: LogWriter, given: Handover, now: Now) -> None:
+    """Write the commits of another log's tracks here, with the bytes they were closed in."""
+    writer._backlog += given.commits
+    writer.ledger.add(LedgerKind.MOVED, now.utc_us, given.body)
+
+
+def part(writer: LogWriter, tracks: Iterable[TrackState], to: str, now: Now) -> list[TrackState]:
     """Tracks leave this writer: what they have is closed and written here, what comes goes on with these states."""
     leaving = []
     for track in tracks:
         close_open(track)
         leaving.append(replace(track, open=None, sealed=[], intra_key_done=False))
+    body = _moved(writer._log.storage, to, {track.spec.track: track.next_seq for track in leaving})
+    writer.ledger.add(LedgerKind.MOVED, now.utc_us, body)
     return leaving
 
 
 def come_home(writer: LogWriter, tracks: Iterable[TrackState], origin: str, now: Now) -> None:
     """Tracks are this writer's again."""
-    numbers: list[list[object]] = []
+    numbers = {}
     for track in tracks:
         writer._tracks[track.spec.track] = track
-        numbers.append([str(track.spec.track), track.next_seq])
-    body = {"from": origin, "to": writer._log.storage, "tracks": numbers}
-    writer.ledger.add(LedgerKind.MOVED, now.utc_us, body)
+        numbers[track.spec.track] = track.next_seq
+    writer.ledger.add(LedgerKind.MOVED, now.utc_us, _moved(origin, writer._log.storage, numbers))
+
+
+def _moved(origin: str, to: str, numbers: Mapping[uuid.UUID, int]) -> Record:
+    return {"from": origin, "to": to, "tracks": [[str(track), seq] for track, seq in sorted(numbers.items())]}
 
 
 def all_home(writer: LogWriter) -> None:
