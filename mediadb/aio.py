@@ -19,6 +19,7 @@ from typing import TypeVar
 from mediadb.errors import StorageError, StorageMissing
 from mediadb.format.ledger_page import LedgerKind
 from mediadb.fs import Fs, RealFs
+from mediadb.ledger_cut import cut_months
 from mediadb.locks import LogHandle, OpenRequest, open_log
 from mediadb.lodging import Lodging, Place
 from mediadb.read.damage import CORRUPT, WHOLE
@@ -311,7 +312,23 @@ class AsyncStore:
         self._reclaim.open(thread.log, thread.writer.ledger, newest_us)
         thread.writer.use_room(self._reclaim.make_room)
         thread.beside(self._reclaim.repeat_unfinished)
+        thread.beside(self._cut_ledger)
         self._post(self._loaded)
+
+    def tidy(self) -> None:
+        """Small regular work beside recording: the oldest months of the ledger, when nobody can ask for them."""
+        self._thread.beside(self._cut_ledger)
+
+    def _cut_ledger(self) -> None:
+        log = self._thread.log
+        if self._reopening.life.away or not log.still_there():
+            return
+        oldest_us = min((track.first_us for track in self._own.tracks()), default=None)
+        if oldest_us is None:
+            return
+        months = cut_months(log.fs, log.ledger_folder, oldest_us - self._options.ledger_us, self.run)
+        if months:
+            self._post(self.on_trouble, "ledger-cut", {"months": months})
 
     def _reclaim_step(self) -> None:
         """Never on a disk that was put in the place of ours."""

@@ -184,6 +184,7 @@ def _storage(raw: Mapping[str, Any], place: Place, findings: Findings) -> Storag
         commit_us=table.duration_us("commit", SECOND_US, low=SECOND_US // 4, high=5 * SECOND_US),
         segment_us=table.duration_us("segment", 5 * MINUTE_US, low=10 * SECOND_US, high=60 * MINUTE_US),
         memory_bytes=table.optional_size("memory", low=16 * _MIB),
+        ledger_us=table.duration_us("ledger_retention", 400 * DAY_US, low=DAY_US, high=36_500 * DAY_US),
         id=table.identity(),
         fallback=table.value("fallback", str, ""),
     )

@@ -68,6 +68,7 @@ class StorageConfig:
     segment_us: int = 5 * MINUTE_US
     memory_bytes: int | None = None  # what may wait for this disk alone; None: as much as for all (ServerConfig)
     id: uuid.UUID | None = None
+    ledger_us: int = 400 * DAY_US  # how much further back than its footage the ledger explains
     fallback: str = ""  # the storage that stands in while this one takes nothing
 
 

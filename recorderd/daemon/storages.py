@@ -180,6 +180,7 @@ class Storages:
             create=expected is None and await asyncio.to_thread(storage.path.is_dir),
             run=self._run,
             waiting=self._waits.of(storage.name).ledger,
+            ledger_us=storage.ledger_us,
             expected_volume=expected,
             known_epoch=known.epoch if known and known.volume == expected else None,
         )

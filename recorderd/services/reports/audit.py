@@ -107,6 +107,7 @@ class CoverageAudit:
             except (StorageError, OSError) as error:
                 _log.warning("no-patrol", storage=name, error=str(error))
             else:
+                store.tidy()
                 if lost:
                     _log.warning("files-lost", storage=name, number=lost)
 
