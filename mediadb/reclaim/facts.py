@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -44,14 +44,14 @@ class SegmentFact:
     """A sealed segment. `members`, `ends` and `sizes` go together and are empty where nobody asked for them.
 
     `due_us`: earliest time at which something in it is too old; 0 while that is not known. `load_spans` reads the
-    stretches of media when a removal is written down.
+    stretches of media of the tracks given (None: all) when a removal is written down.
     """
 
     path: Path
     segment: uuid.UUID
     end_us: int
     disk_bytes: int
-    load_spans: Callable[[], Spans]
+    load_spans: Callable[[Collection[uuid.UUID] | None], Spans]
     members: tuple[Member, ...] = ()
     ends: array[int] = field(default_factory=lambda: array("q"))
     sizes: array[int] = field(default_factory=lambda: array("q"))
@@ -172,7 +172,9 @@ class Facts:
             fs.close(fd)
         end_us = end_us if end_us != NO_TIME else status.changed_us
         disk = status.disk_bytes + _journal_bytes(fs, path)
-        return SegmentFact(path, segment, end_us, disk, lambda: load_spans(fs, path), members, ends, sizes)
+        return SegmentFact(
+            path, segment, end_us, disk, lambda tracks: load_spans(fs, path, tracks), members, ends, sizes
+        )
 
 
 def _journal_bytes(fs: Fs, path: Path) -> int:
@@ -185,15 +187,17 @@ def _cameras(head: FooterHead) -> dict[uuid.UUID, uuid.UUID]:
     return {spec.track: spec.camera for spec in specs}
 
 
-def load_spans(fs: Fs, path: Path) -> Spans:
-    """Stretches of media of every track that is left in a segment; empty when nothing in it can be read."""
+def load_spans(fs: Fs, path: Path, tracks: Collection[uuid.UUID] | None) -> Spans:
+    """Stretches of media of the tracks given that are left in a segment, None: of all; empty when nothing in it can be
+    read."""
     fd = fs.open_read(path)
     try:
         gone = removed_tracks(fs, path.with_suffix(GONE))
         return {
             part_track: thin_out([(s.start_us, s.end_us) for s in part_spans(part, codings)])
-            for part_track, part, codings in _parts(fs, fd, path)
-            if part_track not in gone
+            for part_track, part, codings in _parts(
+                fs, fd, path, lambda t: t not in gone and (not tracks or t in tracks)
+            )
         }
     except MediaDbError:
         return {}  # nothing in it could be read: the removal names the segment alone
@@ -201,14 +205,18 @@ def load_spans(fs: Fs, path: Path) -> Spans:
         fs.close(fd)
 
 
-def _parts(fs: Fs, fd: int, path: Path) -> Iterator[tuple[uuid.UUID, Part, list[TrackConfig | None]]]:
+def _parts(
+    fs: Fs, fd: int, path: Path, wanted: Callable[[uuid.UUID], bool]
+) -> Iterator[tuple[uuid.UUID, Part, list[TrackConfig | None]]]:
     header = read_header(fs, fd)
     try:
         head, _ = read_footer(fs, fd)
-        tracks = [(t.track, *read_track(fs, fd, t)) for t in head.tracks if t.media_count]
+        tracks = [(t.track, *read_track(fs, fd, t)) for t in head.tracks if t.media_count and wanted(t.track)]
     except MediaDbError:
         index = walk_index(fs, path)
-        tracks = [(track, t.configs, t.media, t.notes) for track, t in index.tracks.items() if t.media.count]
+        tracks = [
+            (track, t.configs, t.media, t.notes) for track, t in index.tracks.items() if t.media.count and wanted(track)
+        ]
     for track, configs, media, notes in tracks:
         codings: list[TrackConfig | None] = []
         for place in configs:

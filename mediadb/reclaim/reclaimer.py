@@ -187,7 +187,7 @@ class Reclaimer:
     def _remove(self, removal: Removal, now_us: int) -> None:
         fact = removal.fact
         journal = fact.path.with_suffix(GONE)
-        body = removal_record(removal, fact.load_spans())
+        body = removal_record(removal, fact.load_spans(removal.rules))
         if not removal.whole:
             gone = removed_tracks(self.fs, journal)
             assert removal.rules is not None

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.disks, pytest.mark.e2e]
 
 def test_fifty_turnovers(tmp_path: Path) -> None:
     need()
-    found = play(Plan(turnovers=50, size=64 * MIB), tmp_path)
+    found = play(Plan(turnovers=50, size=64 * MIB, classes=2), tmp_path)
     assert found.wrong == []
     assert found.turnovers >= 50
     assert found.reclaimed["space"] > 500

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,8 +30,12 @@ class Killed(Exception):
     pass
 
 
+def _no_spans(tracks: object) -> dict[uuid.UUID, list[tuple[int, int]]]:
+    return {}
+
+
 def facts(*ends: int, size: int = 100) -> list[SegmentFact]:
-    return [SegmentFact(Path(f"{i}"), NIL, end, size, dict) for i, end in enumerate(ends)]
+    return [SegmentFact(Path(f"{i}"), NIL, end, size, _no_spans) for i, end in enumerate(ends)]
 
 
 def reclaimer(volume: Path, hook: Callable[[str], None] | None = None, **limits: int) -> Reclaimer:

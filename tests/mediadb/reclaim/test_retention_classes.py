@@ -19,12 +19,16 @@ pytestmark = pytest.mark.fast
 NOW = 1000 * S
 
 
+def _no_spans(tracks: object) -> dict[uuid.UUID, list[tuple[int, int]]]:
+    return {}
+
+
 def fact(name: str, **ends: int) -> SegmentFact:
     """`c1=30`: footage of camera 1 until second 30, 100 bytes of each."""
     members = tuple(Member(uuid.UUID(int=int(word[1:])), camera_id(int(word[1:]))) for word in ends)
     times = array("q", (end * S for end in ends.values()))
     sizes = array("q", [100] * len(ends))
-    return SegmentFact(Path(name), NIL, max(times), 110 * len(ends), dict, members, times, sizes)
+    return SegmentFact(Path(name), NIL, max(times), 110 * len(ends), _no_spans, members, times, sizes)
 
 
 def options(**cameras: CameraLimits) -> ReclaimOptions:
@@ -93,12 +97,12 @@ def test_each_track_is_told_the_rule_that_took_it() -> None:
 
 def test_a_segment_that_cannot_be_read_is_kept_as_long_as_any() -> None:
     limits = ReclaimOptions(600 * S, cameras={camera_id(1): CameraLimits(10 * S, min_us=5 * S)})
-    unread = [SegmentFact(Path("x"), NIL, 500 * S, 70, dict)]
+    unread = [SegmentFact(Path("x"), NIL, 500 * S, 70, _no_spans)]
     at = need_of(limits, Room(0, 1 << 40, 1 << 41), NOW, age_held=False)
     assert planned(unread, at, limits) == []
     later = need_of(limits, Room(0, 1 << 40, 1 << 41), NOW + 200 * S, age_held=False)
     assert [rule for _, rule, _ in planned(unread, later, limits)] == [True]
-    young = [SegmentFact(Path("x"), NIL, NOW - 1, 70, dict)]
+    young = [SegmentFact(Path("x"), NIL, NOW - 1, 70, _no_spans)]
     assert planned(young, Need((None, None), over_bytes=5, now_us=NOW), limits) == []
 
 
