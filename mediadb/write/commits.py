@@ -25,7 +25,8 @@ class StoreOptions:
     told yet, what the log remembers holds).
 
     `memory_bytes` bounds what waits for this log, `budget` what waits for all logs of the process together.
-    The ledger reaches `ledger_us` further back than the oldest footage. `waiting`: where the ledger's records are durable while the volume does not take them.
+    The ledger reaches `ledger_us` further back than the oldest footage. `waiting`: where its records are durable while
+    the volume does not take them.
     `run`: the random id of this process, shared by all its logs (None: drawn for this log). `expected_volume` and
     `known_epoch`: what the caller's own state remembers of this storage. A log that failed for `let_go_us` lets its
     volume go and tries to open it again every `retry_us`.
