@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from server_scene import CAMERAS, SERVER, T0, Listener, S, Scene, record, scene
 
 from mediadb.aio import AsyncStore, StoreOptions
 from mediadb.errors import ChunkCorrupt
+from mediadb.format.ledger_page import LedgerKind, LedgerRecord, encode_page
 from mediadb.types import Kind, TrackKind
 from recorderd.core.clock import FakeClock
 from recorderd.engine.stream import track_id
@@ -120,3 +122,18 @@ async def test_lost_files_and_damage_are_told_counted_and_remembered(tmp_path: P
     assert [code for code, _ in listener.troubles] == ["chunk-corrupt", "segment-missing"]
     assert store.stats()["missing_segments"] == 1
     await store.close()
+
+
+async def test_the_patrol_lets_go_of_ledger_months_that_nobody_can_ask_for(server: Scene, tmp_path: Path) -> None:
+    (folder,) = (tmp_path / "volume/ledger/main").iterdir()
+    for name, run in (("2001-01", 5), ("2025-12", 6)):
+        page = encode_page([LedgerRecord(LedgerKind.ALIVE, 0, {})], run, 1, 0, 0)
+        (folder / name).write_bytes(page)
+    server.clock.advance(130 * S)
+    await audit_of(server, Told()).round()
+    await server.store.flush()
+    await asyncio.to_thread(server.store._thread._keeper.submit(lambda: None).result)
+    await asyncio.sleep(0)
+    assert not (folder / "2001-01").exists()
+    assert (folder / "2025-12").exists(), "less than 400 days before the oldest footage"
+    assert ("ledger-cut", {"months": ["2001-01"]}) in server.listener.troubles
