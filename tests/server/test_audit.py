@@ -129,8 +129,9 @@ async def test_the_patrol_lets_go_of_ledger_months_that_nobody_can_ask_for(serve
     for name, run in (("2001-01", 5), ("2025-12", 6)):
         page = encode_page([LedgerRecord(LedgerKind.ALIVE, 0, {})], run, 1, 0, 0)
         (folder / name).write_bytes(page)
+    audit = audit_of(server, Told())
     server.clock.advance(130 * S)
-    await audit_of(server, Told()).round()
+    await audit.round()
     await server.store.flush()
     await asyncio.to_thread(server.store._thread._keeper.submit(lambda: None).result)
     await asyncio.sleep(0)
