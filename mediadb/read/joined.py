@@ -39,18 +39,20 @@ class JoinedReader(Reader):
     def __init__(self, home: Reader, others: Sequence[Reader], now_us: Callable[[], int]) -> None:
         self.fs, self.volume, self.storage = home.fs, home.volume, home.storage
         self._members = [home, *others]
-        self._now_us = now_us
+        self._now_us, self._coverage = now_us, home._coverage
         self.index = JoinedIndex([member.index for member in self._members])
         self._chunks = JoinedChunks({member.storage: member._chunks for member in self._members})
 
     def coverage(self, tracks: Sequence[uuid.UUID], start_us: int, end_us: int) -> dict[uuid.UUID, list[Interval]]:
-        found: dict[uuid.UUID, list[Interval]] = {}
-        for member in self._members:
-            try:
-                own = member.coverage(tracks, start_us, end_us)
-            except StorageMissing:
-                own = {track: unseen(member.storage, start_us, end_us, self._now_us()) for track in tracks}
-            found = {track: overlay(found[track], own[track]) for track in tracks} if found else own
+        home, *others = self._members
+        try:
+            if home.index.files.shut:
+                raise StorageMissing(home.storage)
+            found = super().coverage(tracks, start_us, end_us)  # its ledger, over the media of all
+        except StorageMissing:
+            found = {track: unseen(home.storage, start_us, end_us, self._now_us()) for track in tracks}
+        for own in _answers([partial(member.coverage, tracks, start_us, end_us) for member in others], ok=True):
+            found = {track: overlay(found[track], own[track]) for track in tracks}
         return found
 
     def known_tracks(self) -> list[TrackInfo]:
@@ -224,8 +226,8 @@ def _end(part: Part, count: int) -> int:
     return max((media.recv_us[i] + media.duration_us[i] for i in range(count)), default=part.first_us)
 
 
-def _answers(calls: Sequence[Callable[[], T]]) -> list[T]:
-    """What the members say that answer. StorageMissing when none does."""
+def _answers(calls: Sequence[Callable[[], T]], ok: bool = False) -> list[T]:
+    """What the members say that answer. StorageMissing when none does and that is not `ok`."""
     found: list[T] = []
     missing: StorageMissing | None = None
     for call in calls:
@@ -233,7 +235,7 @@ def _answers(calls: Sequence[Callable[[], T]]) -> list[T]:
             found.append(call())
         except StorageMissing as error:
             missing = error
-    if missing is not None and not found:
+    if missing is not None and not found and not ok:
         raise missing
     return found
 

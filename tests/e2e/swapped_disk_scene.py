@@ -32,14 +32,18 @@ def play(folder: Path, plan: Plan) -> Stage:
         empty = folder / "empty"
         empty.mkdir()
         disks = {"storage-older": None, "storage-foreign": strange.mount, "storage-missing": empty}
-        for name, copy in copies.items():
-            mount = stage.disks[name].mount
-            for code, disk in disks.items():
-                with in_its_place(disk or copy.mount, mount):
-                    before = content(mount)
+        for code, disk in disks.items():
+            with ExitStack() as swapped:
+                before = {}
+                for name, copy in copies.items():
+                    mount = stage.disks[name].mount
+                    swapped.enter_context(in_its_place(disk or copy.mount, mount))
+                    before[name] = content(mount)
+                for name in copies:
                     stage.until_code(name, code)
-                    time.sleep(max(0.5, plan.seconds / 10))
-                    changed = set(content(mount)) ^ set(before)
+                time.sleep(max(0.5, plan.seconds / 10))
+                for name in copies:
+                    changed = set(content(stage.disks[name].mount)) ^ set(before[name])
                     stage.check(not changed, f"{name}: {code}: the disk was changed: {sorted(changed)}")
         stage.rows["refused"] = ", ".join(disks)
         for name in copies:
