@@ -59,7 +59,7 @@ class Rebuild:
             header = entry.header
             track_id = uuid.UUID(bytes=header.track)
             is_config = header.kind == Kind.CONFIG
-            if not acknowledged and not self._stands(block, entry, track_id):
+            if not acknowledged and not self._stands(block, entry, index.tracks.get(track_id)):
                 self.torn += 1
                 continue
             track = index.tracks.get(track_id)
@@ -72,16 +72,19 @@ class Rebuild:
                 kept += 1
         return kept
 
-    def _stands(self, block: ScannedBlock, entry: Entry, track: uuid.UUID) -> bool:
-        """Above D: does the chunk verify and continue its track without a hole?"""
+    def _stands(self, block: ScannedBlock, entry: Entry, known: TrackIndex | None) -> bool:
+        """Above D: does the chunk verify and continue its track without a hole, and is its CONFIG there?"""
         header = entry.header
+        track = uuid.UUID(bytes=header.track)
         if header.kind == Kind.CONFIG:
             return chunk_verifies(self._fs, self._fd, block, entry)
         unknown = header.seq if self._scan.header.number else 0  # the first segment of a run begins with 0
         expected = self._expected.get(track, unknown)
         whole = header.seq == expected or (self._skips and header.seq > expected)
         continues = track not in self._broken and whole
-        if continues and chunk_verifies(self._fs, self._fd, block, entry):
+        configs = [place.config_hash for place in known.configs] if known is not None else []
+        readable = header.kind in (Kind.GAP, Kind.MARK) or header.config_hash in configs
+        if continues and readable and chunk_verifies(self._fs, self._fd, block, entry):
             return True
         self._broken.add(track)
         return False

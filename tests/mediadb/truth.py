@@ -25,9 +25,12 @@ class Found:
 
 
 Expected = Callable[[bytes, int, int], bytes]  # (track, number, size) -> content
+MayBeGone = Callable[[Path, bytes], bool]  # (segment, track): need its listed chunks not verify?
 
 
-def samples_on_disk(files: Iterable[tuple[Path, bytes]], expected: Expected) -> dict[bytes, list[Found]]:
+def samples_on_disk(
+    files: Iterable[tuple[Path, bytes]], expected: Expected, may_be_gone: MayBeGone = lambda path, track: False
+) -> dict[bytes, list[Found]]:
     """Per track, ordered by (run, seq). AssertionError on wrong bytes, or on a listed chunk that does not verify."""
     segments = [(path, raw) for path, raw in files if len(raw) > oracle.PAGE and raw[: oracle.PAGE].strip(b"\0")]
     walked = {path: oracle.blocks(raw) for path, raw in segments}
@@ -35,7 +38,9 @@ def samples_on_disk(files: Iterable[tuple[Path, bytes]], expected: Expected) -> 
     out: dict[bytes, list[Found]] = {}
     for path, raw in segments:
         if path.suffix == ".rseg":
-            chunks = [_listed(path, raw, row) for rows in oracle.footer_chunks(raw).values() for row in rows]
+            listed = oracle.footer_chunks(raw).items()
+            read = [_listed(path, raw, row, may_be_gone(path, track)) for track, rows in listed for row in rows]
+            chunks = [chunk for chunk in read if chunk is not None]
         else:
             segment = oracle.segment_header(raw)["segment"]
             first = void.get(segment)  # type: ignore[call-overload]
@@ -63,8 +68,8 @@ def _void(walked: dict[Path, list[oracle.Block]]) -> dict[bytes, tuple[int, int]
     return void
 
 
-def _listed(path: Path, raw: bytes, row: tuple[int, int, int]) -> oracle.Chunk:
+def _listed(path: Path, raw: bytes, row: tuple[int, int, int], gone: bool) -> oracle.Chunk | None:
     _, at, length = row
     chunk = oracle.parse_chunk(raw[at : at + length], at)
-    assert chunk is not None, f"{path}: the chunk at {at} that the footer lists does not verify"
+    assert chunk is not None or gone, f"{path}: the chunk at {at} that the footer lists does not verify"
     return chunk

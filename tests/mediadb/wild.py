@@ -54,6 +54,7 @@ MOVES: list[tuple[int, Callable[[World, random.Random], object]]] = [
     (2, lambda world, rng: world.close()),
     (3, cut_in_a_while),
     (5, lambda world, rng: world.reclaim(rng.choice((0.3, 0.6, 0.9)))),
+    (3, lambda world, rng: world.forget_camera(rng.randrange(2), rng.randrange(60) * S, rewriting=rng.random() < 0.5)),
     (4, fault),
     (6, lambda world, rng: world.heal()),
     (2, lambda world, rng: world.step_clock(rng.choice(CLOCK_STEPS_US))),

@@ -24,11 +24,12 @@ from mediadb.errors import MediaDbError, StorageError
 from mediadb.read.reader import Reader
 from mediadb.reclaim.brake import ClockBrake
 from mediadb.reclaim.limits import ReclaimOptions
-from mediadb.reclaim.reclaimer import Reclaimer
+from mediadb.reclaim.reclaimer import Reclaimer, Way
 from mediadb.tools.verify import verify_volume
-from mediadb.types import Cause, KeyType, Names, Sample, State, TrackConfig
+from mediadb.types import Cause, KeyType, Names, Sample, State, TrackConfig, TrackKind, TrackSpec
 from mediadb.write.commits import StoreOptions
 from mediadb.write.items import ConfigItem, CoverItem, TrackItem
+from mediadb.write.retention import CameraLimits
 from mediadb.write.segment_chunk import TrackState
 
 S = 1_000_000
@@ -40,6 +41,14 @@ CODING = TrackConfig("h264", 90_000, b"\0\0\0\x08avc1", 640, 480, frame_ticks=TI
 OPTIONS = StoreOptions(create=True, segment_us=3 * S)
 ALARMS = {"acknowledged-commits-lost", "segment-damaged", "recovery-failed", "segment-unreadable", "ledger-unreadable"}
 RECORDED = Cause(State.RECORDED)
+
+
+def camera_of(track: uuid.UUID) -> uuid.UUID:
+    return uuid.UUID(int=track.int + 0xC0000)
+
+
+def spec_of(track: uuid.UUID) -> TrackSpec:
+    return TrackSpec(track, camera_of(track), uuid.UUID(int=0xA0), TrackKind.VIDEO)
 
 
 class Red(AssertionError):
@@ -89,10 +98,10 @@ class World:
                 return False
             run.mono_us = self.mono_us
             self.rig = run
-            for number, track in enumerate(self.lines):
-                names = Names("cam", "hw")
-                self.states[track] = run.writer.track_state(rig.video_spec(number), names)
-                note = [TrackItem(rig.video_spec(number), names), ConfigItem(CODING), CoverItem(self.utc_us, RECORDED)]
+            for track in self.lines:
+                spec, names = spec_of(track), Names("cam", "hw")
+                self.states[track] = run.writer.track_state(spec, names)
+                note = [TrackItem(spec, names), ConfigItem(CODING), CoverItem(self.utc_us, RECORDED)]
                 run.put(self.states[track], *note)
         return self.rig is not None
 
@@ -202,19 +211,40 @@ class World:
         """Remove the oldest segments until `share` of the bytes is left."""
         if self.rig is None or not self.recovered:
             return
+        with self._removing() as step:
+            used = sum(len(raw) for _, raw in self._files())
+            step.options = ReclaimOptions(quota_bytes=max(int(used * share), 1))
+
+    def forget_camera(self, number: int, keep_us: int, *, rewriting: bool) -> None:
+        """One camera is kept for a shorter time: its ranges are punched, or the segment is copied without them."""
+        if self.rig is None or not self.recovered:
+            return
+        track = rig.track_id(number % len(self.lines))
+        with self._removing() as step:
+            step.way = Way(rewriting=rewriting)
+            step.options = ReclaimOptions(cameras={camera_of(track): CameraLimits(max_us=keep_us)})
+
+    @contextmanager
+    def _removing(self) -> Iterator[Reclaimer]:
+        """One step of the yielded reclaimer; what went is learnt, and what may have gone when it was cut off."""
         before = self._sealed()
+        whole = True
         with self._power():
             try:
                 step = self._reclaimer(ReclaimOptions())
-                used = step.step(self.utc_us, self.mono_us).used_bytes
-                step.options = ReclaimOptions(quota_bytes=max(int(used * share), 1))
+                yield step
                 report = step.step(self.utc_us, self.mono_us)
+                whole = not report.errors
                 for removal in report.removed:
-                    self._gone(before[removal.fact.path], "removed")
+                    went = set(self.lines) if removal.rules is None else set(removal.rules)
+                    self._gone([row for row in before[removal.fact.path] if row[0] in went], "removed")
                 if report.errors and not self.faulty:
                     raise Red(f"reclaim failed: {report.errors}")
+            except Crash:
+                whole = False
+                raise
             finally:
-                for path, rows in before.items():
+                for path, rows in before.items() if not whole else ():
                     if path not in self.fs.names or path.with_suffix(".gone") in self.fs.names:
                         self._gone(rows, "maybe")
 
@@ -354,8 +384,10 @@ class World:
 
     def check_structure(self) -> None:
         verdict = verify_volume(self.fs, rig.ROOT)
-        if not verdict.sound:
-            raise Red(f"verify: {verdict.findings[:3]}")
+        cut = {str(path.with_suffix("")) for path in self.fs.names if path.suffix == ".gone"}
+        findings = [found for found in verdict.findings if found.path.removesuffix(".rseg") not in cut]
+        if findings:
+            raise Red(f"verify: {findings[:3]}")
         epoch = self.rig.log.identity.epoch if self.rig is not None else 0
         for path in self.fs.names:
             if path.suffix == ".open" and int(path.name.split("-")[1]) < epoch:
@@ -408,9 +440,16 @@ class World:
 
     def _on_disk(self) -> dict[bytes, list[Found]]:
         try:
-            return samples_on_disk(self._files(), lambda track, n, size: rig.content(uuid.UUID(bytes=track), n, size))
+            return samples_on_disk(self._files(), _content, self._may_be_gone)
         except AssertionError as error:
             raise Red(str(error)) from error
+
+    def _may_be_gone(self, path: Path, track: bytes) -> bool:
+        """Was something of the track taken out of that segment? Then what the footer still lists need not be there."""
+        return path.with_suffix(".gone") in self.fs.names and bool(self._line(track).removed | self._line(track).maybe)
+
+    def _line(self, track: bytes) -> Line:
+        return self.lines[uuid.UUID(bytes=track)]
 
     def _sealed(self) -> dict[Path, list[tuple[uuid.UUID, int]]]:
         """Samples by sealed segment."""
@@ -429,6 +468,10 @@ class World:
                 line.maybe.discard(number)
             elif number not in line.removed:
                 line.maybe.add(number)
+
+
+def _content(track: bytes, number: int, size: int) -> bytes:
+    return rig.content(uuid.UUID(bytes=track), number, size)
 
 
 def _doubles(numbers: list[int]) -> list[int]:

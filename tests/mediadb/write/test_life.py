@@ -81,6 +81,10 @@ class Life(RuleBasedStateMachine):
     def reclaim(self, share: float) -> None:
         self.world.reclaim(share)
 
+    @rule(number=st.integers(0, 1), keep_s=st.integers(0, 60), rewriting=st.booleans())
+    def forget_camera(self, number: int, keep_s: int, rewriting: bool) -> None:
+        self.world.forget_camera(number, keep_s * 1_000_000, rewriting=rewriting)
+
     @rule(call=st.sampled_from(wild.CALLS), nth=st.integers(1, 12), number=st.sampled_from(wild.ERRORS))
     def fail_once(self, call: str, nth: int, number: int) -> None:
         self.world.fault(call, nth, number)
