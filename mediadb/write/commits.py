@@ -61,8 +61,9 @@ class StoreOptions:
         return min(self.segment_bytes, max(self.quota_bytes // 64, MIB // 16))
 
     def on_volume(self, total_bytes: int) -> StoreOptions:
-        """For a file system of that size: a segment is no more than a 64th of it, so that little goes at once."""
-        return replace(self, segment_bytes=min(self.segment_bytes, max(total_bytes // 64, MIB // 16)))
+        """For a file system of that size: a segment is no more than a 64th of it (or 4 MiB), so that little goes at
+        once."""
+        return replace(self, segment_bytes=min(self.segment_bytes, max(total_bytes // 64, 4 * MIB)))
 
     @property
     def commit_limit(self) -> int:

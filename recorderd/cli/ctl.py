@@ -28,6 +28,7 @@ from recorderd.cli.client import Client, Refused, Unreachable, choose_server
 from recorderd.cli.completion import SHELLS
 from recorderd.cli.daemon_cli import DEFAULT_CONFIG
 from recorderd.cli.doctor import doctor
+from recorderd.cli.reclaim_command import add_reclaim, reclaim
 from recorderd.cli.show import print_json, printable
 from recorderd.core.errors import RecorderdError, UsageError
 
@@ -88,6 +89,7 @@ def build_parser() -> Parser:
     )
     check.add_argument("--no-write-test", action="store_true", help="leave the disks alone")
     verb("storage", commands.storage, "storages; exit code 1 when one is not ok")
+    add_reclaim(verb("reclaim", reclaim, "what retention would remove, and how far back footage will reach"))
     complete = verb("completion", commands.completion, "a completion script of all three programs for your shell")
     complete.add_argument("shell", choices=SHELLS)
     verb("reload", commands.reload, "read the configuration again; what did not change is not touched")

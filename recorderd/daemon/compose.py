@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 
+from mediadb.reclaim.limits import ReclaimOptions
 from mediadb.write.budget import Budget
 from recorderd.aio import sd_notify
 from recorderd.aio.loop_watchdog import LoopWatchdog
@@ -27,7 +28,7 @@ from recorderd.config.load import LoadResult, load, look_nowhere
 from recorderd.config.schema import Config
 from recorderd.core.clock import Clock
 from recorderd.daemon.engine_store import EngineStore
-from recorderd.daemon.limits import camera_limits
+from recorderd.daemon.limits import camera_limits, reclaim_options
 from recorderd.daemon.memory import default_budget
 from recorderd.daemon.rebind import bindings
 from recorderd.daemon.reloading import Reloader
@@ -133,6 +134,12 @@ class Daemon:
             self._lock_fd = None
         return lost
 
+    async def limits_ahead(self) -> Mapping[str, ReclaimOptions]:
+        """The limits of the storages as the configuration file has them now; empty when it cannot be used."""
+        found = await asyncio.to_thread(self._load)
+        ids = {view.name: view.id for view in self.engine.cameras()}
+        return {} if found.config is None else reclaim_options(found.config, ids)
+
     async def reload(self) -> Mapping[str, Any]:
         """Read the configuration again. Raises ConfigRejected and leaves everything as it is."""
         sd_notify.reloading(self.clock)
@@ -204,6 +211,7 @@ class Daemon:
             decoder=decoder,
             info=info,
             reload=self.reload,
+            limits_ahead=self.limits_ahead,
             subsystems=self.vitals.subsystems,
             gauges=self.vitals.gauges,
             exports=self._exports,

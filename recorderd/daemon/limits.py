@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping
 
+from mediadb.reclaim.limits import ReclaimOptions
 from mediadb.write.retention import CameraLimits
 from recorderd.config.schema import CameraConfig, Config, StorageConfig
 
@@ -27,6 +28,15 @@ def camera_limits(config: Config, ids: Mapping[str, uuid.UUID]) -> Limits:
             longest = camera.retention_us if camera.retention_us is not None else storage.retention_us
             out[storage.name][id] = CameraLimits(longest, camera.retention_min_us, camera.max_size_bytes)
     return out
+
+
+def reclaim_options(config: Config, ids: Mapping[str, uuid.UUID]) -> dict[str, ReclaimOptions]:
+    """The limits of each storage, with those of its cameras."""
+    cameras = camera_limits(config, ids)
+    return {
+        storage.name: ReclaimOptions(storage.retention_us, storage.max_size_bytes, cameras=cameras[storage.name])
+        for storage in config.storages
+    }
 
 
 def _storages_of(camera: CameraConfig, storages: Mapping[str, StorageConfig]) -> Iterable[StorageConfig]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mediadb.aio import AsyncStore
+from mediadb.reclaim.limits import ReclaimOptions
 from recorderd.aio.supervisor import Supervisor
 from recorderd.aio.worker_pool import DecodePool
 from recorderd.core.clock import Clock
@@ -38,6 +39,10 @@ def _no_gauges() -> Mapping[str, float]:
     return {}
 
 
+async def _no_limits() -> Mapping[str, ReclaimOptions]:
+    return {}
+
+
 def _no_parts() -> list[Subsystem]:
     return []
 
@@ -47,7 +52,7 @@ class ServerDeps:
     """`reload` re-reads the configuration and tells what changed (JSON-able), or raises a RecorderdError with the
     code `config-rejected`; `subsystems` are the parts of the server and whether they can be relied on; `gauges` gives
     process-wide figures for /metrics (names of its catalogue). Without `exports` none are made; in `data_dir` lies the
-    key of signed addresses."""
+    key of signed addresses. `limits_ahead`: the limits of the storages as the configuration file has them now."""
 
     clock: Clock
     supervisor: Supervisor
@@ -64,6 +69,7 @@ class ServerDeps:
     reports: CoverageReports | None = None
     audit: CoverageAudit | None = None
     data_dir: Path | None = None
+    limits_ahead: Callable[[], Awaitable[Mapping[str, ReclaimOptions]]] = field(default=_no_limits)
 
     def not_ready(self) -> list[str]:
         """What is missing until recording can be relied on, in words; empty: nothing."""

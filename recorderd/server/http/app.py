@@ -26,6 +26,7 @@ from recorderd.server.http import (
     media_routes,
     page_routes,
     report_routes,
+    storage_routes,
     url_routes,
     ws_routes,
 )
@@ -48,6 +49,7 @@ ROUTES: tuple[Route, ...] = (
     *list_routes.ROUTES,
     *coverage_routes.ROUTES,
     *report_routes.ROUTES,
+    *storage_routes.ROUTES,
     *media_routes.ROUTES,
     *hls_recorded.ROUTES,
     *frame_routes.ROUTES,

@@ -112,6 +112,19 @@ COMPONENTS: dict[str, Schema] = {
         stats={"type": "object", "additionalProperties": {"type": "integer"}},
     ),
     "StorageList": _list_of(_ref("Storage"), "storages"),
+    "Reclaim": _object(
+        "what retention would remove, and how far back footage will reach", storage=_text(),
+        state=_text("free, held or paced: whether deletion by age waits"), reason=_text(),
+        way=_text("how bytes of single cameras are given back: punching, rewriting, or unknown yet"),
+        now=_ref("ReclaimPlan"), after_reload=_or_null(_ref("ReclaimPlan")), forecast=FREE,
+    ),
+    "ReclaimPlan": _object(
+        "what would go", segments=_whole(), bytes=_whole(), until=MAYBE_TIME,
+        parts=_array(_object(
+            "of one camera by one rule", camera=_text("empty: all cameras"), rule=_text(), bytes=_whole(),
+        )),
+    ),
+    "ReclaimConfirmed": _object("what was held back until now", storage=_text(), state=_text(), reason=_text()),
     "Event": _object(
         "something that happened", id=_whole("grows"), time=TIME, code=_text("stable"), camera=_or_null(ID),
         hardware=_or_null(ID), params=FREE,
