@@ -83,6 +83,7 @@ def _tell_verdict(context: Context, verdict: Verdict) -> None:
                     "blocks": verdict.blocks,
                     "chunks": verdict.chunks,
                     "samples": verdict.samples,
+                    "removed_chunks": verdict.removed_chunks,
                     "findings": [{"file": f.path, "offset": f.offset, "what": f.what} for f in verdict.findings],
                     "notes": verdict.notes,
                 }

@@ -15,7 +15,7 @@ from mediadb.errors import FormatError
 from mediadb.format.constants import NO_TIME
 from mediadb.format.footer import FooterHead
 from mediadb.fs import Fs
-from mediadb.gone import GONE, read_journal, removal_of, unfinished
+from mediadb.gone import GONE, journal_of, read_journal, removed_ranges, unfinished
 from mediadb.ledger import LedgerWriter
 from mediadb.locks import LogHandle
 from mediadb.reclaim.brake import ClockBrake
@@ -106,12 +106,12 @@ class LogFooters:
         status = self._fs.fstat(fd)
         if status.size - status.disk_bytes < SPARSE_BYTES:
             return []
-        stem, lost = path.with_suffix(""), 0
+        removed, lost = removed_ranges(self._fs, journal_of(path)), 0
         for summary in head.tracks:
             _, media, _ = read_track(self._fs, fd, summary)
             for offset in media.offset:
                 empty = not any(self._fs.pread(fd, 16, offset))
-                lost += empty and removal_of(self._fs, stem, offset) is None
+                lost += empty and not any(low <= offset < low + length for low, length in removed)
         if not lost:
             return []
         what = f"{lost} chunks lie in holes of the file that no removal explains"

@@ -24,12 +24,11 @@ from mediadb.write.segment import seal_record
 
 @dataclass(slots=True)
 class _Says:
-    """Sealed segments by id: name below the log without suffix, and bytes; ids that a rule removed; pages missing."""
+    """Sealed segments by id: name below the log without suffix, and bytes; ids that a rule removed; where pages lie."""
 
     sealed: dict[str, tuple[str, int]] = field(default_factory=dict)
     removed: set[str] = field(default_factory=set)
-    newest: dict[int, int] = field(default_factory=dict)  # page number by run
-    missing_pages: int = 0
+    pages: dict[tuple[int, int], dict[int, Path]] = field(default_factory=dict)  # by run and epoch, then number
 
 
 class LogLedger:
@@ -44,39 +43,46 @@ class LogLedger:
     def look(self) -> list[Problem]:
         """All problems. Raises OSError."""
         self.notes.clear()
-        says, found = _Says(), []
+        says, torn = _Says(), dict[Path, int]()
         for name in ledger_files(self._fs, self._ledger):
-            found += self._file(self._ledger / name, says)
-        return found + self._compare(says)
+            path = self._ledger / name
+            for offset, page in scan_pages(read_file(self._fs, path, MAX_FILE_BYTES)):
+                if page is None:
+                    torn.setdefault(path, offset)
+                else:
+                    self._page(path, page, says)
+        return self._missing(says, torn) + self._compare(says)
 
-    def _file(self, path: Path, says: _Says) -> list[Problem]:
-        torn: list[int] = []
-        before = says.missing_pages
-        for offset, page in scan_pages(read_file(self._fs, path, MAX_FILE_BYTES)):
-            if page is None:
-                torn.append(offset)
-            else:
-                self._page(page, says)
-        lost = says.missing_pages - before
-        if lost:
-            what = f"{lost} pages of statements are missing" + (f", damage from byte {torn[0]} on" if torn else "")
-            text = "nothing can bring them back; segments that they told of are entered again"
-            return [Problem("ledger-damaged", path, what, "causes of gaps and removals of that time", text)]
-        if torn:
-            self.notes.append(f"{path}: a statement at byte {torn[0]} was cut off before it was acknowledged")
-        return []
+    def _missing(self, says: _Says, torn: dict[Path, int]) -> list[Problem]:
+        """Pages of an opening are numbered without a hole, over all months: the clock may have been set back."""
+        lost: dict[Path, int] = {}
+        for pages in says.pages.values():
+            expected = 0
+            for number in sorted(pages):
+                if number > expected:
+                    lost[pages[number]] = lost.get(pages[number], 0) + number - expected
+                expected = number + 1
+        for path in torn.keys() - lost.keys():
+            self.notes.append(f"{path}: a statement at byte {torn[path]} was cut off before it was acknowledged")
+        text = "nothing can bring them back; segments that they told of are entered again"
+        return [
+            Problem(
+                "ledger-damaged", path,
+                f"{count} pages of statements are missing" + (f", damage at byte {torn[path]}" if path in torn else ""),
+                "causes of gaps and removals of that time", text,
+            )
+            for path, count in sorted(lost.items())
+        ]  # fmt: skip
 
-    def _page(self, page: Page, says: _Says) -> None:
-        expected = says.newest.get(page.run, -1) + 1
-        says.missing_pages += max(0, page.number - expected)
-        says.newest[page.run] = max(page.number, expected - 1)
+    def _page(self, path: Path, page: Page, says: _Says) -> None:
+        says.pages.setdefault((page.run, page.epoch), {})[page.number] = path
         for record in page.records:
             try:
                 kind, body = unwrap(record)[0], unwrap(record)[2]
                 if kind == LedgerKind.SEGMENT_SEAL:
                     name = str(Path(str(body["name"])).with_suffix(""))
                     says.sealed[str(body["segment"])] = (name, int(body["bytes"]))
-                elif kind == LedgerKind.REMOVED and "tracks_only" not in body:
+                elif kind == LedgerKind.REMOVED:
                     says.removed.add(str(body["segment"]))
             except (KeyError, ValueError, TypeError):
                 continue  # a record of a later program: it says nothing to us

@@ -18,10 +18,11 @@ from mediadb.format.block import BlockHeader
 from mediadb.format.ledger_page import Page
 from mediadb.format.segment_header import SegmentHeader
 from mediadb.fs import Fs
-from mediadb.tools.salvage_ledger import NOT_SALVAGED, OldLedger
+from mediadb.tools.salvage_ledger import OldLedger
 from mediadb.tools.salvage_scan import FoundChunk, Losses, Source, scan
 from mediadb.tools.salvage_spans import Found
 from mediadb.tools.salvage_target import NIL, Home, Target
+from mediadb.tools.verify import NOT_SALVAGED
 from mediadb.types import Kind, Names, TrackSpec
 
 STORAGE: Final = "salvaged"  # where the source does not name one
@@ -216,10 +217,9 @@ class _Salvage:
             for hole in seqs.holes(self._ledger.told.get((run, track))):
                 removed = self._ledger.was_removed(track, hole)
                 result = self._result.tracks[track]
+                self._ledger.hole(home, run, track, hole, removed=removed)
                 if not removed:
                     result.missing += hole.end - hole.first
-                    if hole.end_us > hole.start_us:
-                        self._ledger.gap(home, run, track, hole)
                 if len(result.holes) < MAX_HOLES:
                     why = "removed" if removed else NOT_SALVAGED
                     result.holes.append((hole.start_us, hole.end_us, hole.end - hole.first, why))

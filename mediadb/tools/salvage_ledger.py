@@ -18,11 +18,11 @@ from mediadb.format.records import Record, encode_cause
 from mediadb.fs import Fs
 from mediadb.tools.salvage_spans import Found, Hole
 from mediadb.tools.salvage_target import NIL, Home, Sealed, Target
+from mediadb.tools.verify import NOT_SALVAGED
 from mediadb.types import Cause, State
 from mediadb.waiting import unwrap
 from mediadb.write.segment import seal_record
 
-NOT_SALVAGED: Final = "not-salvaged"
 OF_OLD_FILES: Final = (
     LedgerKind.SEGMENT_BIRTH, LedgerKind.SEGMENT_SEAL, LedgerKind.LANE, LedgerKind.POISONED, LedgerKind.DAMAGED,
 )  # fmt: skip
@@ -38,15 +38,15 @@ class OldLedger:
     told: dict[tuple[int, uuid.UUID], Hole] = field(default_factory=dict)
     removed: Removed = field(default_factory=dict)
     pages: int = 0
-    _seen: dict[int, Found] = field(default_factory=dict)
-    _numbers: dict[int, int] = field(default_factory=dict)
+    _seen: dict[tuple[int, int], Found] = field(default_factory=dict)  # by run and epoch, as pages are numbered
+    _numbers: dict[tuple[int, int], int] = field(default_factory=dict)
     _files: dict[Path, BlockFile] = field(default_factory=dict)
 
     def page(self, page: Page, storage: str, log: uuid.UUID) -> None:
         """Take a page that verifies; `log` NIL: that of its run."""
         if not page.run:
             return  # of a removal's journal
-        seen = self._seen.setdefault(page.run, Found())
+        seen = self._seen.setdefault((page.run, page.epoch), Found())
         if page.number in seen:
             return
         seen.add(page.number, 0, 0)
@@ -96,8 +96,8 @@ class OldLedger:
             there = self.fs.stat(path) is not None
             file = BlockFile.open_append(self.fs, path) if there else BlockFile.create(self.fs, path)
             self._files[path] = file
-        number = self._numbers.get(run, 0)
-        self._numbers[run] = number + 1
+        number = self._numbers.get((run, epoch), 0)
+        self._numbers[run, epoch] = number + 1
         file.end = file.write([encode_page(records, run, epoch, number, wall_us)], file.end)
         if len(self._files) > 32:
             self.close()
@@ -118,14 +118,16 @@ class OldLedger:
             wall = max(0, one.head.last_wall_us)
             self.append(one.home, one.head.run, one.head.epoch, wall, [LedgerRecord(int(kind), wall, body)])
 
-    def gap(self, home: Home, run: int, track: uuid.UUID, hole: Hole) -> None:
-        """Tell of a hole."""
-        cause = Cause(State.STORAGE_ERROR, NOT_SALVAGED)
-        body: Record = {
-            "track": str(track), "start_us": hole.start_us, "end_us": hole.end_us, **encode_cause(cause),
-        }  # fmt: skip
+    def hole(self, home: Home, run: int, track: uuid.UUID, hole: Hole, *, removed: bool) -> None:
+        """Tell which numbers are not there, and, unless a rule took them, when that was."""
         wall = max(0, hole.end_us)
-        self.append(home, run, 0, wall, [LedgerRecord(int(LedgerKind.GAP), wall, body)])
+        params: Record = {"track": str(track), "first_seq": hole.first, "next_seq": hole.end, "removed": removed}
+        records = [LedgerRecord(int(LedgerKind.TROUBLE), wall, {"code": NOT_SALVAGED, "params": params})]
+        if not removed and hole.end_us > hole.start_us:
+            cause = encode_cause(Cause(State.STORAGE_ERROR, NOT_SALVAGED))
+            body: Record = {"track": str(track), "start_us": hole.start_us, "end_us": hole.end_us, **cause}
+            records.append(LedgerRecord(int(LedgerKind.GAP), wall, body))
+        self.append(home, run, 0, wall, records)
 
     def was_removed(self, track: uuid.UUID, hole: Hole) -> bool:
         """Had a rule taken footage of that time away?"""

@@ -33,6 +33,7 @@ from mediadb.segment_scan import scan_segment
 from mediadb.tools.moved import Moves
 from mediadb.tools.verify_segment import Finding, SegmentResult, progress_over, verify_segment
 
+NOT_SALVAGED: Final = "not-salvaged"  # the code of a hole that salvage left, and the reason of its gap
 PAGE_PAD: Final = 8  # bytes at the end of a ledger page header that its CRC does not cover
 Tell = Callable[[int, int, Path], None]
 
@@ -48,6 +49,7 @@ class Verdict:
     blocks: int = 0
     chunks: int = 0
     samples: int = 0
+    removed_chunks: int = 0
 
     @property
     def sound(self) -> bool:
@@ -61,6 +63,7 @@ class Verdict:
         self.blocks += result.blocks
         self.chunks += result.chunks
         self.samples += result.samples
+        self.removed_chunks += result.removed_chunks
 
 
 def verify_file(fs: Fs, path: Path) -> Verdict:
@@ -170,6 +173,7 @@ class _LedgerSays:
     sealed: dict[str, tuple[int, dict[uuid.UUID, tuple[int, int]]]] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)  # file name of each sealed segment
     removed: set[str] = field(default_factory=set)
+    holes: list[tuple[int, uuid.UUID, int, int]] = field(default_factory=list)  # run, track, numbers: told by salvage
     moves: Moves = field(default_factory=lambda: Moves(""))
 
 
@@ -234,6 +238,9 @@ def _say(says: _LedgerSays, page: Page) -> None:
             says.removed.add(str(body.get("segment")))
         elif record.kind == LedgerKind.MOVED:
             says.moves.add(record.run, body)
+        elif record.kind == LedgerKind.TROUBLE and body.get("code") == NOT_SALVAGED:
+            hole = body["params"]
+            says.holes.append((record.run, uuid.UUID(hole["track"]), int(hole["first_seq"]), int(hole["next_seq"])))
 
 
 def _across(results: list[SegmentResult], ledger: _LedgerSays, verdict: Verdict) -> None:
@@ -256,6 +263,8 @@ def _across(results: list[SegmentResult], ledger: _LedgerSays, verdict: Verdict)
         elif Path(ledger.names[segment]).name not in files:  # else it is there, and found damaged
             what = f"segment {segment} was sealed, is not there, and was not removed by a rule"
             verdict.findings.append(Finding(ledger.names[segment], 0, what))
+    for run, track, low, high in ledger.holes:
+        ranges.setdefault((run, track), []).append((low, high, ""))
     for (run, track), parts in ranges.items():
         expected = 0
         for low, high, path in sorted(parts):

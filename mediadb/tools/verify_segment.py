@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import uuid
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,13 +16,14 @@ from typing import Final
 
 from mediadb.errors import FormatError
 from mediadb.format.block import BLOCK_HEADER_BYTES, ENTRY_BYTES, Commit, Entry
-from mediadb.format.chunk import CHUNK_HEADER_BYTES, check_body_hash, check_chunk
+from mediadb.format.chunk import CHUNK_HEADER_BYTES, ChunkHeader, check_body_hash, check_chunk
 from mediadb.format.constants import NO_COMMIT, SALT_LEN
 from mediadb.format.footer import FLAG_RECOVERED, TRAILER_BYTES, FooterHead, Trailer, decode_index, decode_trailer
 from mediadb.format.frame_table import decode_table, frames_hash
 from mediadb.format.records import config_hash, decode_config, decode_gap, decode_mark, load_record
 from mediadb.format.segment_header import SEGMENT_HEADER_BYTES, SEGMENT_PAGE_BYTES, SegmentHeader
 from mediadb.fs import Fs
+from mediadb.gone import journal_of, removed_ranges
 from mediadb.segment_files import SEALED, Voids, read_footer
 from mediadb.segment_scan import ScannedBlock, SegmentScan, scan_segment
 from mediadb.tools.moved import Moves
@@ -52,6 +54,8 @@ class SegmentResult:
     blocks: int = 0
     chunks: int = 0
     samples: int = 0
+    removed_chunks: int = 0  # by a rule; their journal says so
+    removed_bytes: int = 0
     sequences: dict[uuid.UUID, tuple[int, int]] = field(default_factory=dict)
 
     def add(self, offset: int, what: str) -> None:
@@ -94,6 +98,7 @@ class _Check:
         self._found: dict[Place, tuple[int, int]] = {}
         self._configs: dict[bytes, set[bytes]] = {}
         self._seqs: dict[bytes, list[int]] = {}
+        self._removed = sorted(removed_ranges(fs, journal_of(result.path)))
 
     def run(self) -> None:
         self._zero(SEGMENT_HEADER_BYTES, SEGMENT_PAGE_BYTES, "padding of the segment header")
@@ -111,6 +116,9 @@ class _Check:
         if self._head is not None:
             self._compare(self._head)
         self._sequences()
+        if (count := self._result.removed_chunks) > 0:
+            size = self._result.removed_bytes
+            self._result.notes.append(f"{self._result.path}: {count} chunks, {size} bytes, were removed by a rule")
 
     def _read(self, offset: int, end: int) -> bytes:
         return self._fs.pread(self._fd, max(0, end - offset), offset)
@@ -239,6 +247,11 @@ class _Check:
     def _chunk(self, block: ScannedBlock, entry: Entry, raw: memoryview, acknowledged: bool) -> None:
         header, offset = entry.header, block.offset + entry.offset
         place = (header.track, header.seq, offset)
+        if self._is_removed(offset, raw[entry.offset : entry.offset + header.chunk_len]):
+            self._result.removed_chunks += 1
+            self._result.removed_bytes += header.chunk_len
+            self._count(place, header)
+            return
         recovered = self._head is not None and self._head.flags & FLAG_RECOVERED
         if recovered and header.kind != Kind.CONFIG and place not in self._indexed:
             self._result.notes.append(f"{self._result.path}: torn chunk at {offset}, left out by recovery")
@@ -260,11 +273,23 @@ class _Check:
             return
         self._result.chunks += 1
         self._result.samples += header.frame_count
+        self._count(place, header)
+
+    def _count(self, place: Place, header: ChunkHeader) -> None:
+        """A chunk that is there, or was: the directory and the footer still say which."""
         if header.kind == Kind.CONFIG:
             self._configs.setdefault(header.track, set()).add(header.config_hash)
             return
         self._found[place] = (header.kind, header.frame_count)
         self._seqs.setdefault(header.track, []).append(header.seq)
+
+    def _is_removed(self, offset: int, raw: memoryview) -> bool:
+        """Nothing but zeroes where the journal says that a rule gave the bytes back."""
+        if not self._removed or not len(raw):
+            return False
+        at = bisect_right(self._removed, (offset, 1 << 63)) - 1
+        low, length = self._removed[at] if at >= 0 else (0, 0)
+        return low <= offset and offset + len(raw) <= low + length and not any(raw)
 
     def _chunk_wrong(self, entry: Entry, own: bytes, table: memoryview, payload: memoryview) -> tuple[str, int] | None:
         """(what, distance from the chunk's first byte), or None."""
