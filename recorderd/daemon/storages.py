@@ -61,6 +61,7 @@ class Storages:
         self._tree = supervisor.child("storages", together=True)
         self._run = secrets.randbits(63)  # one run for all logs of this process
         self._waits = Waits(parts.data_dir, self._run, parts.clock)
+        self._logs_of: dict[uuid.UUID, int] = {}  # of each track: how many logs have met it, less one
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._looked: dict[str, asyncio.Event] = {}
         self._told: dict[str, str] = {}
@@ -131,9 +132,8 @@ class Storages:
         lost: list[str] = []
         for name, task in closing.items():
             if not task.done():
-                lost.append(
-                    f"storage {name}: did not answer within {timeout_s:.1f} s; what it held since its last commit"
-                )
+                held = stores[name].stats()["held_bytes"]
+                lost.append(f"storage {name}: did not answer within {timeout_s:.1f} s; {held} bytes that it held")
             elif (error := task.exception()) is not None:
                 lost.append(f"storage {name}: {error}")
             else:
@@ -179,6 +179,7 @@ class Storages:
             budget=parts.budget,
             create=expected is None and await asyncio.to_thread(storage.path.is_dir),
             run=self._run,
+            first_number=self._first_number,
             waiting=self._waits.of(storage.name).ledger,
             ledger_us=storage.ledger_us,
             expected_volume=expected,
@@ -192,6 +193,11 @@ class Storages:
         await parts.identities.remember_volume(KnownVolume(storage.name, store.volume_id, path, store.epoch))
         store.reopened = lambda volume, epoch: self._remember(KnownVolume(storage.name, volume, path, epoch))
         return store
+
+    def _first_number(self, track: uuid.UUID) -> int:
+        """A camera may go from one storage to another while we run: never the same number for two chunks of a track."""
+        logs = self._logs_of[track] = self._logs_of.get(track, -1) + 1
+        return logs << 32
 
     def _remember(self, volume: KnownVolume) -> None:
         """It was away, came back and has a new epoch."""

@@ -14,6 +14,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -249,8 +250,9 @@ def play(folder: Path, illnesses: list[Illness], plan: Plan) -> Found:
             name: sick_disk.total(accounts[camera] for camera, (_, storage) in cameras.items() if storage == name)
             for name in names
         }
-        for name in names:
-            done = run_mediadb("verify", str(mounts[name]))
+        with ThreadPoolExecutor(len(names)) as pool:
+            verdicts = pool.map(lambda name: run_mediadb("verify", str(mounts[name])), names)
+        for name, done in zip(names, verdicts, strict=True):
             if done.returncode:
                 per[name].wrong.append(f"{name}: verify is red: {done.stdout[-600:]}{done.stderr[-300:]}")
         return Found(per, watcher, codes, live.longest_s, lag)

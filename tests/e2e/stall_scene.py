@@ -153,6 +153,31 @@ def play(folder: Path, plan: Plan) -> Found:
         )
 
 
+def play_stop(folder: Path, seconds: float = 2) -> tuple[int, float, str]:
+    """Stop the server while its disk does not answer: exit status, how long it took until it had said what is lost, its
+    log. The kernel lets the process itself go only when the call returns."""
+    with ExitStack() as stack:
+        disk = stack.enter_context(Disk(folder / "disk"))
+        farm = Farm(folder, 1, ["--size", "320x180", "--bitrate", "200k", "--gop", str(GOP)])
+        server = Server(folder, video=disk.mount)
+        stack.enter_context(running(farm, server))
+        farm.start()
+        server.add("cam0", farm.url(0))
+        server.start()
+        wait_until(lambda: server.alive() and server.recording() == 1, 40, server.log)
+        process = server.process
+        assert process is not None
+        with sick_disk.frozen(disk):
+            time.sleep(seconds)
+            began = time.monotonic()
+            process.terminate()
+            wait_until(lambda: '"event": "not-durable"' in server.log(), 30, server.log)
+            took = time.monotonic() - began
+        process.communicate(timeout=30)
+        server.process = None
+        return process.returncode, took, server.log()
+
+
 def _cameras(server: Server, low: Farm, high: Farm, disks: dict[str, Disk], plan: Plan) -> dict[str, tuple[Path, str]]:
     """Cameras of the low farm, by name, with where they are recorded; the last one to the healthy disk."""
     add_storage(server, "tight", disks["tight"].mount, 'memory = "16MiB"')
