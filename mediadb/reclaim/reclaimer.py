@@ -158,8 +158,9 @@ class Reclaimer:
         for folder in self.facts.days():
             for name in self.fs.listdir(folder):
                 path = folder / name
-                if path.suffix == COPY or name.endswith(f"{GONE}.tmp"):
-                    self.fs.unlink(path)  # of a copy that was not put in place
+                unplaced = path.suffix == COPY or name.endswith(f"{GONE}.tmp")
+                if unplaced and self.fs.stat(path) is not None:  # finishing its segment may have removed it
+                    self.fs.unlink(path)  # a copy that was not put in place
                 if path.suffix != GONE:
                     continue
                 intent = unfinished(self.fs, path)

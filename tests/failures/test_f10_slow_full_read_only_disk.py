@@ -71,7 +71,7 @@ def test_what_root_keeps_for_itself_is_not_free(tmp_path: Path) -> None:
     with disks.Disk(tmp_path / "disk", "ext4") as disk:
         status = os.statvfs(disk.mount)
         assert status.f_bavail < status.f_bfree, "mkfs reserves blocks"
-        free, total = RealFs().free_bytes(disk.mount)
+        free, _ = RealFs().free_bytes(disk.mount)
         assert abs(free - status.f_bavail * status.f_frsize) < 1 << 20
         foreign = disk.fill()
         fs = RealFs()
@@ -82,7 +82,7 @@ def test_what_root_keeps_for_itself_is_not_free(tmp_path: Path) -> None:
         run.frames(0, 25)
         run.commit()
         again = disk.fill()
-        run.frames(25, 25, size=60_000)
+        run.frames(25, 25, size=2_000_000)  # more than was reserved ahead
         run.commit()
         assert run.acked == {rig.track_id(0): 25}
         assert again.exists(), "what is not ours is never removed"

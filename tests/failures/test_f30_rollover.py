@@ -33,6 +33,12 @@ def test_frames_in_are_frames_out_over_every_boundary() -> None:
     assert rig.numbers(fs, rig.track_id(0)) == list(range(1000))
 
 
+def record(run: Rig, seconds: int) -> None:
+    for second in range(seconds):
+        run.frames(second * 25, 25)
+        run.commit()
+
+
 @pytest.mark.parametrize("step", [*CREATE_STEPS, *SEAL_STEPS])
 def test_a_power_cut_at_the_boundary(step: str) -> None:
     fs = FaultFs()
@@ -47,9 +53,7 @@ def test_a_power_cut_at_the_boundary(step: str) -> None:
 
     fs.hook = cut
     with pytest.raises(Crash):
-        for second in range(30):
-            run.frames(second * 25, 25)
-            run.commit()
+        record(run, 30)
     after = fs.crash()
     again = Rig(after, EVERY_SECOND, start_us=rig.T0 + 90_000_000)
     again.recover()
