@@ -30,7 +30,8 @@ class _File:
 
 
 class MemoryFs:
-    """`files`: path -> content. `content()` gives them back; `kill_at` raises `Killed` at the n-th failpoint."""
+    """`files`: path -> content, `content()` gives them back. `kill_at`: the n-th change from the start on is the last
+    thing that the process does; half of it is done when it is a write."""
 
     def __init__(self, files: Mapping[Path, bytes] | None = None) -> None:
         self._files: dict[Path, _File] = {}
@@ -40,7 +41,7 @@ class MemoryFs:
         self._next = 3
         self.asked = 0  # the longest read that was asked for and lay inside a file
         self.kill_at: int | None = None
-        self.points = 0
+        self.changes = 0
         for path, data in (files or {}).items():
             self._enter(path, _File(self._number(), data))
 
@@ -84,6 +85,7 @@ class MemoryFs:
         return self._descriptor(self._find(path))
 
     def create(self, path: Path) -> int:
+        self._change("create")
         if path in self._files or path in self._inside:
             raise FileExistsError(errno.EEXIST, "exists", str(path))
         if path.parent not in self._inside:
@@ -105,9 +107,13 @@ class MemoryFs:
 
     def pwritev(self, fd: int, buffers: Sequence[bytes | memoryview], offset: int) -> int:
         data, raw = self._open[fd].writable(), b"".join(buffers)
+        killed = self._change("pwritev")
+        raw = raw[: len(raw) // 2] if killed else raw
         if len(data) < offset:
             data.extend(bytes(offset - len(data)))
         data[offset : offset + len(raw)] = raw
+        if killed:
+            raise Killed("pwritev")
         return len(raw)
 
     def fdatasync(self, fd: int) -> None:
@@ -118,6 +124,7 @@ class MemoryFs:
             raise FileNotFoundError(errno.ENOENT, "no such folder", str(path))
 
     def truncate(self, fd: int, size: int) -> None:
+        self._change("truncate")
         data = self._open[fd].writable()
         del data[size:]
         data.extend(bytes(size - len(data)))
@@ -129,17 +136,23 @@ class MemoryFs:
         return False
 
     def punch(self, fd: int, offset: int, length: int) -> None:
+        self._change("punch")
         data = self._open[fd].writable()
         end = min(offset + length, len(data))
         data[offset:end] = bytes(max(0, end - offset))
 
     def rename(self, source: Path, target: Path) -> None:
+        self._change("rename")
         file = self._find(source)
-        self.unlink(source)
+        self._leave(source)
         self._enter(target, file)
 
     def unlink(self, path: Path) -> None:
+        self._change("unlink")
         self._find(path)
+        self._leave(path)
+
+    def _leave(self, path: Path) -> None:
         del self._files[path]
         del self._inside[path.parent][path.name]
 
@@ -178,9 +191,16 @@ class MemoryFs:
         return 1 << 40, 1 << 40
 
     def point(self, name: str) -> None:
-        self.points += 1
-        if self.kill_at is not None and self.points >= self.kill_at:
+        pass
+
+    def _change(self, name: str) -> bool:
+        """Count a change; True when the process ends in the middle of it."""
+        self.changes += 1
+        if self.kill_at is None or self.changes < self.kill_at:
+            return False
+        if name != "pwritev" or self.changes > self.kill_at:
             raise Killed(name)
+        return True
 
 
 class Killed(BaseException):
