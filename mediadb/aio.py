@@ -36,7 +36,7 @@ from mediadb.types import Names, TrackSpec
 from mediadb.watched_fs import Calls, watch
 from mediadb.write.collect import Collector, TrackWriter
 from mediadb.write.commits import CommitInfo, StoreListener, StoreOptions
-from mediadb.write.handover import forgive
+from mediadb.write.handover import begins_at, forgive
 from mediadb.write.health import Health, Word
 from mediadb.write.items import Now
 from mediadb.write.retention import CameraLimits
@@ -164,7 +164,14 @@ class AsyncStore:
 
     def track(self, spec: TrackSpec, names: Names) -> TrackWriter:
         """The writer of a track: the same object for the same track; new names are recorded."""
-        return self._collector.track(spec, names)
+        fresh = self._options.first_number is not None and not self._collector.knows(spec.track)
+        writer = self._collector.track(spec, names)
+        if fresh and self._options.first_number is not None:
+            number = writer.state.next_seq = self._options.first_number(spec.track)
+            if number:
+                now = self._now()
+                self._thread.do(lambda log: begins_at(log, spec.track, number, now))
+        return writer
 
     async def read(self, call: Callable[..., T], *args: object) -> T:
         """Run a blocking call of the reader on the volume's read pool. StorageMissing while the volume is away (and

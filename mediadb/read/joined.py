@@ -9,6 +9,7 @@ coverage what it would know is `storage-error (storage-missing)`. Made by `media
 from __future__ import annotations
 
 import heapq
+import itertools
 import uuid
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
@@ -73,6 +74,8 @@ class JoinedReader(Reader):
         return sorted(lives.values(), key=lambda life: (life.start_us, life.run))
 
     def run_end_us(self, run: int) -> int | None:
+        for member in self._members:
+            member.run_end_us(run)  # reads its ledger further back when it must
         return next((life.end_us for life in self.runs() if life.run == run), None)
 
     def losses(self) -> dict[str, int]:
@@ -168,23 +171,34 @@ class JoinedChunks(ChunkReader):
 def once(parts: list[Part]) -> list[Part]:
     """Parts by first time, without what a later one has too (same run, same numbers): commits whose durability was in
     doubt when they were handed over were written twice, with the same bytes."""
-    out = []
-    for part in parts:
-        count = part.count
-        for other in parts:
-            if other.name != part.name and (other.run, other.lane) == (part.run, part.lane):
-                count = min(count, _own_rows(part, other))
-        out.append(part if count == part.count else replace(part, count=count, end_us=_end(part, count)))
-    return [part for part in out if part.count]
+    counts: dict[str, int] = {}
+    queue = sorted((part for part in parts if part.count), key=lambda part: (part.run, part.lane, part.media.seq[0]))
+    for at, part in enumerate(queue):
+        last = part.media.seq[part.count - 1]
+        for other in itertools.islice(queue, at + 1, None):
+            if (other.run, other.lane) != (part.run, part.lane) or other.media.seq[0] > last:
+                break
+            _drop_twins(part, other, counts)
+    return [_cut(part, counts.get(part.name, part.count)) for part in parts if counts.get(part.name, part.count)]
 
 
-def _own_rows(part: Part, other: Part) -> int:
-    """Rows of `part` in front of a tail that `other`, which begins later, has as a whole."""
-    if not part.count or not other.count or other.media.seq[0] <= part.media.seq[0]:
-        return part.count
+def _drop_twins(part: Part, other: Part, counts: dict[str, int]) -> None:
+    """`other` begins where `part` does, or later: what both have is left to `other`, or, when that has nothing else, to
+    `part`."""
     at = bisect_left(part.media.seq, other.media.seq[0], 0, part.count)
-    tail = part.media.seq[at : part.count]
-    return at if tail and set(tail) <= set(other.media.seq[: other.count]) else part.count
+    if _chunks(part, at) <= _chunks(other, 0):
+        counts[part.name] = min(counts.get(part.name, part.count), at)
+    elif _chunks(other, 0) <= _chunks(part, at):
+        counts[other.name] = 0
+
+
+def _cut(part: Part, count: int) -> Part:
+    return part if count == part.count else replace(part, count=count, end_us=_end(part, count))
+
+
+def _chunks(part: Part, low: int) -> set[tuple[int, int, int]]:
+    media, high = part.media, part.count
+    return set(zip(media.seq[low:high], media.recv_us[low:high], media.length[low:high], strict=True))
 
 
 def overlay(base: Sequence[Interval], over: Sequence[Interval]) -> list[Interval]:

@@ -6,7 +6,7 @@ Law: plain values and the two protocols that receive them; no I/O. Times are rec
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -24,6 +24,8 @@ class StoreOptions:
     `limits` are those of single cameras (None: not
     told yet, what the log remembers holds).
 
+    `first_number`: where the numbers of a track begin that this log meets first; not 0 for one that another log of the
+    run knows already.
     `memory_bytes` bounds what waits for this log, `budget` what waits for all logs of the process together.
     The ledger reaches `ledger_us` further back than the oldest footage. `waiting`: where its records are durable while
     the volume does not take them.
@@ -42,6 +44,7 @@ class StoreOptions:
     limits: Mapping[uuid.UUID, CameraLimits] | None = None
     memory_bytes: int = 256 * MIB
     budget: Budget | None = None
+    first_number: Callable[[uuid.UUID], int] | None = None
     waiting: WaitingLedger | None = None
     ledger_us: int = 400 * 86_400_000_000
     probe_us: int = 1_000_000

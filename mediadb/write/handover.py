@@ -113,6 +113,11 @@ def _moved(origin: str, to: str, numbers: Mapping[uuid.UUID, int]) -> Record:
     return {"from": origin, "to": to, "tracks": [[str(track), seq] for track, seq in sorted(numbers.items())]}
 
 
+def begins_at(writer: LogWriter, track: uuid.UUID, number: int, now: Now) -> None:
+    """A track that another log of this run had before: its camera was given another storage."""
+    writer.ledger.add(LedgerKind.MOVED, now.utc_us, _moved("", writer._log.storage, {track: number}))
+
+
 def all_home(writer: LogWriter) -> None:
     """No track is lent any more."""
     writer.lent = False

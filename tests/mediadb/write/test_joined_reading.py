@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import rig
 from test_async_store import feed, read_numbers, video
 from test_store_fallback import pair
 
 from mediadb.aio import AsyncStore
-from mediadb.read.joined import overlay
+from mediadb.format.columns import ChunkColumns
+from mediadb.read.joined import once, overlay
+from mediadb.read.part import Part
 from mediadb.read.reader import Span
 from mediadb.types import Cause, Interval, State
 
@@ -22,7 +29,7 @@ async def states(store: AsyncStore, end: int) -> list[State]:
     intervals = found[TRACK]
     assert intervals[0].start_us == rig.T0
     assert intervals[-1].end_us == rig.T0 + end * rig.FRAME_US
-    assert all(a.end_us == b.start_us for a, b in zip(intervals, intervals[1:], strict=False))
+    assert all(a.end_us == b.start_us for a, b in itertools.pairwise(intervals))
     return [interval.cause.state for interval in intervals]
 
 
@@ -65,7 +72,7 @@ async def test_out_and_home_is_one_film(tmp_path: Path) -> None:
     assert (info.first_us, info.last_us) == (rig.T0, rig.T0 + number * rig.FRAME_US)
     refs = await home.read(lambda: list(reader.chunks(TRACK, rig.T0, rig.T0 + number * rig.FRAME_US)))
     assert len({ref.name.split("/")[1] for ref in refs}) == 2
-    assert all(reader.follows(a, b) for a, b in zip(refs, refs[1:], strict=False))
+    assert all(reader.follows(a, b) for a, b in itertools.pairwise(refs))
     assert await home.close() == []
     assert await host.close() == []
 
@@ -83,3 +90,41 @@ def test_overlay_fills_what_the_first_lacks_and_keeps_the_rest() -> None:
         Interval(25, 50, recorded), Interval(50, 60, offline), Interval(60, 80, recorded),
     ]  # fmt: skip
     assert overlay(base, [Interval(0, 80, unknown)]) == base
+
+
+@dataclass
+class Rows:
+    """The columns of a part that tell chunks apart."""
+
+    seq: list[int]
+
+    @property
+    def recv_us(self) -> list[int]:
+        return [seq * 10 for seq in self.seq]
+
+    @property
+    def duration_us(self) -> list[int]:
+        return [10] * len(self.seq)
+
+    @property
+    def length(self) -> list[int]:
+        return [100 + seq for seq in self.seq]
+
+
+def part(name: str, numbers: Iterable[int]) -> Part:
+    rows = Rows(list(numbers))
+    first, end = rows.recv_us[0], rows.recv_us[-1] + 10
+    media = cast("ChunkColumns", rows)
+    return Part(name, uuid.uuid4(), 7, "", first, end, [], media, media, len(rows.seq))
+
+
+def test_what_lies_in_both_is_read_once() -> None:
+    """Killed abroad: recovery finds a tail in the home log that had been handed over."""
+    home, abroad = part("log/a/1", range(10, 25)), part("log/b/1", range(20, 40))
+    assert [(p.name, p.count, p.end_us) for p in once([home, abroad])] == [("log/a/1", 10, 200), ("log/b/1", 20, 400)]
+    for whole in (part("log/a/2", range(20, 22)), part("log/a/2", range(30, 33)), part("log/a/2", range(20, 40))):
+        assert [p.count for p in once([abroad, whole])] == [20], "a part that another has as a whole"
+    apart = [part("log/a/1", range(10)), part("log/b/1", range(10, 20)), part("log/a/2", range(20, 30))]
+    assert once(apart) == apart
+    there_and_back = [part("log/b/1", [*range(5), *range(9, 12)]), part("log/a/1", range(5, 9))]
+    assert once(there_and_back) == there_and_back
