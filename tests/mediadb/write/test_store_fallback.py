@@ -12,7 +12,9 @@ from test_async_store import Ears, TestClock, feed, opened, video
 from test_store_away import SOON, Heard, Mount
 
 from mediadb.aio import AsyncStore
+from mediadb.fs import RealFs
 from mediadb.read.reader import Reader
+from mediadb.tools.verify import verify_volume
 
 RUN = 77
 OPTIONS = replace(SOON, run=RUN)
@@ -85,6 +87,7 @@ async def test_out_and_home_again(tmp_path: Path) -> None:
         assert [seq for seq, _, _ in chunks] == list(range(len(chunks)))
         assert [n for _, first, count in chunks for n in range(first, first + count)] == list(range(number + 7))
         assert abroad
+        assert verify_volume(RealFs(), mount.path).findings == verify_volume(RealFs(), tmp_path / "other").findings == []
         back = [first for seq, first, _ in at_home if seq > abroad[-1][0]]
         assert back and back[0] % 10 == 0, "home at a key"
     assert [first for _, first, _ in stored(tmp_path / "other", "other", 9)][0] == 0
@@ -157,3 +160,24 @@ async def test_who_stands_in_is_taken_away(tmp_path: Path) -> None:
     chunks = sorted(stored(mount.path, "main") + stored(tmp_path / "other", "other"))
     assert [seq for seq, _, _ in chunks] == list(range(len(chunks)))
     assert [n for _, first, count in chunks for n in range(first, first + count)] == list(range(32))
+
+
+async def test_a_camera_that_changes_storage_never_repeats_a_number(tmp_path: Path) -> None:
+    """Both logs are of one run: what the second writes has numbers of its own, and verify knows why."""
+    met: dict[object, int] = {}
+
+    def first_number(track: object) -> int:
+        met[track] = met.get(track, -1) + 1
+        return met[track] << 32
+
+    options = replace(OPTIONS, first_number=first_number)
+    for storage in ("main", "other"):
+        store = await AsyncStore.open(
+            tmp_path / storage, storage, server=rig.SERVER, clock=TestClock(), options=options, listener=Ears()
+        )
+        feed(video(store), 0, 12)
+        assert await store.close() == []
+        assert verify_volume(RealFs(), tmp_path / storage).findings == []
+    seqs = [seq for storage in ("main", "other") for seq, _, _ in stored(tmp_path / storage, storage)]
+    assert len(set(seqs)) == len(seqs)
+    assert max(seqs) >= 1 << 32
