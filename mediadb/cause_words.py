@@ -101,6 +101,9 @@ WORDS: Final[dict[tuple[str, str], Words]] = {
     ("deleted", ""): Words("removed on purpose by a rule"),
     ("deleted", "age"): Words("older than what is to be kept", "a longer `retention` keeps more"),
     ("deleted", "size"): Words("removed so that the storage keeps its size", "a larger `max_size` keeps more"),
+    ("deleted", "camera-size"): Words(
+        "removed so that the camera keeps its size", "a larger `max_size` of the camera keeps more"
+    ),
     ("deleted", "space"): Words("removed because the disk was full", "a larger disk, or fewer other files on it"),
     ("on-remote", ""): Words("the footage is on another recorder"),
     ("requested", ""): Words("the footage was asked for and is not here yet"),

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mediadb.cause_words import sentence
 from recorderd.cli.arguments import HELD, WRONG
 from recorderd.cli.client import PAGE, Client, segment
 from recorderd.cli.completion import script
@@ -18,6 +19,13 @@ from recorderd.cli.export_job import export_by_job
 from recorderd.cli.show import cause, print_json, printable, size, table
 from recorderd.core.errors import UsageError
 from recorderd.core.timerange import parse_time
+
+_NEXT_MOVES = {  # of a storage that still takes footage; the other words are those of coverage
+    "storage-slow": "commits take longer than what they hold - look at the disk's load, or record fewer cameras to it",
+    "storage-full": "nothing is left that retention may remove - remove what is not footage, or keep less",
+    "segment-not-created": "the next file cannot be made - make room, and see the kernel's log",
+    "ledger-error": "statements cannot be written, footage can - make room, and see the kernel's log",
+}
 
 
 async def status(client: Client, args: argparse.Namespace) -> int:
@@ -181,6 +189,10 @@ def _show_storages(found: list[dict[str, Any]]) -> None:
         for one in found
     ]
     print(table(("STORAGE", "STATE", "CODE", "LAST COMMIT", "COMMITS", "SHED", "PATH"), rows))
+    for one in found:
+        if one["state"] != "ok":
+            what = _NEXT_MOVES.get(one["code"]) or sentence("storage-error", one["code"])
+            print(f"{printable(one['name'])}: {printable(what)}")
 
 
 def _params(params: dict[str, Any]) -> str:

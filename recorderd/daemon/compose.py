@@ -170,9 +170,10 @@ class Daemon:
                 load=self.watchdog.load,
             )
         )
+        budget = self.vitals.budget = Budget(config.server.memory_bytes or default_budget())
         parts = StorageParts(
             self.clock, state.identities, state.server, self.engine.listener, events, self._storage_came,
-            config.server.data_dir, Budget(config.server.memory_bytes or default_budget()),
+            config.server.data_dir, budget,
         )  # fmt: skip
         self.storages = Storages(parts, self._tree)
         self.reloader = Reloader(self._path, config, self._load, self._apply, events)
@@ -191,7 +192,8 @@ class Daemon:
         """With a new state database, cameras found in the footage keep their identities."""
         if await state.identities.knows_hardware():
             return
-        tracks = [track for store in self.storages.stores.values() for track in await store.read(store.reader.tracks)]
+        there = [store for store in self.storages.stores.values() if not store.failing]
+        tracks = [track for store in there for track in await store.read(store.reader.tracks)]
         for binding in bindings(config, tracks):
             await state.identities.hardware(binding.driver, binding.address, binding.hardware)
             for channel, camera in binding.cameras:

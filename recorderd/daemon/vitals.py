@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from mediadb.write.budget import Budget
 from recorderd.aio.loop_watchdog import LoopWatchdog
 from recorderd.aio.supervisor import Supervisor
 from recorderd.aio.worker_pool import DecodePool
@@ -42,6 +43,7 @@ class Vitals:
     events: EventLog | None = None
     engine: Engine | None = None
     decoder: DecodePool | None = None
+    budget: Budget | None = None
     servers: dict[str, Listening] = field(default_factory=dict)
 
     def subsystems(self) -> list[Subsystem]:
@@ -57,6 +59,8 @@ class Vitals:
             "loop_lag_max_seconds": lag.max_us / 1e6,
             "loop_blocked_total": float(lag.blocks),
             "loop_load": self.watchdog.load(),
+            "waiting_bytes": float(self.budget.held if self.budget is not None else 0),
+            "waiting_limit_bytes": float(self.budget.limit if self.budget is not None else 0),
             "tasks": float(self.tree.census()),
             "events_lost_total": float(self.events.lost if self.events is not None else 0),
             "process_cpu_seconds_total": time.process_time(),

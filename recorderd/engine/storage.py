@@ -101,7 +101,7 @@ class StorageWatch:
         for stream in self._streams:
             for recorder in stream.tracks:
                 if recorder.spec.track == track:
-                    recorder.shed(samples)
+                    recorder.shed(samples, bytes)
                     spec = recorder.spec
                     params = {"storage": self.name, "stream": spec.stream, "track": spec.kind.name.lower(), **what}
                     self._events.emit(code, camera=spec.camera, hardware=spec.hardware, params=params)

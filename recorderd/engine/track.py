@@ -43,6 +43,7 @@ class TrackCounters:
     units_before_key: int = 0
     unusable_units: int = 0
     shed_samples: int = 0
+    shed_bytes: int = 0
 
 
 class TrackRecorder:
@@ -201,9 +202,10 @@ class TrackRecorder:
             self.last_committed_us = commit.last_recv_us or self.last_committed_us
             self.alarm.progress(self._clock.monotonic_us(), self._where())
 
-    def shed(self, samples: int) -> None:
+    def shed(self, samples: int, size: int) -> None:
         """The store had to drop whole GOPs; it states the gap and its cause itself."""
         self.counters.shed_samples += samples
+        self.counters.shed_bytes += size
 
     def storage(self, cause: Cause | None) -> None:
         """The store's trouble begins (nothing becomes durable) or ends. Appending goes on: what the store can
