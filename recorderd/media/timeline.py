@@ -19,6 +19,7 @@ _HALF = 1 << 31
 NTP_EPOCH_S = 2_208_988_800  # 1900-01-01 to 1970-01-01
 
 JUMP_MIN_US = 1_000_000
+STEADY_US = 100_000  # so much later or earlier than media time says is the network
 REPORT_AGREES_US = 500_000
 DRIFT_SURE_PPM = 1_000
 _WINDOW_US = 1_000_000
@@ -170,10 +171,11 @@ class JumpDetector:
     arrival is a step.
     """
 
-    __slots__ = ("_base_us", "_last_us", "_typical_us")
+    __slots__ = ("_base_us", "_last_offset_us", "_last_us", "_typical_us")
 
     def __init__(self) -> None:
         self._last_us: int | None = None
+        self._last_offset_us = 0
         self._base_us = 0  # media minus arrival at the least delay seen
         self._typical_us = 40_000.0
 
@@ -181,26 +183,32 @@ class JumpDetector:
         """Take one access unit; gives the step in microseconds, or None."""
         offset_us = media_us - mono_us
         last_us, self._last_us = self._last_us, media_us
+        before_us, self._last_offset_us = self._last_offset_us, offset_us
         if last_us is None:
             self._base_us = offset_us
             return None
         moved_us = media_us - last_us
         if -JUMP_MIN_US < moved_us < JUMP_MIN_US:
             self._typical_us += (moved_us - self._typical_us) / 16
-            # The base follows less delay at once and clock drift slowly.
-            if offset_us > self._base_us:
-                self._base_us = offset_us
-            else:
-                self._base_us -= min(self._base_us - offset_us, abs(moved_us) // 100)
+            self._follow(offset_us, moved_us)
             return None
         limit_us = max(JUMP_MIN_US, 3 * self._typical_us)
         step_us = offset_us - self._base_us
         if abs(moved_us) <= limit_us:
             self._typical_us += (moved_us - self._typical_us) / 16
         if abs(step_us) <= limit_us:
+            if abs(offset_us - before_us) <= STEADY_US + abs(moved_us) // 100:
+                self._follow(offset_us, moved_us)  # a slow camera: both clocks went on alike
             return None
         self._base_us = offset_us
         return step_us
+
+    def _follow(self, offset_us: int, moved_us: int) -> None:
+        """The base follows less delay at once and clock drift slowly."""
+        if offset_us > self._base_us:
+            self._base_us = offset_us
+        else:
+            self._base_us -= min(self._base_us - offset_us, abs(moved_us) // 100)
 
 
 class DriftEstimator:
