@@ -20,7 +20,7 @@ from mediadb.errors import StorageError, StorageMissing
 from mediadb.format.ledger_page import LedgerKind
 from mediadb.fs import Fs, RealFs
 from mediadb.ledger_cut import cut_months
-from mediadb.locks import LogHandle, OpenRequest, open_log
+from mediadb.locks import LogHandle, OpenRequest, no_log, open_log
 from mediadb.lodging import Lodging, Place
 from mediadb.read.damage import CORRUPT, WHOLE
 from mediadb.read.desk import ReadDesk
@@ -105,16 +105,7 @@ class AsyncStore:
         StorageError when the volume does not take the new run's first record.
         """
         self = cls(storage, options, listener, clock)
-        request = OpenRequest(
-            volume=volume,
-            storage=storage,
-            owner=server,
-            run=options.run or secrets.randbits(63) + 1,
-            now_us=clock.utc_us(),
-            create=options.create,
-            expected_volume=options.expected_volume,
-            known_epoch=options.known_epoch,
-        )
+        request = _request(volume, storage, server, options, clock.utc_us())
         fs = watch(fs or RealFs(), self._calls)
         try:
             await self._loop.run_in_executor(self._pool, self._open_blocking, request, fs)
@@ -122,14 +113,44 @@ class AsyncStore:
             self._pool.shutdown(wait=False)
             raise
         known = replace(request, create=False, expected_volume=self.volume_id, known_epoch=self.epoch)
-        held = Held(known, fs, self._thread, self._own, self._reclaim)
-        life = StoreLife(options.let_go_us, options.retry_us)
-        self._reopening = Reopening(held, life, self, self._post)
-        self._collector = Collector(self._thread.writer, options, listener.shed)
-        self._lodging = Lodging(storage, self._thread, self._collector, self._post, self._on_moved)
+        self._live(known, fs, StoreLife(options.let_go_us, options.retry_us))
         self._thread.beside(self._load_reader)  # behind recovery, so that it finds no file half recovered
-        self._arm()
         return self
+
+    @classmethod
+    def absent(
+        cls,
+        volume: Path,
+        storage: str,
+        *,
+        server: uuid.UUID,
+        clock: Ticking,
+        options: StoreOptions,
+        listener: StoreListener,
+        fs: Fs | None = None,
+    ) -> AsyncStore:
+        """A store whose volume is not there (yet): as one that was let go. What comes waits in memory or goes to the
+        store that stands in; the volume is opened when it comes."""
+        self = cls(storage, options, listener, clock)
+        request = _request(volume, storage, server, options, clock.utc_us())
+        fs = watch(fs or RealFs(), self._calls)
+        self.run = request.run
+        log = no_log(fs, request)
+        self._thread = WriterThread(log, server, self._options, clock, self, self._post)
+        self.reader = self._own = Reader.absent(volume, storage, clock.utc_us, fs, self._thread.writer, self._found)
+        self._thread.start_without(self._now())
+        life = StoreLife(options.let_go_us, options.retry_us)
+        life.gone(clock.monotonic_us())
+        life.fails(clock.monotonic_us(), stay=False)
+        self._live(request, fs, life)
+        return self
+
+    def _live(self, request: OpenRequest, fs: Fs, life: StoreLife) -> None:
+        held = Held(request, fs, self._thread, self._own, self._reclaim)
+        self._reopening = Reopening(held, life, self, self._post)
+        self._collector = Collector(self._thread.writer, self._options, self._listener.shed)
+        self._lodging = Lodging(self._storage, self._thread, self._collector, self._post, self._on_moved)
+        self._arm()
 
     @property
     def storage(self) -> str:
@@ -478,6 +499,19 @@ class AsyncStore:
 
 def _limits(options: StoreOptions) -> ReclaimOptions:
     return ReclaimOptions(options.retention_us, options.quota_bytes, cameras=options.limits or {})
+
+
+def _request(volume: Path, storage: str, server: uuid.UUID, options: StoreOptions, now_us: int) -> OpenRequest:
+    return OpenRequest(
+        volume=volume,
+        storage=storage,
+        owner=server,
+        run=options.run or secrets.randbits(63) + 1,
+        now_us=now_us,
+        create=options.create,
+        expected_volume=options.expected_volume,
+        known_epoch=options.known_epoch,
+    )
 
 
 def _look_at(ahead: asyncio.Future[T]) -> None:

@@ -110,6 +110,13 @@ def open_log(fs: Fs, request: OpenRequest) -> LogHandle:
         raise
 
 
+def no_log(fs: Fs, request: OpenRequest) -> LogHandle:
+    """Stands for a log that was not opened yet: nothing of the volume is held. Its epoch is 0."""
+    nobody = uuid.UUID(int=0)
+    identity = LogIdentity(0, nobody, nobody, request.owner, 0, request.run, request.now_us)
+    return LogHandle(fs, -1, request.volume, request.storage, identity, None)
+
+
 def read_volume(fs: Fs, root: Path) -> VolumeIdentity:
     """The identity of a volume. Raises StorageMissing, StorageDamaged or UnsupportedVersion."""
     path = root / VOLUME_NAME

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from mediadb.catalog import Catalog
+from mediadb.catalog_view import CatalogView
 from mediadb.coverage import Coverage, Outside, RunEvidence, Told
 from mediadb.errors import StorageMissing
 from mediadb.format.columns import ChunkRow
@@ -89,7 +90,18 @@ class Reader:
             asked = f"storage {storage!r}" if storage else "one storage"
             raise StorageMissing(f"{volume}: {asked} was asked for; there: {there}", storages=names)
         reader = cls(volume, storage, now_us, fs=fs, cache=False)
+        reader.index.reopen(CatalogView(volume / "catalog.db", storage))
         reader.refresh()
+        return reader
+
+    @classmethod
+    def absent(
+        cls, volume: Path, storage: str, now_us: Callable[[], int], fs: Fs, live: LiveSource, told: Told
+    ) -> Reader:
+        """Of a volume that is not there: nothing of it is touched before `reopen`."""
+        reader = cls(volume, storage, now_us, fs=fs, live=live, cache=False, told=told)
+        reader.shut()
+        reader._cache = True
         return reader
 
     def refresh(self) -> None:
@@ -191,7 +203,7 @@ class Reader:
 
     def run_end_us(self, run: int) -> int | None:
         """When a run ended; None for one that lives or that nobody knows."""
-        return next((life.end_us for life in self._coverage.runs(self._evidence()) if life.run == run), None)
+        return next((life.end_us for life in self._coverage.runs(self._evidence(), run) if life.run == run), None)
 
     def why(self, track: uuid.UUID, time_us: int) -> tuple[Interval | None, Interval, Interval | None]:
         """The state at an instant, with what was before and what came after it (within a day)."""

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from mediadb.errors import StorageMissing
 from mediadb.format.block import Supersedes
 from mediadb.format.constants import NO_COMMIT, NO_SEQ
 from mediadb.format.ledger_page import LedgerKind
@@ -38,6 +39,12 @@ def let_go(writer: LogWriter) -> None:
     for close in (writer.ledger.close, writer._log.close):
         with contextlib.suppress(OSError):  # a dying disk may complain even here; the descriptor is gone
             close()
+
+
+def begin_without(writer: LogWriter, now: Now) -> None:
+    """A writer whose log was not opened yet."""
+    let_go(writer)
+    writer.reason, writer._clock = StorageMissing.code, now
 
 
 def attach(writer: LogWriter, log: LogHandle, now: Now) -> list[Supersedes]:

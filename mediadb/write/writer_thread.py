@@ -19,7 +19,7 @@ from typing import Protocol, TypeVar
 from mediadb.format.block import Supersedes
 from mediadb.locks import LogHandle
 from mediadb.write.commits import CommitInfo, StoreOptions
-from mediadb.write.handover import attach, let_go
+from mediadb.write.handover import attach, begin_without, let_go
 from mediadb.write.items import Item, Now
 from mediadb.write.recover import LastRun, Recovery
 from mediadb.write.segment_chunk import TrackState
@@ -73,6 +73,11 @@ class WriterThread:
         self.writer.start(now)
         self._thread.start()
         self.beside(self._recover)
+
+    def start_without(self, now: Now) -> None:
+        """Begin without a log: see `attach`."""
+        begin_without(self.writer, now)
+        self._thread.start()
 
     def slot(self, items: Items, now: Now, commit: bool) -> None:
         """Hand over a slot; with `commit` the commit is closed behind it, and written unless another one waits already:

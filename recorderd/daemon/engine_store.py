@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mediadb.aio import AsyncStore
+from mediadb.errors import StorageMissing
 from mediadb.types import Names, TrackSpec
 from recorderd.engine.ports import TrackWriter
 
@@ -22,7 +23,10 @@ class EngineStore:
         return self._store.track(spec, names)
 
     async def known_tracks(self) -> list[TrackSpec]:
-        return [info.spec for info in await self._store.read(self._store.reader.tracks)]
+        try:
+            return [info.spec for info in await self._store.read(self._store.reader.tracks)]
+        except StorageMissing:
+            return []  # it is not there yet: another storage stands in
 
     def stats(self) -> Mapping[str, int]:
         return self._store.stats()

@@ -149,11 +149,13 @@ class Storages:
     async def _keep_opening(self, name: str) -> None:
         for attempt in itertools.count():
             storage = self._configs[name]
+            store: AsyncStore | None
             try:
                 store = await self._open(storage)
             except (MediaDbError, OSError) as error:
                 self._tell(storage, error)
-            else:
+                store = await self._absent(storage)
+            if store is not None:
                 self._waits.opened(storage.name)
                 self.stores[storage.name] = store
                 self._limit(storage.name, store)
@@ -166,11 +168,24 @@ class Storages:
             self._looked[storage.name].set()
             await asyncio.sleep(RETRY_S)
 
-    async def _open(self, storage: StorageConfig) -> AsyncStore:
+    async def _absent(self, storage: StorageConfig) -> AsyncStore | None:
+        """A known volume that is not there, for which another storage stands in: it is opened when it comes."""
+        options = await self._options(storage)
+        if not storage.fallback or options.expected_volume is None:
+            return None
+        path = str(storage.path)
+        store = AsyncStore.absent(
+            storage.path, storage.name, server=self._parts.server, clock=self._parts.clock, options=options,
+            listener=self._parts.listener(storage.name, path),
+        )  # fmt: skip
+        store.reopened = lambda volume, epoch: self._remember(KnownVolume(storage.name, volume, path, epoch))
+        return store
+
+    async def _options(self, storage: StorageConfig) -> StoreOptions:
         parts = self._parts
         known = (await parts.identities.volumes()).get(storage.name)
         expected = storage.id or (known.volume if known else None)  # a given id tells that the disk was replaced
-        options = StoreOptions(
+        return StoreOptions(
             commit_us=storage.commit_us,
             segment_us=storage.segment_us,
             quota_bytes=storage.max_size_bytes,
@@ -185,7 +200,10 @@ class Storages:
             expected_volume=expected,
             known_epoch=known.epoch if known and known.volume == expected else None,
         )
-        path = str(storage.path)
+
+    async def _open(self, storage: StorageConfig) -> AsyncStore:
+        parts, path = self._parts, str(storage.path)
+        options = await self._options(storage)
         store = await AsyncStore.open(
             storage.path, storage.name, server=parts.server, clock=parts.clock, options=options,
             listener=parts.listener(storage.name, path),

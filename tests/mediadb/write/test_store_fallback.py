@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import rig
-from test_async_store import Ears, TestClock, feed, opened, video
+from test_async_store import Ears, TestClock, feed, opened, read_numbers, video
 from test_store_away import SOON, Heard, Mount
 
-from mediadb.aio import AsyncStore
+from mediadb.aio import AsyncStore, StoreOptions
 from mediadb.fs import RealFs
 from mediadb.read.reader import Reader
 from mediadb.tools.verify import verify_volume
@@ -87,7 +87,9 @@ async def test_out_and_home_again(tmp_path: Path) -> None:
         assert [seq for seq, _, _ in chunks] == list(range(len(chunks)))
         assert [n for _, first, count in chunks for n in range(first, first + count)] == list(range(number + 7))
         assert abroad
-        assert verify_volume(RealFs(), mount.path).findings == verify_volume(RealFs(), tmp_path / "other").findings == []
+        assert (
+            verify_volume(RealFs(), mount.path).findings == verify_volume(RealFs(), tmp_path / "other").findings == []
+        )
         back = [first for seq, first, _ in at_home if seq > abroad[-1][0]]
         assert back and back[0] % 10 == 0, "home at a key"
     assert [first for _, first, _ in stored(tmp_path / "other", "other", 9)][0] == 0
@@ -181,3 +183,46 @@ async def test_a_camera_that_changes_storage_never_repeats_a_number(tmp_path: Pa
     seqs = [seq for storage in ("main", "other") for seq, _, _ in stored(tmp_path / storage, storage)]
     assert len(set(seqs)) == len(seqs)
     assert max(seqs) >= 1 << 32
+
+
+async def test_missing_at_the_start(tmp_path: Path) -> None:
+    """The volume is known and not there: the other one stands in at once, and it comes home when it is mounted."""
+    mount, ears, clock = Mount(tmp_path), Heard(), TestClock()
+    first = await opened(mount.path, Ears(), OPTIONS, clock=clock)
+    feed(video(first), 0, 10)
+    assert await first.close() == []
+    known = replace(OPTIONS, run=RUN + 1, create=False, expected_volume=first.volume_id, known_epoch=first.epoch)
+    mount.take()
+    home = AsyncStore.absent(mount.path, "main", server=rig.SERVER, clock=clock, options=known, listener=ears)
+    host = await AsyncStore.open(
+        tmp_path / "other", "other", server=rig.SERVER, clock=clock, options=known_run(known), listener=Ears()
+    )
+    home.stand_in(host)
+    writer = video(home)
+    feed(writer, 10, 10)
+    await ears.until(lambda: "moved-to-fallback" in ears.troubles)
+    await ears.until(lambda: "storage-missing" in ears.reasons)
+    feed(writer, 20, 5)
+    await home.flush()
+    await host.flush()
+    assert writer.committed_samples == 15
+    assert mount.content() == []
+    mount.give_back()
+    await ears.until(lambda: "storage-recovered" in ears.troubles)
+    number = 25
+    while home.abroad:
+        feed(writer, number, 1)
+        number += 1
+        await asyncio.sleep(0.01)
+    await home.flush()
+    assert await home.read(read_numbers, home) == list(range(number))
+    assert home.epoch == first.epoch + 1
+    assert await home.close() == []
+    assert await host.close() == []
+    for volume in (mount.path, tmp_path / "other"):
+        assert verify_volume(RealFs(), volume).findings == []
+
+
+def known_run(options: StoreOptions) -> StoreOptions:
+    """Of the same process, another volume."""
+    return replace(options, create=True, expected_volume=None, known_epoch=None)
