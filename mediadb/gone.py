@@ -50,10 +50,13 @@ def read_journal(fs: Fs, path: Path) -> list[Record]:
 
 def write_intent(fs: Fs, path: Path, body: Record, now_us: int) -> None:
     """Durable, with its name, when this returns."""
-    there = fs.stat(path) is not None
-    file = BlockFile.open_append(fs, path) if there else BlockFile.create(fs, path)
+    page = _page({**body, "phase": INTENT}, now_us)
+    if fs.stat(path) is None:
+        BlockFile.create(fs, path, page).close()
+        return
+    file = BlockFile.open_append(fs, path)
     try:
-        file.write([_page({**body, "phase": INTENT}, now_us)], file.end)
+        file.write([page], file.end)
         file.sync()
     finally:
         file.close()

@@ -105,20 +105,19 @@ def build_parser() -> argparse.ArgumentParser:
     command("rebuild", check.rebuild, "make catalog.db again")
     reclaim = command("reclaim", reclaim_command.reclaim, "show what retention would remove now (nothing is removed)")
     storage(reclaim)
-    reclaim.add_argument("--dry-run", action="store_true", help="what this command does in any case")
-    reclaim.add_argument("--retention", metavar="30d", help="age limit instead of the last used: s, m, h or d")
-    reclaim.add_argument("--max-size", type=int, metavar="BYTES", help="size limit in bytes")
-    reclaim.add_argument(
-        "--camera", action="append", default=[], metavar="NAME=30d", help="age limit of one camera (may be repeated)"
-    )
+    reclaim_command.add_arguments(reclaim)
     export = command("export", export_command.export, "write footage of cameras as MP4 with a manifest")
     storage(export)
+    _add_export(export)
+    return parser
+
+
+def _add_export(export: argparse.ArgumentParser) -> None:
     export.add_argument("camera", nargs="+", help="names or ids of cameras")
     export.add_argument("--start", required=True, help="begin of the range")
     export.add_argument("--end", required=True, help="end of the range")
     export.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder to write into")
     export.add_argument("--stream", default="main", help="role of the stream (default main)")
-    return parser
 
 
 if __name__ == "__main__":

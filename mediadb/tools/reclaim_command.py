@@ -26,6 +26,15 @@ from mediadb.types import Names
 from mediadb.write.retention import CameraLimits
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="what this command does in any case")
+    parser.add_argument("--retention", metavar="30d", help="age limit instead of the last used: s, m, h or d")
+    parser.add_argument("--max-size", type=int, metavar="BYTES", help="size limit in bytes")
+    parser.add_argument(
+        "--camera", action="append", default=[], metavar="NAME=30d", help="age limit of one camera (may be repeated)"
+    )
+
+
 def reclaim(context: Context, args: argparse.Namespace) -> int:
     """Exit code 0 whatever would go."""
     read_volume(context.fs, args.path)
