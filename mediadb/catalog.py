@@ -15,18 +15,32 @@ import sqlite3
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple, ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
 from urllib.parse import quote
 
+from mediadb.catalog_rows import (
+    FolderStamp,
+    PartRow,
+    SegmentRow,
+    TrackRow,
+    clamp,
+    dump_spans,
+    folder_of,
+    load_spans,
+    part_of,
+    segment_of,
+    signed,
+    unsigned,
+)
 from mediadb.errors import FormatError
 from mediadb.format.constants import NO_SEQ
 from mediadb.format.footer import TrackSummary
 from mediadb.format.records import decode_names, decode_spec, encode_names, encode_spec
 from mediadb.ledger_facts import MediaSpan
-from mediadb.types import Names, Origin, TrackSpec
+from mediadb.types import Names, TrackSpec
 
+__all__ = ["DAY_US", "Catalog", "CatalogLost", "FolderStamp", "PartRow", "SegmentRow", "TrackRow", "folder_of"]
 P = ParamSpec("P")
 T = TypeVar("T")
 SCHEMA_VERSION: Final = 3
@@ -63,43 +77,6 @@ _PART_FROM: Final = "FROM part p JOIN segment s ON s.id = p.segment JOIN track t
 
 class CatalogLost(Exception):
     """The cache is gone or damaged; it was thrown away and is empty now."""
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentRow:
-    """A sealed segment. `name` as in `SegmentPlace`."""
-
-    name: str
-    size: int
-    segment: uuid.UUID
-    run: int
-    origin: int
-
-
-class FolderStamp(NamedTuple):
-    """The version of a day folder's list of names: both numbers 0 when it has to be listed again."""
-
-    inode: int
-    changed_us: int
-
-
-@dataclass(frozen=True, slots=True)
-class TrackRow:
-    """What is known of a track: its identity and its names in the newest segment."""
-
-    spec: TrackSpec
-    names: Names
-    first_us: int
-    end_us: int
-
-
-@dataclass(frozen=True, slots=True)
-class PartRow:
-    """One track in one sealed segment. `spans` is None until somebody has worked them out."""
-
-    segment: SegmentRow
-    summary: TrackSummary
-    spans: list[MediaSpan] | None
 
 
 def _believed(method: Callable[P, T]) -> Callable[P, T]:
@@ -253,13 +230,13 @@ class Catalog:
             "SELECT name, size, uuid, run, origin FROM segment WHERE storage=? AND name>=? AND name<?",
             (self._storage, low, high),
         )
-        return {row.name: row for row in (_segment(fields) for fields in rows)}
+        return {row.name: row for row in (segment_of(fields) for fields in rows)}
 
     @_believed
     def folders(self) -> dict[str, FolderStamp]:
         """Every folder that has segments here, or had, and its version when the two were compared."""
         rows = self._run("SELECT name, inode, changed_us FROM folder WHERE storage=?", (self._storage,))
-        return {str(name): FolderStamp(_unsigned(inode), int(str(us))) for name, inode, us in rows}
+        return {str(name): FolderStamp(unsigned(inode), int(str(us))) for name, inode, us in rows}
 
     def keep_folders(
         self, stamps: Mapping[str, FolderStamp], gone: Iterable[str], generation: int | None = None
@@ -272,7 +249,7 @@ class Catalog:
                 return
             self._run("BEGIN IMMEDIATE")
             for name, stamp in stamps.items():
-                values = (self._storage, name, _signed(stamp.inode), stamp.changed_us)
+                values = (self._storage, name, signed(stamp.inode), stamp.changed_us)
                 self._run("INSERT OR REPLACE INTO folder VALUES(?,?,?,?)", values)
             for name in gone:
                 self._run("DELETE FROM folder WHERE storage=? AND name=?", (self._storage, name))
@@ -301,7 +278,7 @@ class Catalog:
             try:
                 self._forget(segment.name)
                 values = (
-                    self._storage, segment.name, segment.size, segment.segment.bytes, _signed(segment.run),
+                    self._storage, segment.name, segment.size, segment.segment.bytes, signed(segment.run),
                     segment.origin,
                 )  # fmt: skip
                 (row,) = self._run(
@@ -324,10 +301,10 @@ class Catalog:
         if not t.media_count:
             return
         values = (
-            track, t.first_us, segment, t.end_us, _signed(t.first_seq), _signed(t.next_seq), t.samples, t.stored_bytes,
+            track, t.first_us, segment, t.end_us, signed(t.first_seq), signed(t.next_seq), t.samples, t.stored_bytes,
             t.lost_packets, t.damaged_count, t.media_count, t.notes_count, t.config_count, t.index_offset,
-            t.index_len, t.index_crc, None if t.key_seq == NO_SEQ else _signed(t.key_seq),
-            t.key_segment.bytes if t.key_segment else None, _dump_spans(spans),
+            t.index_len, t.index_crc, None if t.key_seq == NO_SEQ else signed(t.key_seq),
+            t.key_segment.bytes if t.key_segment else None, dump_spans(spans),
         )  # fmt: skip
         self._run("DELETE FROM day WHERE track=? AND day=?", (track, t.first_us // DAY_US))
         self._run(f"INSERT OR REPLACE INTO part VALUES({','.join('?' * len(values))})", values)
@@ -407,9 +384,9 @@ class Catalog:
         rows = self._run(
             f"SELECT {_PART_COLUMNS} {_PART_FROM} AND p.first_us >= ? AND p.first_us < ? AND p.end_us > ?"
             " ORDER BY p.first_us LIMIT ?",
-            (known[0], _clamp(start_us - known[1]), _clamp(end_us), _clamp(start_us), limit),
+            (known[0], clamp(start_us - known[1]), clamp(end_us), clamp(start_us), limit),
         )
-        return [_part(row) for row in rows]
+        return [part_of(row) for row in rows]
 
     @_believed
     def neighbours(self, track: uuid.UUID, time_us: int, limit: int, *, before: bool) -> list[PartRow]:
@@ -418,8 +395,8 @@ class Catalog:
         if known is None:
             return []
         order = "p.first_us <= ? ORDER BY p.first_us DESC" if before else "p.first_us > ? ORDER BY p.first_us"
-        rows = self._run(f"SELECT {_PART_COLUMNS} {_PART_FROM} AND {order} LIMIT ?", (known[0], _clamp(time_us), limit))
-        return [_part(row) for row in rows]
+        rows = self._run(f"SELECT {_PART_COLUMNS} {_PART_FROM} AND {order} LIMIT ?", (known[0], clamp(time_us), limit))
+        return [part_of(row) for row in rows]
 
     @_believed
     def keep_spans(self, part: PartRow, spans: list[MediaSpan]) -> None:
@@ -429,7 +406,7 @@ class Catalog:
             self._run(
                 "UPDATE part SET spans=? WHERE track=? AND first_us=? AND segment="
                 "(SELECT id FROM segment WHERE storage=? AND name=?)",
-                (_dump_spans(spans), known[0], part.summary.first_us, self._storage, part.segment.name),
+                (dump_spans(spans), known[0], part.summary.first_us, self._storage, part.segment.name),
             )
 
     @_believed
@@ -439,7 +416,7 @@ class Catalog:
         if known is None:
             return {}
         rows = self._run("SELECT day, spans FROM day WHERE track=? AND day >= ? AND day < ?", (known[0], first, end))
-        return {int(str(day)): _load_spans(spans) or [] for day, spans in rows}
+        return {int(str(day)): load_spans(spans) or [] for day, spans in rows}
 
     @_believed
     def keep_day(self, track: uuid.UUID, day: int, parts: int, spans: list[MediaSpan]) -> None:
@@ -449,7 +426,7 @@ class Catalog:
             self._run(
                 "INSERT OR REPLACE INTO day SELECT ?, ?, ? WHERE ? ="
                 " (SELECT count(*) FROM part WHERE track=? AND first_us >= ? AND first_us < ?)",
-                (known[0], day, _dump_spans(spans), parts, known[0], day * DAY_US, (day + 1) * DAY_US),
+                (known[0], day, dump_spans(spans), parts, known[0], day * DAY_US, (day + 1) * DAY_US),
             )
 
     def close(self) -> None:
@@ -466,71 +443,3 @@ def _place(folder: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-def folder_of(name: str) -> str:
-    """The day folder of a segment, below the volume."""
-    return name.rpartition("/")[0]
-
-
-def _signed(number: int) -> int:
-    """A 64-bit number as SQLite keeps it."""
-    return number - (1 << 64) if number >= 1 << 63 else number
-
-
-def _unsigned(number: object) -> int:
-    return int(str(number)) & ((1 << 64) - 1)
-
-
-def _clamp(time_us: int) -> int:
-    return max(-(1 << 63), min((1 << 63) - 1, time_us))
-
-
-def _segment(row: Sequence[object]) -> SegmentRow:
-    name, size, segment, run, origin = row
-    assert isinstance(segment, bytes)
-    return SegmentRow(str(name), int(str(size)), uuid.UUID(bytes=segment), _unsigned(run), Origin(int(str(origin))))
-
-
-def _part(row: Sequence[object]) -> PartRow:
-    name, segment, run, origin, track = row[:5]
-    key_seq, key_segment, spans = row[19:22]
-    assert isinstance(track, bytes)
-    n = [int(str(value)) for value in row[5:19]]
-    if min(n[4:]) < 0:
-        raise ValueError("a count, place or length below nothing")
-    summary = TrackSummary(
-        track=uuid.UUID(bytes=track), kind=0, first_us=n[0], end_us=n[1], first_seq=_unsigned(n[2]),
-        next_seq=_unsigned(n[3]), samples=n[4], stored_bytes=n[5], lost_packets=n[6], damaged_count=n[7],
-        media_count=n[8], notes_count=n[9], config_count=n[10], index_offset=n[11], index_len=n[12],
-        index_crc=n[13], key_seq=NO_SEQ if key_seq is None else _unsigned(key_seq),
-        key_segment=uuid.UUID(bytes=key_segment) if isinstance(key_segment, bytes) else None,
-    )  # fmt: skip
-    return PartRow(_segment((name, 0, segment, run, origin)), summary, _load_spans(spans))
-
-
-def _dump_spans(spans: list[MediaSpan] | None) -> str | None:
-    if spans is None:
-        return None
-    rows = [
-        [
-            s.start_us, s.end_us, s.first_seq, s.end_seq, s.lost_packets, s.damaged_samples, s.lost_before,
-            int(s.seam), s.media_start_us, s.media_end_us, s.run, s.lane, s.interval_us, s.lead_us,
-            s.clock,
-        ]
-        for s in spans
-    ]  # fmt: skip
-    return json.dumps(rows, separators=(",", ":"))
-
-
-def _load_spans(raw: object) -> list[MediaSpan] | None:
-    if raw is None:
-        return None
-    return [
-        MediaSpan(
-            start_us=r[0], end_us=r[1], run=r[10], first_seq=r[2], end_seq=r[3], lost_packets=r[4],
-            damaged_samples=r[5], lost_before=r[6], lane=r[11], seam=bool(r[7]), media_start_us=r[8],
-            media_end_us=r[9], interval_us=r[12], lead_us=r[13], clock=r[14] if len(r) > 14 else 0,
-        )
-        for r in json.loads(str(raw))
-    ]  # fmt: skip

@@ -260,9 +260,10 @@ class Reclaimer:
         self.fs.point("reclaim_ledger")
         kind = LedgerKind.REMOVED if body.get("ranges") is None else LedgerKind.GROOMED
         common = {key: value for key, value in body.items() if key not in ("phase", "ranges", "tracks")}
-        by_rule: dict[str, list[Record]] = {str(body["rule"]): []}
-        for track in body["tracks"]:
-            by_rule.setdefault(track.get("rule", body["rule"]), []).append(
+        first_rule = str(body.get("rule", ""))  # a journal of another program may lack what ours says
+        by_rule: dict[str, list[Record]] = {first_rule: []}
+        for track in body.get("tracks", []):
+            by_rule.setdefault(track.get("rule", first_rule), []).append(
                 {key: value for key, value in track.items() if key != "rule"}
             )
         for rule, tracks in by_rule.items():
