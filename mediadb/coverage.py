@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from mediadb.fs import Fs
-from mediadb.ledger_book import Damage, LedgerFacts, RunFacts, TrackFacts
+from mediadb.ledger_book import Damage, LedgerFacts, RunFacts, TrackFacts, month_of
 from mediadb.ledger_facts import (
     FUTURE_US,
     SEGMENT_DAMAGED,
@@ -37,6 +37,7 @@ MARGIN_US: Final = 300_000_000
 # anything records, ledger heartbeats each minute while nothing does.
 ALIVE_RECORDING_US: Final = 10_000_000
 ALIVE_IDLE_US: Final = 90_000_000
+RECENT_US: Final = 40 * 86_400_000_000  # of the ledger are in memory until somebody asks further back
 LOSSES_TOLD: Final = 100  # more are counted only
 Told = Callable[[str, dict[str, object]], None]
 
@@ -68,12 +69,13 @@ class Coverage:
     ) -> None:
         self._fs, self._logs = fs, volume / "log" / storage
         self._damaged, self._prefix = damaged, f"log/{storage}/"
-        self._facts = LedgerFacts(fs, volume / "ledger" / storage)
+        self._ledger = volume / "ledger" / storage
+        self._facts = LedgerFacts(fs, self._ledger, month_of(now_us() - RECENT_US))
         self._now_us = now_us
         self._live = live
         self._lock = threading.Lock()
         self._told = told
-        self.lost_segments: dict[int, str] = {}  # sealed, removed by no rule, and not there whole: the reason
+        self.lost_segments: dict[str, str] = {}  # sealed, removed by no rule, and not there whole: the reason
         self.damaged_chunks = self._facts.damaged_chunks  # (segment, offset) of chunks that do not verify
 
     def found(self, track: uuid.UUID, damage: Damage) -> None:
@@ -98,6 +100,8 @@ class Coverage:
         now_us = self._now_us()
         with self._lock:
             self._facts.refresh()
+            if not self._facts.decides(track, outside.known_since_us, start_us - MARGIN_US):
+                self._read_all()
             facts = self._facts.facts_of(track)
             low_us, high_us = start_us - MARGIN_US, end_us + MARGIN_US
             given = FoldInput(
@@ -115,6 +119,19 @@ class Coverage:
                 filmed=frozenset(facts.filmed) | _filmed(track, outside.evidence),
             )
         return fold(given, start_us, end_us)
+
+    def _read_all(self) -> None:
+        """Earlier months too: from now on everything is in memory."""
+        before = self._facts
+        if not before.since:
+            return
+        facts = self._facts = LedgerFacts(self._fs, self._ledger)
+        facts.refresh()
+        for track, known in before.tracks.items():
+            for damage in known.damaged.values():
+                facts.damage(track, damage)  # also what no ledger was told of
+        self.damaged_chunks.update(facts.damaged_chunks)
+        facts.damaged_chunks = self.damaged_chunks
 
     def _damage(self, facts: TrackFacts, start_us: int, end_us: int) -> list[Statement]:
         """Chunks in the range that do not verify."""
@@ -157,13 +174,14 @@ class Coverage:
         causes = {}
         for number in wanted:
             cause = self._trouble(number)
-            if cause is not None or number in self.lost_segments:
+            if cause is not None or self._facts.segments[number] in self.lost_segments:
                 causes[number] = cause
         with self._lock:
             self._facts.refresh()  # removed by a rule since?
             self._note_lost({one: cause if cause is None else self._trouble(one) for one, cause in causes.items()})
-            for number in [number for number in self.lost_segments if number not in causes]:
-                del self.lost_segments[number]
+            looked_at = {self._facts.segments[number] for number in causes}
+            for name in [name for name in self.lost_segments if name not in looked_at]:
+                del self.lost_segments[name]
         return len(self.lost_segments)
 
     def _note_lost(self, causes: Mapping[int, Cause | None]) -> None:
@@ -171,14 +189,13 @@ class Coverage:
         if self._fs.stat(self._logs) is None:
             return
         for number, cause in causes.items():
+            name = self._facts.segments[number]
             if cause is None or cause.state is not State.STORAGE_ERROR:
-                self.lost_segments.pop(number, None)
-            elif number not in self.lost_segments:
-                self.lost_segments[number] = cause.reason
+                self.lost_segments.pop(name, None)
+            elif name not in self.lost_segments:
+                self.lost_segments[name] = cause.reason
                 if self._told is not None and len(self.lost_segments) <= LOSSES_TOLD:
-                    self._told(
-                        cause.reason, {"segment": self._prefix + self._facts.segments[number], **self._when(number)}
-                    )
+                    self._told(cause.reason, {"segment": self._prefix + name, **self._when(number)})
 
     def _when(self, number: int) -> dict[str, object]:
         """From when to when a segment has footage."""
@@ -198,21 +215,26 @@ class Coverage:
         whole = status.size == self._facts.sizes.get(number) and self._prefix + name not in self._damaged
         return None if whole else Cause(State.STORAGE_ERROR, SEGMENT_DAMAGED)
 
-    def runs(self, evidence: Sequence[RunEvidence] = ()) -> list[RunLife]:
-        """All runs known, by start."""
+    def runs(self, evidence: Sequence[RunEvidence] = (), run: int | None = None) -> list[RunLife]:
+        """Runs by start: those of the last months and, when `run` is not one of them, all."""
         with self._lock:
             self._facts.refresh()
+            if run is not None and run not in self._facts.runs:
+                self._read_all()
             return self._lives(evidence, self._now_us())
 
     def known(self) -> dict[uuid.UUID, tuple[TrackSpec, Names]]:
         """Every track the ledger names, with footage or without."""
         with self._lock:
+            self._read_all()
             self._facts.refresh()
             return dict(self._facts.known)
 
     def troubles(self, start_us: int, end_us: int) -> dict[str, int]:
         """How often the storage said which trouble in a range."""
         with self._lock:
+            if month_of(start_us) < self._facts.since:
+                self._read_all()
             self._facts.refresh()
             return dict(Counter(code for time_us, code in self._facts.troubles if start_us <= time_us < end_us))
 

@@ -10,6 +10,7 @@ import heapq
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from mediadb.errors import FormatError
@@ -79,10 +80,11 @@ class RunFacts:
 
 
 class LedgerFacts:
-    """All ledgers of a storage in memory, brought up to date by `refresh`."""
+    """All ledgers of a storage in memory from the month `since` on ("2026-11"; "": all), brought up to date by
+    `refresh`."""
 
-    def __init__(self, fs: Fs, root: Path) -> None:
-        self._fs, self._root = fs, root
+    def __init__(self, fs: Fs, root: Path, since: str = "") -> None:
+        self._fs, self._root, self.since = fs, root, since
         self._read: dict[Path, int] = {}
         self._order = 0
         self._causes = Causes()
@@ -102,6 +104,8 @@ class LedgerFacts:
         files = []
         for log in self._fs.listdir(self._root):
             for name in ledger_files(self._fs, self._root / log):
+                if name[:7] < self.since:
+                    continue
                 path = self._root / log / name
                 status = self._fs.stat(path)
                 if status is not None and status.size > self._read.get(path, 0):
@@ -225,6 +229,23 @@ class LedgerFacts:
         self.facts_of(track).damaged[key] = damage
         self.damaged_chunks.add(key)
 
+    def decides(self, track: uuid.UUID, known_us: int, at_us: int) -> bool:
+        """Is what holds of the track at `at_us` and later decided by these months alone, whatever stands in earlier
+        ones? `known_us`: since when the index has media of it."""
+        if not self.since:
+            return True
+        facts = self.tracks.get(track)
+        if facts is None or min(facts.first_us, known_us) > at_us or month_start_us(self.since) > at_us:
+            return False
+        if any(run.steps for run in self.runs.values()) or not any(r.start_us <= at_us for r in self.runs.values()):
+            return False
+        alive = [run for run, life in self.runs.items() if life.start_us <= at_us <= life.end_us and not life.started]
+        spoken = facts.transitions.first_of_runs()
+        return all(
+            spoken[run] <= at_us if run in spoken else facts.sealed.any_from(self.runs[run].start_us, at_us)
+            for run in alive  # without a word, but with footage since: recorded is what was said last
+        )
+
     def heal(self, track: uuid.UUID, name: str, offset: int) -> None:
         """It verifies again."""
         self.facts_of(track).damaged.pop((name, offset), None)
@@ -301,6 +322,19 @@ class LedgerFacts:
             log, _, rest = self.segments[number].partition("/")
             self._numbers.pop(f"{log}/{Path(rest).name}", None)
             self.segments[number] = ""
+
+
+def month_start_us(month: str) -> int:
+    """When "2026-11" begins."""
+    return int(datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC).timestamp()) * 1_000_000
+
+
+def month_of(time_us: int) -> str:
+    """The month of an instant; "" when there is none."""
+    try:
+        return f"{datetime.fromtimestamp(time_us / 1_000_000, UTC):%Y-%m}"
+    except (ValueError, OverflowError, OSError):
+        return ""
 
 
 def _rule(body: Mapping[str, object]) -> Cause:

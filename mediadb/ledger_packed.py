@@ -58,6 +58,13 @@ class Words:
         self._clocks.append(min(word.clock, 65_535))
         self.first_us = min(self.first_us, word.time_us)
 
+    def first_of_runs(self) -> dict[int, int]:
+        """When each run first spoke."""
+        first: dict[int, int] = {}
+        for run, time_us in zip(self._runs, self._times, strict=True):
+            first[run] = min(first.get(run, time_us), time_us)
+        return first
+
     def near(self, low_us: int, high_us: int) -> list[Transition]:
         """What decides [low_us, high_us): the words inside, and of each run its first one, the last before and the
         first behind. Runs whose clock was set are given whole."""
@@ -150,6 +157,10 @@ class Extents:
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
         return zip(self._segments, self._starts, self._ends, strict=True)
+
+    def any_from(self, low_us: int, high_us: int) -> bool:
+        """Does one begin in [low_us, high_us)?"""
+        return any(low_us <= start < high_us for start in self._starts)
 
     def take(self, gone: set[int]) -> list[tuple[int, int, int]]:
         """Leave out the extents of these segments, and return them."""

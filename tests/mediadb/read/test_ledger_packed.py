@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import tracemalloc
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -122,3 +124,73 @@ def test_a_million_words_are_small() -> None:
     tracemalloc.stop()
     assert used < 100_000 * 60
     assert encode_cause(words.near(5 * MIN, 6 * MIN)[1].cause)
+
+
+DAY = 86_400 * S
+late = st.integers(155, 200)  # the last months begin at day 161
+days = st.one_of(st.integers(0, 200), late)
+
+
+@st.composite
+def ledgers(draw: st.DrawFn) -> list[tuple[int, int, int, dict[str, object]]]:
+    """(run, time, kind, body) of seven months: runs one after the other, words, gaps, removals, clean ends or none."""
+    records: list[tuple[int, int, int, dict[str, object]]] = []
+    track = str(spec(1).track)
+    borders = sorted(draw(st.lists(days, min_size=2, max_size=5, unique=True)))
+    for run, (low, high) in enumerate(itertools.pairwise(borders), 1):
+        start, end = T0 + low * DAY, T0 + high * DAY - draw(st.sampled_from([1, 20_000])) * S
+        records.append((run, start, LedgerKind.RUN_START, {}))
+        for at, cause in draw(st.lists(st.tuples(st.integers(0, (high - low) * 24 - 7), causes), max_size=4)):
+            when = start + at * 3600 * S
+            records.append((run, when, LedgerKind.COVER, {"track": track, "time_us": when, **encode_cause(cause)}))
+        for day in range(low + 1, high, 3):  # heartbeats
+            records.append((run, T0 + day * DAY, LedgerKind.ALIVE, {}))
+        if draw(st.booleans()):
+            when = start + S
+            body = {"segment": "s", "name": f"d/{run}.rseg", "bytes": 1, "run": f"{run:016x}", "last_wall_us": end,
+                    "tracks": [{"track": track, "first_us": when, "end_us": when + 100 * S}]}  # fmt: skip
+            records.append((run, end, LedgerKind.SEGMENT_SEAL, body))
+        records.append((run, end, LedgerKind.RUN_STOP if draw(st.booleans()) else LedgerKind.ALIVE, {}))
+    return sorted(records, key=lambda one: one[1])
+
+
+@settings(max_examples=150, deadline=None)
+@given(ledgers(), late, late)
+def test_the_last_months_alone_answer_as_the_whole_ledger_does(
+    tmp_path_factory: pytest.TempPathFactory,
+    records: list[tuple[int, int, int, dict[str, object]]],
+    one: int,
+    other: int,
+) -> None:
+    folder = tmp_path_factory.mktemp("ledger") / "ledger" / "main" / "log"
+    folder.mkdir(parents=True)
+    for number, (run, at, kind, body) in enumerate(records):
+        page = encode_page([LedgerRecord(kind, at, body)], run, run, number, at)
+        with (folder / f"{datetime.fromtimestamp(at / S, UTC):%Y-%m}").open("ab") as file:
+            file.write(page)
+    volume, now = folder.parents[2], T0 + 201 * DAY
+    start, end = T0 + min(one, other) * DAY + 7 * S, T0 + (max(one, other) + 1) * DAY
+    outside = Outside(100_000)
+    lately = Coverage(RealFs(), volume, "main", lambda: now, False)
+    always = Coverage(RealFs(), volume, "main", lambda: now, False)
+    always._read_all()
+    assert lately.intervals(spec(1).track, [], outside, start, end) == always.intervals(
+        spec(1).track, [], outside, start, end
+    )
+    assert always._facts.since == ""
+
+
+def test_a_question_about_today_reads_the_last_months_only(recorder: Callable[..., Recorder]) -> None:
+    made = recorder()
+    made.film(35, spec(1))
+    made.stop()
+    (folder,) = (made.volume / "ledger" / "main").iterdir()
+    (folder / "2001-01").write_bytes(encode_page([LedgerRecord(LedgerKind.ALIVE, 0, {})], 5, 1, 0, 0))
+    coverage = Coverage(RealFs(), made.volume, "main", lambda: made.now_us, False)
+    media = [MediaSpan(T0, T0 + 35 * S, 1, 0, 900)]
+    low = T0 + MARGIN_US + S
+    coverage.intervals(spec(1).track, media, Outside(100_000), low, low + S)
+    assert 5 not in coverage._facts.runs
+    coverage.intervals(spec(1).track, media, Outside(100_000), T0 - 900 * DAY, low)
+    assert 5 in coverage._facts.runs
+    assert coverage.runs(run=5)
