@@ -2,7 +2,7 @@
 
 On real file systems (loop devices; root). Footage of two retention classes, half of the bytes each. Unlinking and
 punching are compared with the rate of writing that 200 cameras of 4 Mbit/s need (100 MB/s): promised is 50 times that.
-What is measured costs per segment, not per byte; the one here is of ten seconds of that rate, a real one of five minutes.
+What is measured costs per segment, not per byte; the one here is of ten seconds of that rate, a real one of minutes.
 Commits are timed in one run, with and without reclaim beside them. Extents: a file system is filled, the shorter class
 taken out of everything, and the segments that are then written into the holes are looked at (filefrag).
 Options: --mib 1024 --commits 60 --rate 100 (MB/s of ingest).

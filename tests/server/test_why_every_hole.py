@@ -137,12 +137,12 @@ async def removed(life: Life, paths: list[Path], middles: list[int]) -> None:
     ledger = life.store._thread.writer.ledger
     for path, middle, rule in zip(paths, middles, ("age", "size", "space", "keyframes"), strict=True):
         groomed = rule == "keyframes"
-        spans = [[middle - 5 * S, middle + (2 if rule == "size" else 5) * S]]
+        spans = [[middle - 5 * S, middle + (1 if rule == "size" else 5) * S]]
         body = {"segment": str(uuid.uuid4()), "name": path.stem, "state": "groomed" if groomed else "deleted",
                 "rule": rule, "bytes": 1, "tracks": [{"track": str(GATE), "spans": spans}]}  # fmt: skip
         ledger.add(LedgerKind.GROOMED if groomed else LedgerKind.REMOVED, life.now_us, body)
         if rule == "size":
-            spans = [[middle + 2 * S, middle + 5 * S]]
+            spans = [[middle + S, middle + 5 * S]]
             more = {**body, "rule": "camera-size", "tracks": [{"track": str(GATE), "spans": spans}]}
             ledger.add(LedgerKind.REMOVED, life.now_us, more)
         path.unlink()
@@ -168,7 +168,7 @@ async def life(tmp_path: Path) -> AsyncIterator[Life]:
     for middle, rule in zip(middles, ("age", "size", "space"), strict=False):
         made.holds("deleted", rule, middle)
         if rule == "size":
-            made.holds("deleted", "camera-size", middle + 3 * S)
+            made.holds("deleted", "camera-size", middle + 3 * S // 2)
     made.holds("groomed", "keyframes", middles[3])
     paths[4].unlink()
     made.holds("storage-error", "segment-missing", middles[4])
