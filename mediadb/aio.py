@@ -9,7 +9,6 @@ back (`mediadb.reopening`); meanwhile samples wait in memory and reads are refus
 from __future__ import annotations
 
 import asyncio
-import secrets
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -30,7 +29,8 @@ from mediadb.reclaim.brake import FREE
 from mediadb.reclaim.forecast import Outlook
 from mediadb.reclaim.keeper import KeeperCalls, ReclaimKeeper, camera_bytes
 from mediadb.reclaim.limits import ReclaimOptions
-from mediadb.reopening import Held, Reopening
+from mediadb.reopening import Held, Reopening, request_of
+from mediadb.slot_clock import SlotClock
 from mediadb.store_life import Phase, StoreLife
 from mediadb.types import Names, TrackSpec
 from mediadb.watched_fs import Calls, watch
@@ -44,7 +44,6 @@ from mediadb.write.writer_thread import Ticking, WriterThread
 
 T = TypeVar("T")
 ROOM_AGAIN_BYTES = 64 << 20  # a disk that was full is tried again
-CLOCK_STEP_US = 500_000
 
 __all__ = ["AsyncStore", "CommitInfo", "StoreListener", "StoreOptions", "TrackWriter"]
 
@@ -79,8 +78,7 @@ class AsyncStore:
             lambda: camera_bytes(self._thread.writer.live_segments()),
         )
         self._reclaim = ReclaimKeeper(_limits(options), clock, calls, told=options.limits is not None)
-        self._offset_us = clock.utc_us() - clock.monotonic_us()
-        self._clock_run = 0
+        self._now = SlotClock(clock, self._clock_stepped).now
         self._last_commit_us = clock.monotonic_us()
         self._counts = {"commits": 0, "committed_samples": 0, "committed_bytes": 0, "troubles": 0, "commit_us": 0,
                         "commit_max_us": 0, "reclaimed_segments": 0}  # fmt: skip
@@ -105,7 +103,7 @@ class AsyncStore:
         StorageError when the volume does not take the new run's first record.
         """
         self = cls(storage, options, listener, clock)
-        request = _request(volume, storage, server, options, clock.utc_us())
+        request = request_of(volume, storage, server, options, clock.utc_us())
         fs = watch(fs or RealFs(), self._calls)
         try:
             await self._loop.run_in_executor(self._pool, self._open_blocking, request, fs)
@@ -132,7 +130,7 @@ class AsyncStore:
         """A store whose volume is not there (yet): as one that was let go. What comes waits in memory or goes to the
         store that stands in; the volume is opened when it comes."""
         self = cls(storage, options, listener, clock)
-        request = _request(volume, storage, server, options, clock.utc_us())
+        request = request_of(volume, storage, server, options, clock.utc_us())
         fs = watch(fs or RealFs(), self._calls)
         self.run = request.run
         log = no_log(fs, request)
@@ -486,32 +484,12 @@ class AsyncStore:
         if items or commit or always:
             self._lodging.slot(items, now, commit)
 
-    def _now(self) -> Now:
-        """Both clocks; a step of the wall clock begins a new clock run."""
-        utc_us, mono_us = self._clock.utc_us(), self._clock.monotonic_us()
-        step_us = utc_us - mono_us - self._offset_us
-        self._offset_us += step_us  # slow corrections are followed, only a jump counts
-        if abs(step_us) > CLOCK_STEP_US:
-            self._clock_run += 1
-            self._post(self.on_trouble, "recorder-clock-step", {"delta_us": step_us, "clock_run": self._clock_run})
-        return Now(utc_us, mono_us, self._clock_run)
+    def _clock_stepped(self, delta_us: int, clock_run: int) -> None:
+        self._post(self.on_trouble, "recorder-clock-step", {"delta_us": delta_us, "clock_run": clock_run})
 
 
 def _limits(options: StoreOptions) -> ReclaimOptions:
     return ReclaimOptions(options.retention_us, options.quota_bytes, cameras=options.limits or {})
-
-
-def _request(volume: Path, storage: str, server: uuid.UUID, options: StoreOptions, now_us: int) -> OpenRequest:
-    return OpenRequest(
-        volume=volume,
-        storage=storage,
-        owner=server,
-        run=options.run or secrets.randbits(63) + 1,
-        now_us=now_us,
-        create=options.create,
-        expected_volume=options.expected_volume,
-        known_epoch=options.known_epoch,
-    )
 
 
 def _look_at(ahead: asyncio.Future[T]) -> None:

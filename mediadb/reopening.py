@@ -8,9 +8,12 @@ is mounted in its place may be another disk, an older copy, or nothing. Used by 
 from __future__ import annotations
 
 import asyncio
+import secrets
+import uuid
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 from mediadb.errors import MediaDbError
@@ -19,10 +22,25 @@ from mediadb.locks import LogHandle, OpenRequest, open_log
 from mediadb.read.reader import Reader
 from mediadb.reclaim.keeper import ReclaimKeeper
 from mediadb.store_life import Deed, Phase, StoreLife
+from mediadb.write.commits import StoreOptions
 from mediadb.write.items import Now
 from mediadb.write.writer_thread import WriterThread
 
 UNUSABLE = "storage-unusable"  # the operating system refuses, in its words
+
+
+def request_of(volume: Path, storage: str, server: uuid.UUID, options: StoreOptions, now_us: int) -> OpenRequest:
+    """How the log of a storage is opened."""
+    return OpenRequest(
+        volume=volume,
+        storage=storage,
+        owner=server,
+        run=options.run or secrets.randbits(63) + 1,
+        now_us=now_us,
+        create=options.create,
+        expected_volume=options.expected_volume,
+        known_epoch=options.known_epoch,
+    )
 
 
 @dataclass(frozen=True, slots=True)
