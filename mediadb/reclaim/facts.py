@@ -75,6 +75,7 @@ class Facts:
     def __init__(self, fs: Fs, folder: Path) -> None:
         self._fs, self._folder = fs, folder
         self._known: dict[str, SegmentFact] = {}
+        self._begins: dict[str, str] = {}  # by day
         self._members: dict[tuple[Member, ...], tuple[Member, ...]] = {}  # most segments hold the same tracks
         self._options = ReclaimOptions()
         self.cameras: dict[uuid.UUID, int] = {}  # bytes kept of each, as far as its segments were looked at
@@ -103,8 +104,9 @@ class Facts:
             if status is not None and status.is_dir:
                 yield folder
 
-    def used_bytes(self, open_bytes: int) -> int:
-        """On disk: sealed segments with their journals, and open ones as if each were `open_bytes` long already."""
+    def used_bytes(self, open_bytes: int | None) -> int:
+        """On disk: sealed segments with their journals, and open ones as if each were `open_bytes` long already (None:
+        without them)."""
         total = 0
         for folder in self.days():
             base = f"{folder}/"  # paths as text: this looks at every segment there is, every few seconds
@@ -112,21 +114,19 @@ class Facts:
                 known = self._known.get(base + name)
                 if known is not None:
                     total += known.disk_bytes
-                elif name.endswith((SEALED, OPEN)):
+                elif name.endswith(SEALED) or (name.endswith(OPEN) and open_bytes is not None):
                     status = self._fs.stat(folder / name)
                     disk = status.disk_bytes if status is not None else 0
-                    total += max(disk, open_bytes) if name.endswith(OPEN) and status is not None else disk
+                    total += max(disk, open_bytes or 0) if name.endswith(OPEN) and status is not None else disk
         return total
 
     def oldest(self, *, every: bool = False) -> Iterator[SegmentFact]:
-        """Sealed segments by name, which is by time of creation; where limits differ by camera, no further than
-        NEW_PER_STEP unknown ones, unless `every`."""
+        """Sealed segments in the order in which they were recorded, day by day; where limits differ by camera, no
+        further than NEW_PER_STEP unknown ones, unless `every`."""
         new = 0
-        for folder in self.days():
+        for folder in sorted(self.days(), key=self._begin_of):
             base = f"{folder}/"
-            for name in self._fs.listdir(folder):
-                if not name.endswith(SEALED):
-                    continue
+            for name in sorted((n for n in self._fs.listdir(folder) if n.endswith(SEALED)), key=_recorded):
                 fact = self._known.get(base + name)
                 if fact is None:
                     if self._options.by_track and new >= NEW_PER_STEP and not every:
@@ -135,6 +135,15 @@ class Facts:
                     new += 1
                 if fact is not None:
                     yield fact
+
+    def _begin_of(self, folder: Path) -> str:
+        """Where a day stands in the order of recording: that of its first segment, looked up once."""
+        begin = self._begins.get(folder.name)
+        if begin is None:
+            begin = min((_recorded(name) for name in self._fs.listdir(folder) if name.endswith(SEALED)), default="")
+            if begin:
+                self._begins[folder.name] = begin
+        return begin
 
     def _learn(self, path: Path) -> SegmentFact | None:
         status = self._fs.stat(path)
@@ -175,6 +184,11 @@ class Facts:
         return SegmentFact(
             path, segment, end_us, disk, lambda tracks: load_spans(fs, path, tracks), members, ends, sizes
         )
+
+
+def _recorded(name: str) -> str:
+    """Epoch and number of a segment's name: its order of recording; the time in front is what the clock said."""
+    return name.partition("-")[2]
 
 
 def _journal_bytes(fs: Fs, path: Path) -> int:

@@ -1,9 +1,9 @@
 """Which footage goes: what, why, by which rule, how many bytes.
 
-Law: pure; the same plan is shown by a dry run and carried out by the reclaimer. Segments are looked at oldest first. By
-age a class goes from a segment as a whole, as soon as the last of its footage there is too old; a camera over its own
-limit of size loses its oldest; the limits of the storage take what is oldest, whoever it belongs to, but nothing
-younger than its camera's minimum.
+Law: pure; the same plan is shown by a dry run and carried out by the reclaimer. Segments are looked at in the order in
+which they were recorded, whatever the clock said then. By age a class goes from a segment as a whole, as soon as the
+last of its footage there is too old; a camera over its own limit of size loses its oldest; the limits of the storage
+take what is oldest, whoever it belongs to, but nothing younger than its camera's minimum.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ RULE_AGE: Final = "age"
 RULE_CAMERA_SIZE: Final = "camera-size"
 RULE_SIZE: Final = "size"
 RULE_SPACE: Final = "space"
+AHEAD_US: Final = 86_400_000_000  # footage that ends later than that after now was recorded with a wrong clock
 BATCH: Final = 64  # segments touched in one step, so that commits are never kept waiting for long
 
 
@@ -41,9 +42,16 @@ def plan(
     """Pure: what goes, oldest first, at most `batch` segments. `facts` come oldest first; without limits of single
     cameras they are looked at only as far as needed."""
     planner = _Planner(need, options or ReclaimOptions())
+    ahead: list[SegmentFact] = []  # recorded while the clock was ahead: they age with what was recorded after them
     for fact in facts:
         removal = planner.look(fact)
+        if removal is None and fact.end_us > need.now_us + AHEAD_US:
+            ahead.append(fact)
+            continue
         if removal is not None:
+            while removal.rule == RULE_AGE and ahead and len(planner.out) < batch - 1:
+                early = ahead.pop(0)
+                planner.take(Removal(early, RULE_AGE, early.disk_bytes))
             planner.take(removal)
         elif not planner.options.by_track:
             break

@@ -40,7 +40,7 @@ async def reclaimed(first: World) -> World:
     for _ in range(4):
         await world.run(10 * S)
         assert world.store is not None
-        world.store._thread.beside(world.store._reclaim)
+        world.store._thread.beside(world.store._reclaim_step)
         await world.flush()
     await world.stop()
     return world
