@@ -93,11 +93,11 @@ class Crashes:
                 raise NotRecording(f"start {self.kills + 1} records nothing: {' '.join(errors[-1:])}")
         self.starts_s.append(time.time() - self.server.started_s)
 
-    def ended(self, heard: Acknowledged) -> None:
+    def ended(self, heard: Acknowledged, ending: Ending | None = None) -> None:
         """After the process is gone: what it had promised, and now and then a torn block behind its last commit."""
         heard.end()
         self.kills += 1
-        self.endings.append(heard.ended())
+        self.endings.append(ending or heard.ended())
         unsealed = [path for path in segments(self.server.volume) if path.suffix == ".open"]
         if unsealed and (self.broken == "crc" or self.random.random() < TORN):
             self.torn += lay_torn_block(max(unsealed, key=lambda path: path.name.split("-")[1:]))

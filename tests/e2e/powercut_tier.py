@@ -20,6 +20,7 @@ from typing import ClassVar
 from mediadb import fs as steps
 from tests.disks import MIB, Disk, need
 from tests.disks import run as sh
+from tests.e2e import replay_cuts
 from tests.e2e.crash_tier import Crashes, NotRecording, report
 from tests.e2e.harness import running
 from tests.e2e.oracle import look, segments
@@ -28,6 +29,7 @@ from tests.e2e.verdict import Verdict
 
 MAX_LOST_FRAMES = 37  # 1.5 s at 25 fps
 ROOM_BYTES = 28 * MIB  # free for footage and the 16 MiB that reclaim keeps free: it begins after a few rounds
+REPLAY_SHARE = 2  # states of a reordering disk for each cut of the whole daemon
 STORE_SHARE = 10  # cuts of the writer alone for each of the whole daemon
 HELD = 0.5  # share of cuts at a step of a procedure, while the thread that came there stands still
 HOLD_S = 10.0
@@ -87,11 +89,12 @@ class PowerCuts(Crashes):
                 time.sleep(self.random.uniform(0.3, 2.0))
         finally:
             os.close(told)
+        ending = heard.ended()  # what is said from here on nobody could have heard: the power goes for all
         self.disk.cut()
         self.server.kill()
         self.disk.revive()
         self.cuts += 1
-        self.ended(heard)
+        self.ended(heard, ending)
         self._look(f"{self.kind}, cut {self.cuts}{f' at {point}' if point else ''}: ", sealed)
 
     def _point(self) -> str:
@@ -154,6 +157,21 @@ def stores(kind: str, cuts: int, seed: int, broken: str) -> int:
     return len(done.wrong)
 
 
+def states(times: int, seed: int, broken: str) -> int:
+    """States that a disk with a cache of its own may be found in. Returns the violations."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="recorderd-replay-") as folder:
+        done = replay_cuts.run(Path(folder), times, seed, broken)
+    print(
+        f"ext4, a disk that reorders and tears: {done.replays} states after {len(done.acks)} acknowledgements, "
+        f"{len(done.wrong)} violations, {time.monotonic() - began:.0f} s",
+        flush=True,
+    )
+    for text in done.wrong[:10]:
+        print(f"  {text}")
+    return len(done.wrong)
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cuts", type=int, default=20)
@@ -164,6 +182,7 @@ def main(argv: list[str] | None = None) -> int:
     need()
     began, red = time.monotonic(), 0
     kinds = [args.fs] if args.fs else ["ext4", "xfs"]
+    red += states(args.cuts * REPLAY_SHARE, args.seed, args.broken)
     for kind in kinds:
         red += stores(kind, args.cuts * STORE_SHARE // len(kinds), args.seed, args.broken)
     scenes = [(kind, state) for kind in kinds for state in (False, True)]

@@ -85,6 +85,72 @@ def nursery(broken: str) -> None:
         say("gone")
 
 
+class Nursery:
+    """The parent's side of `nursery`: one life at a time."""
+
+    def __init__(self, broken: str = "") -> None:
+        argv = [sys.executable, "-m", "tests.e2e.store_cuts", broken]
+        self._child = subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        self._input, self._fd, self._rest = self._child.stdin, self._child.stdout.fileno(), b""
+        self._pid = 0
+
+    def __enter__(self) -> Nursery:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pid:
+            os.kill(self._pid, signal.SIGKILL)
+        self._child.kill()
+        self._child.communicate()
+
+    def begin(self, root: Path, number: int, hold: str) -> None:
+        self._input.write(f"{root}\t{number}\t{hold}\n".encode())
+        self._input.flush()
+        words = self._words()
+        assert words[0] == "pid", words
+        self._pid = int(words[1])
+
+    def hear(self, acked: dict[int, int]) -> list[str]:
+        """The next thing said; an acknowledgement is entered."""
+        words = self._words()
+        if words[0] == "ack":
+            acked[int(words[1])] = int(words[2])
+        return words
+
+    def drain(self, acked: dict[int, int]) -> None:
+        """What was said up to now."""
+        while b"\n" in self._rest or select.select([self._fd], [], [], 0)[0]:
+            self.hear(acked)
+
+    def end(self, acked: dict[int, int]) -> None:
+        """Kill the life; `acked` takes what it said before it died."""
+        os.kill(self._pid, signal.SIGKILL)
+        while self.hear(acked)[0] != "gone":
+            pass
+        self._pid = 0
+
+    def _words(self) -> list[str]:
+        deadline = time.monotonic() + 60
+        while b"\n" not in self._rest:
+            ready = select.select([self._fd], [], [], max(0, deadline - time.monotonic()))[0]
+            assert ready, "the child says nothing"
+            data = os.read(self._fd, 65536)
+            assert data, "the child is gone"
+            self._rest += data
+        line, _, self._rest = self._rest.partition(b"\n")
+        return line.decode().split()
+
+
+def numbers(root: Path, track: int) -> tuple[list[int], str]:
+    """Sample numbers of a track by the second parser; with words when something there is wrong."""
+    try:
+        return rig.numbers(RealFs(), rig.track_id(track), root), ""
+    except AssertionError as error:
+        return [], f"track {track}: {error}"
+
+
 @dataclass
 class StoreCuts:
     """`cuts` on disks of one kind."""
@@ -99,12 +165,9 @@ class StoreCuts:
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
-        self._rest = b""
-        argv = [sys.executable, "-m", "tests.e2e.store_cuts", self.broken]
-        self.child = subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def run(self, cuts: int) -> None:
-        try:
+        with Nursery(self.broken) as nursery:
             while self.cuts < cuts and len(self.wrong) < 20:
                 with Disk(self.folder / f"disk{self.cuts}", self.kind) as disk:
                     if self.broken:  # the break is to be seen in footage, not in a first start
@@ -112,25 +175,19 @@ class StoreCuts:
                         sh("sync", "-f", disk.mount)
                     promised: list[dict[int, int]] = []
                     for number in range(min(FRESH, cuts - self.cuts)):
-                        self._round(disk, number, promised)
-        finally:
-            self.child.kill()
-            self.child.communicate()
+                        self._round(nursery, disk, number, promised)
 
-    def _round(self, disk: Disk, number: int, promised: list[dict[int, int]]) -> None:
-        root = disk.mount / "volume"
-        assert self.child.stdin is not None
-        hold = self._hold()
-        self.child.stdin.write(f"{root}\t{number}\t{hold}\n".encode())
-        self.child.stdin.flush()
+    def _round(self, nursery: Nursery, disk: Disk, number: int, promised: list[dict[int, int]]) -> None:
+        root, hold = disk.mount / "volume", self._hold()
         acked: dict[int, int] = {}
-        pid = self._listen(acked, hold, self.random.randint(2, 24))
+        nursery.begin(root, number, hold)
+        self._listen(nursery, acked, 200 if hold else self.random.randint(2, 24))
         sealed = [path.name for path in segments(root) if path.suffix == ".rseg"] if hold.startswith(NAMED) else []
         if not hold:
             time.sleep(self.random.uniform(0, 0.01))
+        nursery.drain(acked)  # what is said from here on nobody could have heard: the power goes for all
         disk.cut()
-        os.kill(pid, signal.SIGKILL)
-        self._listen(acked, "gone", 0)
+        nursery.end({})
         disk.revive()
         self.cuts += 1
         self.acked += sum(acked.values())
@@ -147,29 +204,16 @@ class StoreCuts:
             return ""
         return f"{self.random.choice(POINTS)}:{self.random.randint(1, 4)}"
 
-    def _listen(self, acked: dict[int, int], until: str, acks: int) -> int:
-        """Up to "held", "gone", or so many acknowledgements; the pid of the life."""
-        assert self.child.stdout is not None
-        fd, pid, heard = self.child.stdout.fileno(), 0, 0
-        deadline = time.monotonic() + 60
-        while True:
-            while b"\n" not in self._rest:
-                assert select.select([fd], [], [], max(0, deadline - time.monotonic()))[0], "the child says nothing"
-                data = os.read(fd, 65536)
-                assert data, "the child is gone"
-                self._rest += data
-            line, _, self._rest = self._rest.partition(b"\n")
-            words = line.decode().split()
-            if words[0] == "pid":
-                pid = int(words[1])
-            elif words[0] == "ack":
-                acked[int(words[1])] = int(words[2])
-                heard += 1
-            elif words[0] == "ended" and until != "gone":
-                self.wrong.append(f"{self.kind}, cut {self.cuts + 1}: nothing is recorded: {line.decode()[6:]}")
-            enough = heard >= acks and until != "gone" and (not until or heard >= 200)
-            if words[0] == "gone" or (until != "gone" and (words[0] in ("held", "ended") or (pid and enough))):
-                return pid
+    def _listen(self, nursery: Nursery, acked: dict[int, int], acks: int) -> None:
+        """Until the life stands still at its step, or so many acknowledgements came."""
+        heard = 0
+        while heard < acks:
+            words = nursery.hear(acked)
+            if words[0] == "ended":
+                self.wrong.append(f"{self.kind}, cut {self.cuts + 1}: nothing is recorded: {' '.join(words[1:])}")
+            if words[0] in ("held", "ended"):
+                return
+            heard += words[0] == "ack"
 
     def _look(self, root: Path, promised: list[dict[int, int]], sealed: list[str], where: str) -> None:
         now = segments(root)
@@ -180,10 +224,9 @@ class StoreCuts:
             raw = path.read_bytes()
             self.wrong += [where + text for text in foreign_blocks(path, raw)] if len(raw) > 4096 else []
         for track in TRACKS:
-            try:
-                found = rig.numbers(RealFs(), rig.track_id(track), root)
-            except AssertionError as error:
-                self.wrong.append(f"{where}{error}")
+            found, wrong = numbers(root, track)
+            if wrong:
+                self.wrong.append(where + wrong)
                 continue
             for number, acked in enumerate(promised):
                 there = [n - number * SPAN for n in found if n // SPAN == number]

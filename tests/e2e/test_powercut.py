@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests import disks
-from tests.e2e import powercut_tier
+from tests.e2e import powercut_tier, replay_cuts
 from tests.e2e.harness import running, wait_until
 from tests.e2e.store_cuts import StoreCuts
 
@@ -23,6 +23,14 @@ def test_cuts_of_power_under_the_writer(tmp_path: Path, kind: str) -> None:
     done.run(30 if CI else 15)
     assert not done.wrong, "\n".join(done.wrong)
     assert done.acked > 1000
+
+
+@pytest.mark.parametrize("broken", ["", "sync"])
+def test_states_of_a_disk_that_reorders_and_tears(tmp_path: Path, broken: str) -> None:
+    disks.need()
+    done = replay_cuts.run(tmp_path, 15 if CI and not broken else 6, seed=1, broken=broken)
+    assert bool(done.wrong) == bool(broken), "\n".join(done.wrong)
+    assert done.replays >= 6
 
 
 @pytest.mark.parametrize(
