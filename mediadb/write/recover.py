@@ -34,6 +34,7 @@ from mediadb.write.segment import OPEN_SUFFIX, SEALED_SUFFIX, seal_file, seal_re
 
 Trouble = Callable[[str, dict[str, object]], None]
 OUR_SUFFIXES = (OPEN_SUFFIX, SEALED_SUFFIX, ".gone", ".copy")  # the last two are reclaim's
+TOLD = 20  # strange files named one by one at a start
 _NIL = uuid.UUID(int=0)
 
 
@@ -86,6 +87,7 @@ class Recovery:
         self._runs: dict[int, LastRun] = {}
         self._ledger = _Ledger()
         self._since = ""
+        self._left = 0
 
     def run(self) -> list[LastRun]:
         """Recover every unsealed segment of earlier epochs. Never raises OSError or FormatError: trouble is told."""
@@ -162,6 +164,9 @@ class Recovery:
                 epochs[number].commits.update(range(first, last + 1))
                 epochs[number].vouch((number, last))
         self._learn_poisoned(epochs)
+        if self._left > TOLD:
+            text = f"{self._left - TOLD} more files that are not this log's"
+            self._trouble("file-left-alone", {"path": str(folder), "text": text})
         for epoch in epochs.values():
             epoch.open.sort(key=lambda item: item[1].header.number)
         return epochs
@@ -234,7 +239,9 @@ class Recovery:
             return []
 
     def _leave(self, path: Path, text: str) -> None:
-        self._trouble("file-left-alone", {"path": str(path), "text": text})
+        self._left += 1
+        if self._left <= TOLD:
+            self._trouble("file-left-alone", {"path": str(path), "text": text})
 
     def _learn_sealed(self, path: Path, epoch: _Epoch) -> None:
         try:

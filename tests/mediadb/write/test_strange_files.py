@@ -157,6 +157,18 @@ def test_it_is_told_and_left_alone_and_recording_begins(strange: Strange, tmp_pa
     assert shown(root) == list(range(50)), "what was recorded is shown, once"
 
 
+def test_very_many_strange_files_are_told_in_few_words(tmp_path: Path) -> None:
+    log, _ = killed_run(tmp_path / "vol")
+    for number in range(500):
+        (log / DAY / f"holiday-{number}.mp4").touch()
+    again = Rig(RealFs(), root=tmp_path / "vol", start_us=rig.T0 + 60_000_000)
+    again.recover()
+    told = [params for code, params in again.troubles if code == "file-left-alone"]
+    assert len(told) == 21
+    assert "480 more" in str(told[-1]["text"])
+    again.close()
+
+
 def shown(root: Path) -> list[int]:
     """Numbers of the samples that the product's reader gives."""
     reader = Reader.open_offline(root, "main", lambda: rig.T0 + 120_000_000)
