@@ -190,9 +190,19 @@ def _show_storages(found: list[dict[str, Any]]) -> None:
     ]
     print(table(("STORAGE", "STATE", "CODE", "LAST COMMIT", "COMMITS", "SHED", "PATH"), rows))
     for one in found:
+        for key, text in _LOSSES.items():
+            if number := (one.get("stats") or {}).get(key):
+                print(f"{printable(one['name'])}: {number} {text}")
+    for one in found:
         if one["state"] != "ok":
             what = _NEXT_MOVES.get(one["code"]) or sentence("storage-error", one["code"])
             print(f"{printable(one['name'])}: {printable(what)}")
+
+
+_LOSSES = {
+    "missing_segments": "files of footage missing or cut by other hands: recorderctl events --code segment-missing",
+    "damaged_chunks": "pieces of footage do not verify: recorderctl events --code chunk-corrupt",
+}
 
 
 def _params(params: dict[str, Any]) -> str:
