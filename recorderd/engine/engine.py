@@ -32,6 +32,7 @@ from recorderd.engine.track import CLOCK_STEP_US
 from recorderd.engine.views import CameraView, HardwareView, StorageView
 
 TICK_S = 1.0
+PLAUSIBLE_US = 1_577_836_800_000_000  # 2020: a clock that shows less was never set
 STOP_S = 3.0  # for all devices together: the whole server goes down within 5 s
 
 
@@ -102,6 +103,7 @@ class Engine:
 
     async def start(self, config: Config) -> None:
         """Begin with every camera at once; returns when all are started, not when they answer."""
+        self._doubt_clock()
         await self._open_storages(config)
         for hardware in config.hardware:
             await self._add(hardware)
@@ -258,6 +260,13 @@ class Engine:
             _log.warning("camera-identity-changed", camera=name, message=message)
             params = {"name": name, "before": str(old), "after": str(camera.id), "message": message}
             self._deps.events.emit("camera-identity-changed", camera=camera.id, params=params)
+
+    def _doubt_clock(self) -> None:
+        """A machine without a battery begins in 1970: recording does not wait for the time, but somebody should know."""
+        now_us = self._deps.clock.utc_us()
+        if now_us < PLAUSIBLE_US:
+            _log.warning("clock-implausible", time_us=now_us, message="the clock is not set: see to NTP")
+            self._deps.events.emit("clock-implausible", params={"time_us": now_us})
 
     def _emitter(self, hardware: uuid.UUID) -> Callable[[str, dict[str, object]], None]:
         def emit(code: str, params: dict[str, object]) -> None:
