@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from test_ctl import CAMERA_ID, GAP, MEDIA, T0, T1, T2, run
+from test_ctl import CAMERA_ID, GAP, MEDIA, STORAGE, T0, T1, T2, run, status_answer
 
 SHARE = {"state": "camera-offline", "reason": "stall", "duration_us": 10_000_000, "stretches": 1}
 REPORT = {
@@ -46,3 +46,12 @@ def test_why_says_what_happened_and_what_to_do(api: Any, capsys: pytest.CaptureF
     shown = capsys.readouterr().out
     assert "connected, but no picture came - restart the camera" in shown
     assert "3 packets" in shown
+
+
+def test_status_counts_what_was_lost(api: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    told = {**STORAGE, "stats": {"missing_segments": 2, "damaged_chunks": 0}}
+    api.get("status", {**status_answer(), "storages": [told]})
+    assert run(["status"]) == 0
+    shown = capsys.readouterr().out
+    assert "main: 2 files of footage missing" in shown
+    assert "do not verify" not in shown
