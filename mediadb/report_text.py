@@ -60,6 +60,10 @@ def _storage(storage: dict[str, Any]) -> list[str]:
     stats = storage["stats"]
     if stats.get("total_bytes"):
         lines.append(f"  {show_bytes(stats['used_bytes'])} of footage, {show_bytes(stats['free_bytes'])} free")
+    if stats.get("forecast_kept_us"):
+        lines.append(f"  at the present rate footage will reach back {show_duration(stats['forecast_kept_us'])}")
+    if stats.get("forecast_full_us"):
+        lines.append(f"  in {show_duration(stats['forecast_full_us'])} footage will go before its time")
     for name, text in (("missing_segments", "files missing"), ("damaged_chunks", "pieces damaged")):
         if stats.get(name):
             lines.append(f"  {text}: {stats[name]}")
