@@ -211,11 +211,11 @@ class ReclaimKeeper:
             return
         try:
             if self._memory.known and self._memory.options != self._options:
-                used = reclaimer.facts.used_bytes(0)
+                sealed = reclaimer.facts.used_bytes(None)
                 going = sum(removal.freed_bytes for removal in reclaimer.would_go(self._options, now_us))
                 going -= sum(removal.freed_bytes for removal in reclaimer.would_go(self._memory.options, now_us))
-                if going * 2 > used:
-                    reclaimer.brake.pace(SHORTENED, mono_us, used)
+                if going * 2 > sealed:
+                    reclaimer.brake.pace(SHORTENED, mono_us, reclaimer.facts.used_bytes(0))
             reclaimer.options = self._options
             self._memory = self._probed(reclaimer, replace(self._memory, options=self._options, known=True), now_us)
             reclaimer.way = Way(self._memory.way == REWRITING, self._memory.seeks)

@@ -145,7 +145,9 @@ class Reclaimer:
             report.short_bytes = max(0, max(need.over_bytes, need.low_bytes) - report.freed_bytes)
         if report.brake.state == PACED:
             aged = sum(removal.freed_bytes for removal in report.removed if removal.rule == RULE_AGE)
-            self.brake.spent(aged, overdue=self._overdue(need))
+            quota = self.options.quota_bytes
+            shrinking = quota is not None and report.brake.quota_floor > quota
+            self.brake.spent(aged, overdue=shrinking or self._overdue(need))
 
     def _overdue(self, need: Need) -> bool:
         """Is anything too old by the limits, pace or not?"""

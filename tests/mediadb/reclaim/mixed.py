@@ -46,7 +46,7 @@ class Mixed(Rig):
     def __init__(
         self, fs: Fs, root: Path, cameras: Mapping[uuid.UUID, CameraLimits], start_us: int = T0, run: int | None = None
     ) -> None:
-        options = StoreOptions(create=True, segment_us=10 * S, limits=cameras)
+        options = StoreOptions(create=True, segment_us=10 * S, segment_bytes=2 << 20, limits=cameras)
         super().__init__(fs, options, root, start_us, run)
 
     def track(self, number: int = 0) -> TrackState:

@@ -1,0 +1,160 @@
+"""Retention of an open log: the limit of size holds before it is met, what is protected stops recording, not the
+other way round; shorter limits and a jumped clock delete at a pace."""
+
+from __future__ import annotations
+
+import errno
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from mixed import Mixed, S, camera_id, left_in
+from rig import T0, segment_paths
+
+from mediadb.fs import RealFs
+from mediadb.reclaim.keeper import KeeperCalls, ReclaimKeeper
+from mediadb.reclaim.limits import ReclaimOptions
+from mediadb.reclaim.memory import read_memory
+from mediadb.write.retention import CameraLimits
+
+pytestmark = pytest.mark.fast
+MIB = 1 << 20
+HOUR = 3600 * S
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.utc, self.mono = T0, 0
+
+    def utc_us(self) -> int:
+        return self.utc
+
+    def monotonic_us(self) -> int:
+        return self.mono
+
+    def run(self, us: int) -> None:
+        self.utc += us
+        self.mono += us
+
+
+class Kept:
+    """A storage with 30 s of three cameras in ten-second segments, and its keeper."""
+
+    def __init__(self, root: Path, cameras: Mapping[uuid.UUID, CameraLimits], options: ReclaimOptions) -> None:
+        self.root, self.fs, self.clock = root, RealFs(), Clock()
+        self.rig = Mixed(self.fs, root, cameras)
+        self.rig.film(30, 3)
+        self.clock.run(31 * S)
+        self.told: list[tuple[str, dict[str, object]]] = []
+        calls = KeeperCalls(lambda code, params: self.told.append((code, params)), lambda _: None, lambda _: None)
+        self.keeper = ReclaimKeeper(options, self.clock, calls)
+        self.keeper.open(self.rig.log, self.rig.writer.ledger, T0 + 30 * S)
+        self.keeper.step()
+
+    def sealed(self) -> list[Path]:
+        return [path for path in segment_paths(self.fs, self.root) if path.suffix == ".rseg"]
+
+    def close(self) -> None:
+        self.rig.close()
+
+
+def test_room_is_made_before_a_segment_is_begun(tmp_path: Path) -> None:
+    made = Kept(tmp_path, {}, ReclaimOptions())
+    used = made.keeper.room[0]
+    assert len(made.sealed()) == 2
+    made.keeper.limits(ReclaimOptions(quota_bytes=used + MIB))
+    made.keeper.make_room(MIB)
+    assert len(made.sealed()) == 2, "a 64th of the limit is there"
+    made.keeper.limits(ReclaimOptions(quota_bytes=used + 4096))
+    made.keeper.make_room(MIB)
+    assert len(made.sealed()) == 1
+    made.close()
+
+
+def test_what_is_protected_stays_and_the_storage_is_full(tmp_path: Path) -> None:
+    protected = {camera_id(n): CameraLimits(None, min_us=HOUR) for n in range(3)}
+    made = Kept(tmp_path, protected, ReclaimOptions())
+    used = made.keeper.room[0]
+    made.keeper.limits(ReclaimOptions(quota_bytes=used, cameras=protected))
+    with pytest.raises(OSError, match="nothing may go") as full:
+        made.keeper.make_room(MIB)
+    assert full.value.errno == errno.EDQUOT
+    assert len(made.sealed()) == 2
+    assert made.told[-1][0] == "reclaim-short"
+    made.clock.run(2 * HOUR)  # now it may go
+    made.keeper.make_room(MIB)
+    assert len(made.sealed()) < 2
+    made.close()
+
+
+def test_a_writer_without_room_says_so_and_goes_on_when_there_is_some(tmp_path: Path) -> None:
+    made = Kept(tmp_path, {}, ReclaimOptions())
+
+    def full(length: int) -> None:
+        raise OSError(errno.EDQUOT, "nothing may go")
+
+    made.rig.writer.use_room(full)
+    files = len(segment_paths(made.fs, tmp_path))
+    made.rig.film(15, 3)
+    assert made.rig.writer.failed
+    assert "storage-error" in [code for code, _ in made.rig.troubles]
+    assert len(segment_paths(made.fs, tmp_path)) == files, "no file beyond the limit"
+    made.rig.writer.use_room(lambda _: None)
+    made.rig.film(5, 3)
+    assert not made.rig.writer.failed
+    assert set(made.rig.acked.values()) == {50 * 25}
+    made.close()
+
+
+def test_limits_that_would_delete_more_than_half_go_at_a_pace_until_somebody_confirms(tmp_path: Path) -> None:
+    made = Kept(tmp_path, {}, ReclaimOptions(10 * HOUR))
+    assert read_memory(made.fs, made.rig.log.folder).options.retention_us == 10 * HOUR
+    made.clock.run(HOUR)
+    made.keeper.limits(ReclaimOptions(HOUR // 2))
+    made.keeper.step()
+    assert len(made.sealed()) == 2
+    assert made.told[-1] == ("reclaim-held", {"state": "paced", "reason": "limits-shortened"})
+    assert len(made.keeper.plan()) == 2
+    made.clock.run(6 * HOUR)
+    made.keeper.step()
+    assert len(made.sealed()) == 1, "a twentieth an hour"
+    made.keeper.confirm()
+    made.keeper.step()
+    assert made.sealed() == []
+    made.keeper.step()
+    assert made.told[-1] == ("storage-recovered", {"of": "reclaim-held"})
+    made.close()
+
+
+def test_a_smaller_size_comes_down_at_the_pace_too(tmp_path: Path) -> None:
+    made = Kept(tmp_path, {}, ReclaimOptions(quota_bytes=64 * MIB))
+    used = made.keeper.room[0]
+    made.keeper.limits(ReclaimOptions(quota_bytes=used // 4))
+    made.keeper.step()
+    made.keeper.make_room(MIB)  # not refused: the limit comes down slowly
+    assert len(made.sealed()) >= 1
+    made.clock.run(30 * HOUR)
+    made.keeper.step()
+    assert made.sealed() == []
+    made.close()
+
+
+def test_limits_not_told_yet_are_those_remembered(tmp_path: Path) -> None:
+    longer = {camera_id(0): CameraLimits(100 * HOUR)}
+    made = Kept(tmp_path, longer, ReclaimOptions(50 * HOUR, cameras=longer))
+    calls = KeeperCalls(lambda code, params: None, lambda _: None, lambda _: None)
+    again = ReclaimKeeper(ReclaimOptions(HOUR), made.clock, calls, told=False)
+    again.open(made.rig.log, made.rig.writer.ledger, made.clock.utc)
+    made.clock.run(2 * HOUR)
+    again.step()
+    assert len(made.sealed()) == 2, "an hour is what the file says, but not whose"
+    made.close()
+
+
+def test_a_class_ends_and_a_later_limit_needs_no_restart(tmp_path: Path) -> None:
+    made = Kept(tmp_path, {}, ReclaimOptions())
+    made.keeper.limits(ReclaimOptions(cameras={camera_id(1): CameraLimits(5 * S)}))
+    made.keeper.step()
+    assert [left_in(made.fs, path) for path in made.sealed()] == [{0, 2}, {0, 2}]
+    made.close()
