@@ -49,5 +49,5 @@ crash: venv ## kill -9 the recording daemon N times (N=30 SEED=1 BREAK=sync|dirs
 powercut: venv ## cut the power of a recording daemon N times on ext4 and XFS (root; N=20 SEED=1 FS=ext4|xfs BREAK=...)
 	@$(PY) -m tests.e2e.powercut_tier --cuts $(or $(N),20) --seed $(or $(SEED),1) $(if $(FS),--fs $(FS)) $(if $(BREAK),--break $(BREAK))
 
-mutate: venv ## damage every kind of file N times each (N=10000 SEED=1 K=segment|directory|footer|gone|log|volume|ledger) and read on
+mutate: venv ## damage every kind of file N times each (N=10000 SEED=1 K=segment|directory|footer|gone|log|volume|ledger|catalog) and read on
 	@$(PY) -m tests.mutate --mutations $(or $(N),10000) --seed $(or $(SEED),1) $(if $(K),--kind $(K))
