@@ -29,12 +29,8 @@ if TYPE_CHECKING:
 
 
 def let_go(writer: LogWriter) -> None:
-    """Close every file of the volume. What was written and not synced is void from now on: it is written again.
-    Called once more behind what ran beside (a file made ahead)."""
+    """Close every file of the volume. What was written and not synced was given up before: it is written again. Called once more behind what ran beside (a file made ahead)."""
     writer.detached = writer.failed = True
-    void = writer._segments.first_staged
-    if void is not None:
-        writer._supersedes.append(void)
     writer.newest = writer._segments.let_go() or writer.newest
     for close in (writer.ledger.close, writer._log.close):
         with contextlib.suppress(OSError):  # a dying disk may complain even here; the descriptor is gone

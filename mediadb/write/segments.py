@@ -17,7 +17,6 @@ from pathlib import Path
 
 from mediadb.blockfile import RESERVE_BYTES
 from mediadb.errors import StorageMissing
-from mediadb.format.block import Supersedes
 from mediadb.format.footer import FooterHead
 from mediadb.format.ledger_page import LedgerKind
 from mediadb.format.segment_header import SEGMENT_PAGE_BYTES, SegmentHeader
@@ -26,7 +25,7 @@ from mediadb.locks import LogHandle
 from mediadb.segment_index import LiveSegment
 from mediadb.write.commits import StoreOptions, WriterEvents
 from mediadb.write.items import Now
-from mediadb.write.segment import OPEN_SUFFIX, SEALED_SUFFIX, SegmentWriter, seal_record, segment_name, supersedes_of
+from mediadb.write.segment import OPEN_SUFFIX, SEALED_SUFFIX, SegmentWriter, seal_record, segment_name
 
 ROLL_RETRY_US = SEAL_RETRY_US = 10_000_000
 CLOCK_ROLL_US = 10_000_000  # a clock that is set again and again does not make a file each time
@@ -143,13 +142,6 @@ class Segments:
                 name = live.path.relative_to(self._log.folder).with_suffix("")
                 newest = str(name), live.index.durable_end
         return newest
-
-    @property
-    def first_staged(self) -> Supersedes | None:
-        """What was written and not synced, None when there is no such thing."""
-        current = self._current
-        first = current.first_staged if current is not None else None
-        return supersedes_of(current, first) if current is not None and first is not None else None
 
     def move(self, log: LogHandle) -> None:
         """Go on in a log that was opened again; what is unsealed there is recovery's matter."""

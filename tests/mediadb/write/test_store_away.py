@@ -3,6 +3,7 @@ refused in words and left alone, and the right one goes on: same process, same r
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from dataclasses import replace
@@ -13,10 +14,12 @@ import rig
 from test_async_store import OPTIONS, Ears, TestClock, feed, opened, read_numbers, video
 
 from mediadb.aio import AsyncStore
+from mediadb.catalog import Catalog, CatalogLost
 from mediadb.errors import StorageMissing
 from mediadb.format.ledger_page import LedgerKind
 from mediadb.fs import RealFs
 from mediadb.ledger import read_ledger
+from mediadb.tools.verify import verify_volume
 from mediadb.types import State
 
 SOON = replace(OPTIONS, let_go_us=100_000, retry_us=20_000)
@@ -147,6 +150,49 @@ async def test_another_disk_in_its_place_is_refused_and_left_alone(tmp_path: Pat
     await store.flush()
     assert await store.read(read_numbers, store) == list(range(60))
     assert await store.close() == []
+
+
+class SickFs(RealFs):
+    """Syncs fail while it is ill: what was written may or may not be on the disk."""
+
+    ill = False
+
+    def fdatasync(self, fd: int) -> None:
+        if self.ill:
+            raise OSError(errno.EIO, "I/O error")
+        super().fdatasync(fd)
+
+
+async def test_what_failed_to_sync_is_there_once(tmp_path: Path) -> None:
+    """Its bytes are in the old file, whole, and in the new one: the new log opening says that the old ones are void."""
+    fs, ears = SickFs(), Heard()
+    store = await opened(tmp_path, ears, SOON, fs=fs)
+    writer = video(store)
+    feed(writer, 0, 20)
+    await store.flush()
+    fs.ill = True
+    feed(writer, 20, 20)
+    await told(store, ears, "storage-let-go")
+    fs.ill = False
+    await told(store, ears, "storage-recovered")
+    await store.flush()
+    assert await store.read(read_numbers, store) == list(range(40))
+    assert await store.close() == []
+    assert verify_volume(RealFs(), tmp_path).findings == []
+    again = await opened(tmp_path, Ears())
+    assert await again.read(read_numbers, again) == list(range(40))
+    assert await again.close() == []
+
+
+def test_the_catalog_makes_nothing_below_a_mount_point(tmp_path: Path) -> None:
+    mount = Mount(tmp_path)
+    catalog = Catalog(mount.path / "catalog.db", "main")
+    mount.take()
+    with pytest.raises(CatalogLost):
+        catalog.check()
+    assert catalog.segments() == {}
+    assert mount.content() == []
+    catalog.close()
 
 
 async def test_stopped_while_the_volume_is_away(tmp_path: Path) -> None:
