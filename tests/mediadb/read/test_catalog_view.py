@@ -31,6 +31,7 @@ class Counting(RealFs):
 
 def answers(volume: Path, fs: RealFs) -> object:
     reader = Reader.open_offline(volume, None, lambda: LATER_US, fs)
+    viewed = reader.index._catalog._path is not None
     try:
         return (
             reader.tracks(), reader.spans(CAM.track, T0, T0 + 90 * S),
@@ -38,6 +39,7 @@ def answers(volume: Path, fs: RealFs) -> object:
             [bytes(reader.read(ref).data) for ref in reader.chunks(CAM.track, T0, T0 + 90 * S)],
         )  # fmt: skip
     finally:
+        assert (reader.index._catalog._path is not None) == viewed, "a question put the catalog away"
         reader.close()
 
 

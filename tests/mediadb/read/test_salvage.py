@@ -241,3 +241,12 @@ def test_a_raw_device_with_an_end_that_cannot_be_read(kind: str, tmp_path: Path)
         assert {t.names.camera for t in reader.tracks()} == {"cam 1", "cam 2"}
         reader.close()
         assert Cause(State.RECORDED).state.value in {state for _, _, state, _ in states(tmp_path / "new", T0 + 12 * S)}
+
+
+def test_what_lies_there_twice_is_taken_once(finished: Path, tmp_path: Path) -> None:
+    for path in sorted(finished.rglob("*.rseg"))[:2]:
+        (finished / f"{path.stem}.bak").write_bytes(path.read_bytes())
+    result = rescue(finished, tmp_path / "new")
+    assert result.twice > 0
+    assert samples(tmp_path / "new") == list(range(625))
+    assert main(["verify", str(tmp_path / "new")]) == 0
