@@ -140,6 +140,17 @@ class Daemon:
         ids = {view.name: view.id for view in self.engine.cameras()}
         return {} if found.config is None else reclaim_options(found.config, ids)
 
+    async def _deletes(self, config: Config) -> dict[str, int]:
+        """Bytes that go by age and size with the limits of `config` and would not with those in force, by storage."""
+        ids = {view.name: view.id for view in self.engine.cameras()}
+        before, after = (reclaim_options(one, ids) for one in (self.reloader.config, config))
+        found = {}
+        for name, store in self.storages.stores.items():
+            if name in before and name in after and before[name] != after[name]:
+                going = await store.read(store.reclaim.plan, after[name])
+                found[name] = sum(removal.freed_bytes for removal in going)
+        return {name: size for name, size in found.items() if size}
+
     async def reload(self) -> Mapping[str, Any]:
         """Read the configuration again. Raises ConfigRejected and leaves everything as it is."""
         sd_notify.reloading(self.clock)
@@ -176,7 +187,7 @@ class Daemon:
             config.server.data_dir, budget,
         )  # fmt: skip
         self.storages = Storages(parts, self._tree)
-        self.reloader = Reloader(self._path, config, self._load, self._apply, events)
+        self.reloader = Reloader(self._path, config, self._load, self._apply, events, self._deletes)
         await self.storages.start(config.storages)
         self._show_stores()
         await self._bind_again(config, state)

@@ -24,17 +24,20 @@ _log = structlog.get_logger("reload")
 
 Load = Callable[[], LoadResult]
 Apply = Callable[[ReloadPlan, Config], Awaitable[None]]
+Deletes = Callable[[Config], Awaitable[dict[str, int]]]
 
 
 @dataclass(slots=True)
 class Reloader:
-    """`config` is what is in force; `load` reads the files (blocking), `apply` brings a plan about."""
+    """`config` is what is in force; `load` reads the files (blocking), `apply` brings a plan about, `deletes` tells how
+    many bytes of each storage other limits would delete."""
 
     path: Path
     config: Config
     load: Load
     apply: Apply
     events: EventLog
+    deletes: Deletes
 
     async def reload(self, lock: asyncio.Lock) -> dict[str, Any]:
         """What changed, JSON-able. Raises ConfigRejected; then the old configuration is in force."""
@@ -48,9 +51,9 @@ class Reloader:
                 raise rejected
             plan = diff(self.config, found.config)
             config = in_force(self.config, found.config)
+            report = _report(plan, found) | {"would_delete": await self.deletes(config)}  # told before it goes
             await self.apply(plan, config)
             self.config = config
-            report = _report(plan, found)
             self.events.emit("config-reloaded", params=report)
             return report
 
