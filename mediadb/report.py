@@ -173,4 +173,3 @@ def _percent(part: int, whole: int) -> float | None:
 
 def _utc_us(moment: datetime) -> int:
     return (moment.astimezone(UTC) - EPOCH) // timedelta(microseconds=1)
-
