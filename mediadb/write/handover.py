@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 
 def let_go(writer: LogWriter) -> None:
-    """Close every file of the volume. What was written and not synced was given up before: it is written again. Called once more behind what ran beside (a file made ahead)."""
+    """Close every file of the volume. What was written and not synced was given up before: it is written again. Called
+    once more behind what ran beside (a file made ahead). `writer.newest` is what the volume must have when it comes
+    back."""
     writer.detached = writer.failed = True
     writer.newest = writer._segments.let_go() or writer.newest
     for close in (writer.ledger.close, writer._log.close):
