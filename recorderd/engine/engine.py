@@ -262,7 +262,7 @@ class Engine:
             self._deps.events.emit("camera-identity-changed", camera=camera.id, params=params)
 
     def _doubt_clock(self) -> None:
-        """A machine without a battery begins in 1970: recording does not wait for the time, but somebody should know."""
+        """A machine without a battery begins in 1970: recording does not wait for the time, but it is told."""
         now_us = self._deps.clock.utc_us()
         if now_us < PLAUSIBLE_US:
             _log.warning("clock-implausible", time_us=now_us, message="the clock is not set: see to NTP")
