@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import rig
 
-from mediadb.fs import FAILPOINT_ENV, FAILPOINTS, RealFs
+from mediadb.fs import COMMIT_STEPS, CREATE_STEPS, FAILPOINT_ENV, LEDGER_STEPS, SEAL_STEPS, RealFs
 
 CHILD = Path(__file__).with_name("crash_child.py")
 pytestmark = pytest.mark.crash
@@ -72,7 +72,7 @@ def recover(root: Path) -> None:
     run.log.close()
 
 
-@pytest.mark.parametrize("name", FAILPOINTS)
+@pytest.mark.parametrize("name", [*COMMIT_STEPS, *CREATE_STEPS, *SEAL_STEPS, *LEDGER_STEPS])
 def test_kill_at_every_step(tmp_path: Path, name: str) -> None:
     nth = 1 if name.startswith(("create", "seal")) else 3
     acked, other = run_child(tmp_path, 0, f"{name}:{nth}")
