@@ -90,7 +90,7 @@ def removal_of(fs: Fs, stem: Path, offset: int) -> Removed | None:
         if body["phase"] != INTENT:
             continue
         ranges = body.get("ranges")
-        if ranges is None or any(low <= offset < low + length for low, length in _ranges(ranges)):
+        if ranges is None or any(low <= offset < low + length for low, length in ranges_in(ranges)):
             return Removed(str(body.get("state", "deleted")), str(body.get("rule", "")))
     return None
 
@@ -114,11 +114,11 @@ def removed_ranges(fs: Fs, path: Path) -> list[Range]:
         one
         for body in read_journal(fs, path)
         if body["phase"] == INTENT and body.get("ranges") is not None
-        for one in _ranges(body["ranges"])
+        for one in ranges_in(body["ranges"])
     ]
 
 
-def _ranges(given: object) -> Iterable[Range]:
+def ranges_in(given: object) -> Iterable[Range]:
     """What of a record of any content is a range."""
     for one in given if isinstance(given, list) else ():
         if isinstance(one, list) and len(one) == 2 and all(isinstance(number, int) for number in one):

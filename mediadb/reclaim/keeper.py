@@ -97,6 +97,8 @@ class ReclaimKeeper:
                 calls.open_cameras,
                 way=way,
             )
+            # The brake sees both clocks now: a jump before the first step is one.
+            self._reclaimer.brake.judge(self._clock.utc_us(), self._clock.monotonic_us(), 0)
 
     def shut(self) -> None:
         """The log is let go: `step` does nothing until `open`."""

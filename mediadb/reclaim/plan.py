@@ -9,7 +9,7 @@ take what is oldest, whoever it belongs to, but nothing younger than its camera'
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -49,9 +49,7 @@ def plan(
             ahead.append(fact)
             continue
         if removal is not None:
-            while removal.rule == RULE_AGE and ahead and len(planner.out) < batch - 1:
-                early = ahead.pop(0)
-                planner.take(Removal(early, RULE_AGE, early.disk_bytes))
+            ahead = planner.take_ahead(ahead, removal, batch - 1)
             planner.take(removal)
         elif not planner.options.by_track:
             break
@@ -76,6 +74,29 @@ class _Planner:
         self.out.append(removal)
         self.freed += removal.freed_bytes
 
+    def take_ahead(self, ahead: list[SegmentFact], later: Removal, batch: int) -> list[SegmentFact]:
+        """Of segments from a clock that was ahead what ages with `later`, recorded after them; those that are left."""
+        left = []
+        for fact in ahead:
+            removal = self._as_old_as(fact, later) if len(self.out) < batch else None
+            if removal is None:
+                left.append(fact)
+            else:
+                self.take(removal)
+        return left
+
+    def _as_old_as(self, fact: SegmentFact, later: Removal) -> Removal | None:
+        """What goes of a segment because the same classes of a later one are too old."""
+        if later.rules is None:
+            return Removal(fact, RULE_AGE, fact.disk_bytes) if later.rule == RULE_AGE else None
+        number, rules = self.options.classes.number, later.rules
+        old = {number(member.camera) for member in later.fact.members if rules.get(member.track) == RULE_AGE}
+        if not fact.members:  # whose it is cannot be known: it is kept as long as any
+            last = len(self.options.classes.limits_us) - 1
+            return Removal(fact, RULE_AGE, fact.disk_bytes) if last in old else None
+        aged = {member: RULE_AGE for member in fact.members if number(member.camera) in old}
+        return self._removal(fact, aged) if aged else None
+
     def look(self, fact: SegmentFact) -> Removal | None:
         if not self.options.by_track or not fact.members:
             rule = self._rule_of_whole(fact)
@@ -84,8 +105,10 @@ class _Planner:
         if not short and not self.over and not self._due(fact):
             return None
         rules = self._rules(fact, short)
-        if not rules:
-            return None
+        return self._removal(fact, rules) if rules else None
+
+    def _removal(self, fact: SegmentFact, rules: Mapping[Member, str]) -> Removal:
+        """These tracks, counted against what is asked for."""
         sizes = dict(zip(fact.members, fact.sizes, strict=True))
         for member, rule in rules.items():
             if rule == RULE_AGE:

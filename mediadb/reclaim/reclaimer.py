@@ -23,6 +23,7 @@ from mediadb.fs import Fs
 from mediadb.gone import (
     GONE,
     Range,
+    ranges_in,
     read_journal,
     removed_ranges,
     removed_tracks,
@@ -242,7 +243,7 @@ class Reclaimer:
         if self._by_copy(path, holes):
             rewrite(self.fs, path, holes)
         else:
-            punch(self.fs, path, [(one[0], one[1]) for one in body["ranges"]])
+            punch(self.fs, path, ranges_in(body["ranges"]))
         self._tell_ledger(body, now_us)
         self.fs.point("reclaim_done")
         write_done(self.fs, journal, now_us)

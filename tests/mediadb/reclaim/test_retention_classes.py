@@ -63,6 +63,20 @@ def test_by_age_a_class_goes_when_the_last_of_it_is_too_old() -> None:
     ]
 
 
+def test_footage_of_a_clock_that_was_ahead_ages_class_by_class_with_what_followed() -> None:
+    limits = options(c1=CameraLimits(10 * S), c2=CameraLimits(None))
+    later = 3 * DAY_US // S
+    need = need_of(limits, Room(0, 1 << 40, 1 << 41), NOW, age_held=False)
+    facts = [fact("ahead", c1=later, c2=later), fact("a", c1=20, c2=20), fact("b", c1=995, c2=995)]
+    assert planned(facts, need, limits) == [("ahead", False, {1: "age"}), ("a", False, {1: "age"})]
+    plain = ReclaimOptions(10 * S)
+    alone = [
+        SegmentFact(Path(name), NIL, end * S, 70, _no_spans) for name, end in (("x", later), ("y", 20), ("z", 999))
+    ]
+    asked = need_of(plain, Room(0, 1 << 40, 1 << 41), NOW, age_held=False)
+    assert [str(removal.fact.path) for removal in plan(alone, asked, plain)] == ["x", "y"]
+
+
 def test_the_minimum_of_a_camera_holds_against_size_and_space() -> None:
     limits = options(c1=CameraLimits(None, min_us=900 * S))
     need = Need((None,), over_bytes=250, now_us=NOW)
