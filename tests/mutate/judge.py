@@ -103,7 +103,7 @@ def judge(mutation: Mutation, volume: Volume, whole: Seen, rng: random.Random) -
         raise Wrong(f"{len(missing)} samples of other files cannot be read")
     word = _start(fs.copy(), mutation, bystanders, exact=exact)
     if rng.random() < REPAIR_SHARE or word == "refused":
-        begun = next(_stem(path) for path in volume.files if path.suffix == GONE)
+        begun = min(_stem(path) for path in volume.files if path.suffix == GONE)
         removed = {place for place, name in whole.samples.items() if name == begun}
         # The last two commits of the unsealed segment count as acknowledged by the block behind them only.
         removed |= {place for place in whole.samples if place[1] >= volume.end_us - 2 * S}

@@ -11,14 +11,14 @@ import os
 import random
 import secrets
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
 
-from mediadb.gone import GONE, write_intent
+from mediadb.gone import GONE, write_done, write_intent
 from mediadb.locks import LogHandle, OpenRequest, open_log
 from mediadb.mp4.entries import avc1_entry
+from mediadb.segment_files import read_footer, read_track
 from mediadb.types import Cause, KeyType, Names, Origin, Sample, State, TrackConfig, TrackKind, TrackSpec
 from mediadb.write.commits import StoreOptions
 from mediadb.write.items import ConfigItem, CoverItem, GapItem, Item, Now, TrackItem
@@ -160,7 +160,8 @@ def _make() -> Volume:
     second.kill()
     lane = _lane(fs, second)
     _interrupted_removal(fs)
-    return Volume(fs.content(), older, frozenset(first.places | second.places | lane), second.now_us)
+    gone = _thinned(fs)
+    return Volume(fs.content(), older, frozenset((first.places | second.places | lane) - gone), second.now_us)
 
 
 def _lane(fs: MemoryFs, run: Run) -> set[Place]:
@@ -186,6 +187,21 @@ def _interrupted_removal(fs: MemoryFs) -> None:
     write_intent(fs, path.with_suffix(GONE), body, T0 + 30 * S)
 
 
-def choose(rng: random.Random, volume: Volume, fits: Callable[[Path], bool]) -> Path:
-    """One of the files that fit."""
-    return rng.choice(sorted(path for path in volume.files if fits(path)))
+def _thinned(fs: MemoryFs) -> set[Place]:
+    """The second track was taken out of the second segment: its journal is done, its bytes are holes."""
+    path = next(path for path in fs.content() if path.name.endswith("-00000001-000001.rseg"))
+    track = SPECS[1].track
+    fd = fs.open_write(path)
+    head, _ = read_footer(fs, fd)
+    media = read_track(fs, fd, next(summary for summary in head.tracks if summary.track == track))[1]
+    ranges = [list(one) for one in zip(media.offset, media.length, strict=True)]
+    body: dict[str, object] = {
+        "segment": str(head.segment), "name": path.stem, "state": "deleted", "rule": "age", "bytes": 1,
+        "ranges": ranges, "tracks": [{"track": str(track), "spans": [[T0 + 3 * S, T0 + 6 * S]]}],
+    }  # fmt: skip
+    write_intent(fs, path.with_suffix(GONE), body, T0 + 30 * S)
+    for offset, length in ranges:
+        fs.punch(fd, offset, length)
+    fs.close(fd)
+    write_done(fs, path.with_suffix(GONE), T0 + 30 * S)
+    return {(track, T0 + second * S + n * S // FPS) for second in range(3, 6) for n in range(FPS)}

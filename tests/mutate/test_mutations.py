@@ -9,7 +9,7 @@ from tests.mutate.__main__ import run
 from tests.mutate.mutations import KINDS
 from tests.mutate.sample import Volume, make
 
-SHARE = 75
+SHARE = 50
 # What once went wrong: (kind, number of the mutation).
 CORPUS = {
     "directory": (5000092,),
