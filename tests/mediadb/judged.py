@@ -158,10 +158,8 @@ class Judged:
 
     def check_structure(self) -> None:
         verdict = verify_volume(self.fs, rig.ROOT)
-        cut = {str(path.with_suffix("")) for path in self.fs.names if path.suffix == ".gone"}
-        findings = [found for found in verdict.findings if found.path.removesuffix(".rseg") not in cut]
-        if findings:
-            raise Red(f"verify: {findings[:3]}")
+        if not verdict.sound:
+            raise Red(f"verify: {verdict.findings[:3]}")
         epoch = self.rig.log.identity.epoch if self.rig is not None else 0
         for path in self.fs.names:
             if path.suffix == ".open" and int(path.name.split("-")[1]) < epoch:
