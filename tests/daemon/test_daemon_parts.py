@@ -90,6 +90,9 @@ class StoreThatCloses:
     def __init__(self, end: list[str] | Exception | None) -> None:
         self._end = end
 
+    def stats(self) -> dict[str, int]:
+        return {"held_bytes": 7}
+
     async def close(self) -> list[str]:
         if self._end is None:
             await asyncio.Event().wait()
