@@ -95,6 +95,7 @@ class LedgerFacts:
         self.sizes: dict[int, int] = {}  # bytes, by number
         self._gone: dict[int, Cause] = {}  # removed since extents were last put away
         self._numbers: dict[str, int] = {}  # by log and file name without suffix
+        self._early: dict[str, Cause] = {}  # by the same: removed, and not yet said to be sealed
         self.damaged_chunks: set[tuple[str, int]] = set()
         self.known: dict[uuid.UUID, tuple[TrackSpec, Names]] = {}  # with or without footage
         self.troubles: list[tuple[int, str]] = []  # when, and the code
@@ -162,9 +163,14 @@ class LedgerFacts:
             elif record.kind in (LedgerKind.REMOVED, LedgerKind.GROOMED):
                 self._removed(body)
                 if record.kind == LedgerKind.REMOVED and "name" in body:
-                    number = self._numbers.get(f"{log}/{body['name']}")
+                    key = f"{log}/{body['name']}"
+                    number = self._numbers.get(key)
                     if number is not None:
                         self._gone[number] = _rule(body)
+                    else:  # retention was faster than the word that it was sealed, or that is in an older month
+                        self._early[key] = _rule(body)
+                        if len(self._early) > PUT_AWAY:
+                            del self._early[next(iter(self._early))]
             elif record.kind == LedgerKind.SEGMENT_SEAL:
                 self._sealed(body, log)
             elif record.kind == LedgerKind.DAMAGED:
@@ -288,6 +294,9 @@ class LedgerFacts:
         name = f"{log}/{Path(str(body['name'])).with_suffix('')}"
         number = self._number(name)
         self.sizes[number] = int(str(body["bytes"]))
+        early = self._early.pop(f"{log}/{Path(name).name}", None)
+        if early is not None:
+            self._gone[number] = early
         for entry in tracks:
             track = self._track(entry["track"])
             track.filmed.add(run)
