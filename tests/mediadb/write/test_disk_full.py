@@ -250,6 +250,7 @@ def test_an_unmounted_volume_is_noticed_though_nothing_is_to_be_written(monkeypa
         say(run, second)
         run.commit()
     assert set(fs.names) == names, "nothing is made in the folder under it"
+    assert said(fs, run.log.ledger_folder) == [], "and the file of a volume that is away takes no statements"
     assert [code for code, _ in run.troubles] == ["storage-error"]
     monkeypatch.undo()
     run.commit()
