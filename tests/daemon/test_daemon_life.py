@@ -200,6 +200,6 @@ def test_a_disk_that_went_away_is_named_and_the_exit_code_is_1(daemon: DaemonPro
     daemon.start()
     daemon.wait_for(daemon.recording)
     daemon.storage_path.rename(tmp_path / "away")
-    daemon.wait_for(lambda: daemon.get("storages")["items"][0]["state"] == "error")
+    daemon.wait_for(lambda: daemon.get("storages")["items"][0]["state"] == "missing")
     assert daemon.stop() == 1
     assert "storage main" in daemon.said("not-durable")[0]["what"]
