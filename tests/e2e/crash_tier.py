@@ -177,6 +177,8 @@ def run(folder: Path, kills: int, seed: int, failpoints: tuple[str, ...] = (), b
                 print(f"  {number + 1} kills, {len(look(crashes.server.volume).wrong)} wrong so far", flush=True)
         for name in failpoints:
             point, _, nth = name.partition(":")
+            while nth and not any(path.suffix == ".open" for path in segments(crashes.server.volume)):
+                crashes.kill_at_random()  # recovery must have something to seal, so that the live seal is the second
             crashes.kill_at(point, int(nth or "0"))
         crashes.finish()
     return crashes
