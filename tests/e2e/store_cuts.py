@@ -55,8 +55,8 @@ def record(root: Path, number: int, hold: str) -> None:
 
     run = rig.Rig(RealFs(hook), OPTIONS, root, start_us=rig.T0 + number * 1_000_000_000)
     run.recover()
-    at = number * SPAN
-    while True:
+    at, nurse = number * SPAN, os.getppid()
+    while os.getppid() == nurse:  # nobody outlives the tier
         for track in TRACKS:
             run.frames(at, 25, number=track, base_us=run.utc_us - at * rig.FRAME_US)
         at += 25
@@ -75,12 +75,12 @@ def nursery(broken: str) -> None:
         root, number, hold = line.rstrip("\n").split("\t")
         pid = os.fork()
         if pid == 0:
+            say("pid", os.getpid())  # before anything else it says
             try:
                 record(Path(root), int(number), hold)
             except Exception as error:  # the disk is cut under us, or what the last cut left cannot be opened
                 say("ended", type(error).__name__, str(error).replace("\n", " "))
             signal.pause()
-        say("pid", pid)
         os.waitpid(pid, 0)
         say("gone")
 
