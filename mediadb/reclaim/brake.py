@@ -63,6 +63,22 @@ class ForwardJump:
         self._held_until_us = None
         self._offset_us = now_us - monotonic_us
 
+    def resume(self, gap_us: int, now_us: int, monotonic_us: int) -> None:
+        """It was in doubt when the last run ended, and ran ahead by `gap_us` then: a day more."""
+        self._offset_us = now_us - monotonic_us
+        self._held_until_us = monotonic_us + DAY_US
+        self._believed_us = self._offset_us - gap_us
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """What of a brake outlives the run: `state` held (the clock is ahead by `gap_us`) or paced (of `of_bytes`)."""
+
+    state: str = FREE
+    reason: str = ""
+    of_bytes: int = 0
+    gap_us: int = 0
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -106,6 +122,19 @@ class ClockBrake:
         """From now on only a share of `used_bytes` goes by age in an hour."""
         self._paced_since_us, self._reason = monotonic_us, reason
         self._of_bytes, self._spent_bytes = used_bytes, 0
+
+    def doubt(self, verdict: Verdict, now_us: int) -> Doubt:
+        """What the next run is to know, behind a verdict."""
+        if verdict.state == HELD:
+            return Doubt(HELD, verdict.reason, 0, now_us - verdict.now_us)
+        return Doubt(PACED, self._reason, self._of_bytes) if self._paced_since_us is not None else Doubt()
+
+    def resume(self, doubt: Doubt, now_us: int, monotonic_us: int) -> None:
+        """At a start: go on as the last run left off."""
+        if doubt.state == HELD:
+            self._clock.resume(doubt.gap_us, now_us, monotonic_us)
+        elif doubt.state == PACED:
+            self.pace(doubt.reason, monotonic_us, doubt.of_bytes)
 
     def spent(self, age_bytes: int, *, overdue: bool) -> None:
         """So much went by age; when nothing is `overdue` any more the pace ends."""

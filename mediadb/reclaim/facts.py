@@ -7,6 +7,7 @@ track and segment). Used by `mediadb.reclaim.plan` and `mediadb.reclaim.reclaime
 
 from __future__ import annotations
 
+import errno
 import uuid
 from array import array
 from collections.abc import Callable, Collection, Iterator
@@ -136,6 +137,14 @@ class Facts:
                 if fact is not None:
                     yield fact
 
+    def recorded_last_us(self, epoch: int) -> int | None:
+        """When the last sealed segment was recorded, by the clock of then, of those made before an `epoch`; None: there
+        is none. Raises OSError."""
+        names = {name: folder for folder in self.days() for name in self._fs.listdir(folder) if name.endswith(SEALED)}
+        last = max((name for name in names if _recorded(name)[:8] < f"{epoch:08d}"), key=_recorded, default=None)
+        fact = self._learn(names[last] / last) if last is not None else None
+        return fact.end_us if fact is not None else None
+
     def _begin_of(self, folder: Path) -> str:
         """Where a day stands in the order of recording: that of its first segment, looked up once."""
         begin = self._begins.get(folder.name)
@@ -147,7 +156,10 @@ class Facts:
 
     def _learn(self, path: Path) -> SegmentFact | None:
         status = self._fs.stat(path)
-        fact = self._read(path, status) if status is not None and not status.is_dir else None
+        try:
+            fact = self._read(path, status) if status is not None and not status.is_dir else None
+        except FileNotFoundError:
+            return None  # somebody took it in between
         if fact is None:
             return None
         self._known[str(path)] = fact
@@ -175,7 +187,9 @@ class Facts:
                 members = tuple(Member(t.track, cameras.get(t.track, NIL)) for t in kept)
                 members = self._members.setdefault(members, members)
                 ends, sizes = array("q", (t.end_us for t in kept)), array("q", (t.stored_bytes for t in kept))
-        except MediaDbError:
+        except (MediaDbError, OSError) as error:  # a bad place of the disk is damage like another
+            if isinstance(error, OSError) and error.errno != errno.EIO:
+                raise
             end_us = status.changed_us
         finally:
             fs.close(fd)
@@ -213,7 +227,9 @@ def load_spans(fs: Fs, path: Path, tracks: Collection[uuid.UUID] | None) -> Span
                 fs, fd, path, lambda t: t not in gone and (not tracks or t in tracks)
             )
         }
-    except MediaDbError:
+    except (MediaDbError, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EIO:
+            raise
         return {}  # nothing in it could be read: the removal names the segment alone
     finally:
         fs.close(fd)

@@ -91,14 +91,27 @@ class ReclaimKeeper:
                 ledger,
                 memory.options if memory.known else self._options,
                 lambda: log.fs.free_bytes(log.root),
-                ClockBrake(newest_us),
+                ClockBrake(None),
                 calls.removed,
                 calls.changed,
                 calls.open_cameras,
                 way=way,
             )
-            # The brake sees both clocks now: a jump before the first step is one.
-            self._reclaimer.brake.judge(self._clock.utc_us(), self._clock.monotonic_us(), 0)
+            self._prime(self._reclaimer, log.identity.epoch, newest_us)
+
+    def _prime(self, reclaimer: Reclaimer, epoch: int, newest_us: int | None) -> None:
+        """The brake sees both clocks now: a jump before the first step is one. What time it was tells the footage that
+        was recorded last; newer footage may come from a clock that was ahead."""
+        now_us, mono_us = self._clock.utc_us(), self._clock.monotonic_us()
+        try:
+            last_us = reclaimer.facts.recorded_last_us(epoch)
+        except OSError:
+            last_us = None  # told by whoever reads it next
+        if last_us is not None and not (newest_us is not None and 0 <= newest_us - last_us <= DAY_US):
+            newest_us = last_us
+        reclaimer.brake = ClockBrake(newest_us)
+        reclaimer.brake.resume(self._memory.doubt, now_us, mono_us)
+        self.brake = reclaimer.brake.judge(now_us, mono_us, 0)
 
     def shut(self) -> None:
         """The log is let go: `step` does nothing until `open`."""
@@ -201,7 +214,20 @@ class ReclaimKeeper:
             self._calls.tell("reclaim-short", {"errors": report.errors, "short_bytes": report.short_bytes})
         self._watch_room(reclaimer, report)
         self._watch_brake(report.brake)
+        self._remember_doubt(reclaimer, report.brake)
         return report
+
+    def _remember_doubt(self, reclaimer: Reclaimer, verdict: Verdict) -> None:
+        """A restart must not end it: what is recorded behind a jump is as new as the clock says."""
+        doubt, known = reclaimer.brake.doubt(verdict, self._clock.utc_us()), self._memory.doubt
+        if (doubt.state, doubt.reason, doubt.of_bytes) == (known.state, known.reason, known.of_bytes):
+            return
+        memory = replace(self._memory, options=reclaimer.options, doubt=doubt)
+        try:
+            write_memory(reclaimer.fs, reclaimer.log_folder, memory)
+            self._memory = memory
+        except OSError:
+            pass  # a disk in trouble is told elsewhere; the same again at the next step
 
     def _adopt(self, reclaimer: Reclaimer) -> None:
         """Let the limits be those that were told last. When they would delete more than half of what is there, it goes
@@ -221,6 +247,8 @@ class ReclaimKeeper:
             reclaimer.options = self._options
             self._memory = self._probed(reclaimer, replace(self._memory, options=self._options, known=True), now_us)
             reclaimer.way = Way(self._memory.way == REWRITING, self._memory.seeks)
+            verdict = reclaimer.brake.judge(now_us, mono_us, reclaimer.facts.used_bytes(0))
+            self._memory = replace(self._memory, doubt=reclaimer.brake.doubt(verdict, now_us))
             write_memory(reclaimer.fs, reclaimer.log_folder, self._memory)
         except OSError as error:  # the disk is in trouble, and told so elsewhere: the same again at the next step
             self._calls.tell("reclaim-short", {"errors": [str(error)], "short_bytes": 0})

@@ -1,18 +1,20 @@
-"""What reclaim remembers beside a log: the limits in force, and what the probe of the volume found.
+"""What reclaim remembers beside a log: the limits in force, what holds deletion back, what the probe found.
 
-Law: one small JSON file, `RECLAIM`, replaced as a whole; a cache of things that the configuration and the volume say
-themselves. Lost or damaged it is as if nothing had been remembered. Read by `mediadb reclaim` and at every opening.
+Law: one small JSON file, `RECLAIM`, replaced as a whole; limits and the probe's finding are a cache of what the
+configuration and the volume say themselves. Lost or damaged it is as if nothing had been remembered. Read by `mediadb
+reclaim` and at every opening.
 """
 
 from __future__ import annotations
 
 import json
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from mediadb.fs import Fs, read_file, replace_file
+from mediadb.reclaim.brake import FREE, HELD, PACED, Doubt
 from mediadb.reclaim.limits import ReclaimOptions
 from mediadb.write.retention import CameraLimits
 
@@ -26,13 +28,14 @@ UNKNOWN: Final = "unknown"
 @dataclass(frozen=True, slots=True)
 class Memory:
     """`way`: punching | rewriting | unknown, found at `probed_us` (UTC, 0: never); `seeks`: the disk rotates. `known`:
-    were limits remembered at all?"""
+    were limits remembered at all? `doubt`: what held deletion back."""
 
     options: ReclaimOptions = field(default_factory=ReclaimOptions)
     way: str = UNKNOWN
     probed_us: int = 0
     seeks: bool = False
     known: bool = False
+    doubt: Doubt = field(default_factory=Doubt)
 
 
 def read_memory(fs: Fs, folder: Path) -> Memory:
@@ -42,7 +45,7 @@ def read_memory(fs: Fs, folder: Path) -> Memory:
         cameras = {uuid.UUID(name): CameraLimits(*map(_number, one)) for name, one in found["cameras"].items()}
         options = ReclaimOptions(_number(found["retention_us"]), _number(found["quota_bytes"]), cameras=cameras)
         way = found["way"] if found["way"] in (PUNCHING, REWRITING) else UNKNOWN
-        return Memory(options, way, int(found["probed_us"]), bool(found["seeks"]), True)
+        return Memory(options, way, int(found["probed_us"]), bool(found["seeks"]), True, _doubt(found))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return Memory()
 
@@ -58,8 +61,18 @@ def write_memory(fs: Fs, folder: Path, memory: Memory) -> None:
         "way": memory.way,
         "probed_us": memory.probed_us,
         "seeks": memory.seeks,
+        "doubt": asdict(memory.doubt),
     }
     replace_file(fs, folder / MEMORY_NAME, json.dumps(body).encode())
+
+
+def _doubt(found: dict[str, Any]) -> Doubt:
+    """None in a file that was written before there was one."""
+    said = found.get("doubt", {})
+    state = said.get("state")
+    if state not in (HELD, PACED):
+        return Doubt(FREE)
+    return Doubt(state, str(said["reason"]), _number(said["of_bytes"]) or 0, _number(said["gap_us"]) or 0)
 
 
 def _number(value: object) -> Any:

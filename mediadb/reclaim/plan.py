@@ -162,10 +162,10 @@ class _Planner:
         for member, end_us, size in zip(fact.members, fact.ends, fact.sizes, strict=True):
             limits = options.cameras.get(member.camera)
             protected = limits is not None and end_us > need.now_us - limits.min_us
+            if protected:
+                continue
             if aged_out[options.classes.number(member.camera)] and self._pace_allows(size):
                 rules[member] = RULE_AGE
-            elif protected:
-                continue
             elif member.camera in self.over:
                 rules[member] = RULE_CAMERA_SIZE
             elif short:

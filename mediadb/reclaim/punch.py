@@ -90,8 +90,9 @@ def rewrite(fs: Fs, path: Path, holes: Iterable[Range]) -> None:
     if fs.stat(copy) is not None:
         fs.unlink(copy)
     source = fs.open_read(path)
-    target = fs.create(copy)
+    target = -1
     try:
+        target = fs.create(copy)
         size = fs.fstat(source).size
         for low, high in _between(holes, size):
             fs.point("reclaim_rewrite")
@@ -99,11 +100,13 @@ def rewrite(fs: Fs, path: Path, holes: Iterable[Range]) -> None:
         fs.truncate(target, size)
         fs.fdatasync(target)
     except OSError:
-        fs.unlink(copy)
+        if target >= 0:
+            fs.unlink(copy)
         raise
     finally:
         fs.close(source)
-        fs.close(target)
+        if target >= 0:
+            fs.close(target)
     fs.point("reclaim_rename")
     fs.rename(copy, path)
     fs.fsync_dir(path.parent)

@@ -40,6 +40,8 @@ from mediadb.reclaim.punch import COPY, kept_bytes, punch, ranges_of, rewrite
 from mediadb.segment_files import SEALED
 from mediadb.types import State
 
+ASIDE_US: Final = 60_000_000  # a removal that failed is tried again after that: the others do not wait for it
+FAILURES: Final = 3  # in one step; a full disk is none, small removals go on
 FEW: Final = 10  # when less than this part of a segment is wanted, the rest is copied and the file given back
 
 
@@ -92,6 +94,7 @@ class Reclaimer:
     rate_bytes_s: int = 0
     way: Way = field(default_factory=Way)
     facts: Facts = field(init=False)
+    _aside: dict[Path, int] = field(default_factory=dict)  # removals that failed: until when others go, monotonic
 
     def __post_init__(self) -> None:
         self.facts = Facts(self.fs, self.log_folder)
@@ -102,23 +105,32 @@ class Reclaimer:
         report = Report()
         try:
             need = self.look(now_us, monotonic_us, report, ahead)
-            removals = plan(self.facts.oldest(), need, self.options)
+            self._aside = {path: until for path, until in self._aside.items() if monotonic_us < until}
+            skipped = set(self._aside)
+            removals = plan((f for f in self.facts.oldest() if f.path not in skipped), need, self.options)
         except OSError as error:
             report.errors.append(f"{self.log_folder}: {error.strerror}")
             return report
+        self._carry_out(removals, now_us, monotonic_us, report)
+        self._settle(report, need)
+        return report
+
+    def _carry_out(self, removals: list[Removal], now_us: int, monotonic_us: int, report: Report) -> None:
+        """What fails is put aside for a while, so that no bad place of the disk stands in the way of all others."""
+        failures = 0
         for removal in removals:
             try:
                 self._remove(removal, now_us)
-            except OSError as error:
-                report.errors.append(f"{removal.fact.path}: {error.strerror}")
-                return report
-            except FormatError as error:
-                report.errors.append(f"{removal.fact.path}: {error.message}")
-                continue
-            report.removed.append(removal)
-            report.freed_bytes += removal.freed_bytes
-        self._settle(report, need)
-        return report
+            except (OSError, FormatError) as error:
+                said = error.message if isinstance(error, FormatError) else error.strerror
+                report.errors.append(f"{removal.fact.path}: {said}")
+                self._aside[removal.fact.path] = monotonic_us + ASIDE_US
+                failures += isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT)
+                if failures == FAILURES:
+                    break
+            else:
+                report.removed.append(removal)
+                report.freed_bytes += removal.freed_bytes
 
     def look(self, now_us: int, monotonic_us: int, report: Report, ahead: int = 0) -> Need:
         """What the limits ask for now, and in `report` the room there is; nothing is changed. Raises OSError."""
@@ -141,7 +153,7 @@ class Reclaimer:
         return {camera: self.facts.cameras.get(camera, 0) + opened.get(camera, 0) for camera in limited}
 
     def _settle(self, report: Report, need: Need) -> None:
-        report.more = len(report.removed) >= BATCH
+        report.more = len(report.removed) >= BATCH or bool(report.errors)
         if not report.more:
             report.short_bytes = max(0, max(need.over_bytes, need.low_bytes) - report.freed_bytes)
         if report.brake.state == PACED:
@@ -156,8 +168,9 @@ class Reclaimer:
         return bool(plan(self.facts.oldest(), Need(older, now_us=need.now_us), self.options))
 
     def repeat_unfinished(self, now_us: int) -> int:
-        """At start: finish every removal whose intent is durable; returns their number. Raises OSError."""
-        count = 0
+        """At start: finish every removal whose intent is durable; returns their number. Raises OSError, when all were
+        tried."""
+        count, failure = 0, None
         for folder in self.facts.days():
             for name in self.fs.listdir(folder):
                 path = folder / name
@@ -168,15 +181,24 @@ class Reclaimer:
                     continue
                 intent = unfinished(self.fs, path)
                 segment = path.with_suffix(SEALED)
-                if intent is not None and (intent.get("ranges") is None or self.fs.stat(segment) is None):
-                    self._finish(segment, intent, now_us)
-                    count += 1
-                elif intent is not None:
-                    self._finish_tracks(segment, intent, now_us)
-                    count += 1
+                if intent is not None:
+                    try:
+                        self._go_on(segment, intent, now_us)
+                        count += 1
+                    except OSError as error:
+                        failure = error
                 elif not read_journal(self.fs, path) or self.fs.stat(segment) is None:
                     self.fs.unlink(path)  # torn before it said anything, or its segment is no more
+        if failure is not None:
+            raise failure
         return count
+
+    def _go_on(self, segment: Path, intent: Record, now_us: int) -> None:
+        """Finish what was begun."""
+        if intent.get("ranges") is None or self.fs.stat(segment) is None:
+            self._finish(segment, intent, now_us)
+        else:
+            self._finish_tracks(segment, intent, now_us)
 
     def would_go(self, options: ReclaimOptions, now_us: int) -> list[Removal]:
         """What other limits would remove at once by age and size, all of it. Raises OSError."""
@@ -191,6 +213,11 @@ class Reclaimer:
     def _remove(self, removal: Removal, now_us: int) -> None:
         fact = removal.fact
         journal = fact.path.with_suffix(GONE)
+        begun = unfinished(self.fs, journal)
+        if begun is not None and (begun.get("ranges") is None or not removal.whole):
+            self._go_on(fact.path, begun, now_us)  # it failed before; what else is due goes in the next step
+            self.facts.forget(fact.path)
+            return
         body = removal_record(removal, fact.load_spans(removal.rules))
         if not removal.whole:
             gone = removed_tracks(self.fs, journal)
@@ -278,9 +305,10 @@ def removal_record(removal: Removal, spans: Spans) -> Record:
     """Body of the intent: tracks that go, their stretches of media, and the rule where it is not the first one's."""
     fact, rules = removal.fact, removal.rules
     tracks: list[Record] = []
-    for track, stretches in spans.items():
+    for track in spans if rules is None else {**dict.fromkeys(rules), **spans}:
         if rules is not None and track not in rules:
             continue
+        stretches = spans.get(track, [])
         entry: Record = {"track": str(track), "spans": [list(span) for span in stretches]}
         if rules is not None and rules[track] != removal.rule:
             entry["rule"] = rules[track]

@@ -49,6 +49,27 @@ def test_limits_hold_in_the_storage_and_in_the_one_that_stands_in(tmp_path) -> N
     ids = {name: uuid.uuid4() for name in ("own", "plain", "least")}
     found = camera_limits(Config(storages=storages, hardware=(device,)), ids)
     assert {name: {camera: (one.max_us, one.min_us) for camera, one in of.items()} for name, of in found.items()} == {
-        "a": {ids["own"]: (DAY_US, 0)},
+        "a": {ids["own"]: (DAY_US, 0), ids["least"]: (9 * DAY_US, 5)},
         "b": {ids["own"]: (DAY_US, 0), ids["least"]: (3 * DAY_US, 5)},
     }
+
+
+@pytest.mark.fast
+def test_footage_that_lies_elsewhere_is_kept_as_long(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """A camera that moved to another storage: what it left behind is no older than its limits say."""
+    long = CameraConfig("long", storage="a", retention_us=30 * DAY_US, max_size_bytes=1 << 30)
+    least = CameraConfig("least", storage="a", retention_min_us=7 * DAY_US)
+    short = CameraConfig("short", storage="a", retention_us=DAY_US)
+    device = HardwareConfig("box", "rtsp", "rtsp://x/", cameras=(long, least, short))
+    storages = (
+        StorageConfig("a", tmp_path, 40 * DAY_US, fallback="c"),
+        StorageConfig("b", tmp_path, 3 * DAY_US),
+        StorageConfig("c", tmp_path, 2 * DAY_US),
+    )
+    ids = {name: uuid.uuid4() for name in ("long", "least", "short")}
+    found = camera_limits(Config(storages=storages, hardware=(device,)), ids)
+    assert {camera: (one.max_us, one.min_us, one.max_bytes) for camera, one in found["b"].items()} == {
+        ids["long"]: (30 * DAY_US, 0, None),
+        ids["least"]: (7 * DAY_US, 7 * DAY_US, None),
+    }
+    assert found["c"][ids["least"]].max_us == 7 * DAY_US, "the one that stands in keeps the minimum too"

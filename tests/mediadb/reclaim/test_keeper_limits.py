@@ -158,3 +158,61 @@ def test_a_class_ends_and_a_later_limit_needs_no_restart(tmp_path: Path) -> None
     made.keeper.step()
     assert [left_in(made.fs, path) for path in made.sealed()] == [{0, 2}, {0, 2}]
     made.close()
+
+
+def restarted(made: Kept, options: ReclaimOptions) -> ReclaimKeeper:
+    """The keeper of the next start; the monotonic clock begins anew."""
+    made.clock.mono = 0
+    calls = KeeperCalls(lambda code, params: made.told.append((code, params)), lambda _: None, lambda _: None)
+    again = ReclaimKeeper(options, made.clock, calls)
+    again.open(made.rig.log, made.rig.writer.ledger, made.clock.utc)
+    return again
+
+
+def test_a_restart_does_not_end_the_pace(tmp_path: Path) -> None:
+    made = Kept(tmp_path, {}, ReclaimOptions(10 * HOUR))
+    made.clock.run(HOUR)
+    made.keeper.limits(ReclaimOptions(HOUR // 2))
+    made.keeper.step()
+    again = restarted(made, ReclaimOptions(HOUR // 2))
+    again.step()
+    assert len(made.sealed()) == 2
+    assert again.brake.state == "paced"
+    again.confirm()
+    again.step()
+    assert made.sealed() == []
+    assert restarted(made, ReclaimOptions(HOUR // 2)).brake.state == "free"
+    made.close()
+
+
+def test_a_restart_does_not_end_the_doubt_about_a_clock_that_jumped(tmp_path: Path) -> None:
+    """What is recorded behind the jump is as new as the clock says."""
+    made = Kept(tmp_path, {}, ReclaimOptions(10 * HOUR))
+    made.clock.utc += 100 * 24 * HOUR
+    made.keeper.step()
+    assert made.keeper.brake.state == "held"
+    again = restarted(made, ReclaimOptions(10 * HOUR))
+    made.clock.run(HOUR)
+    again.step()
+    assert again.brake.state == "held"
+    assert again.brake.now_us < T0 + 10 * 24 * HOUR
+    assert len(made.sealed()) == 2
+    made.clock.run(25 * HOUR)
+    again.step()
+    assert again.brake.state == "paced"
+    made.close()
+
+
+def test_footage_from_a_clock_that_was_ahead_does_not_hide_a_jump_at_the_start(tmp_path: Path) -> None:
+    """What was recorded last tells what time it was, not what has the latest time."""
+    made = Kept(tmp_path, {}, ReclaimOptions(10 * HOUR))
+    made.close()
+    later = Mixed(RealFs(), tmp_path, {}, T0 + 3600 * S, run=7)
+    made.clock.utc = T0 + 1000 * 24 * HOUR
+    calls = KeeperCalls(lambda code, params: None, lambda _: None, lambda _: None)
+    again = ReclaimKeeper(ReclaimOptions(10 * HOUR), made.clock, calls)
+    again.open(later.log, later.writer.ledger, T0 + 2000 * 24 * HOUR)
+    again.step()
+    assert again.brake.state == "held"
+    assert len(made.sealed()) == 3
+    later.close()

@@ -14,7 +14,7 @@ from rig import ROOT, T0, numbers, read_all, segment_paths, track_id
 from mediadb.errors import ChunkGone
 from mediadb.fs import Fs, RealFs
 from mediadb.gone import removed_ranges, unfinished
-from mediadb.reclaim.reclaimer import Reclaimer, Way
+from mediadb.reclaim.reclaimer import ASIDE_US, Reclaimer, Way
 
 pytestmark = pytest.mark.fast
 END = T0 + 30 * S
@@ -228,5 +228,5 @@ def test_an_error_while_punching_leaves_an_intent_that_is_repeated(tmp_path: Pat
     report = made.step(END + 5 * S, 0)
     assert "Input/output error" in report.errors[0]
     fs.punch = real  # type: ignore[method-assign]
-    assert made.step(END + 5 * S, 0).errors == []
+    assert made.step(END + 5 * S, ASIDE_US).errors == []
     assert [states(fs, tmp_path, camera, END) for camera in range(3)] == [SPLIT, SPLIT, WHOLE]
