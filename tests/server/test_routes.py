@@ -125,6 +125,7 @@ async def test_answers_match_their_schemas(server: Scene) -> None:
         "getWhy": f"/api/v1/cameras/gate/why?time={format_time(T0 + S)}",
         "getMediaMap": f"/api/v1/cameras/gate/media.json?{window}",
         "getCoverageReport": f"/api/v1/reports/coverage?{window}",
+        "getReclaim": "/api/v1/storages/main/reclaim",
         "getApiDocument": "/api/v1/openapi.json",
         "listExports": "/api/v1/exports",
         "getExport": f"/api/v1/exports/{job.id}",
@@ -355,6 +356,7 @@ async def test_rights_are_checked_per_route_and_camera(server: Scene, monkeypatc
             .replace("{file}", "main.js")
             .replace("{export}", "x")
             .replace("{name}", "x")
+            .replace("{storage}", "x")
         )
         async with server.client.request(route.method, path) as answer:
             assert (answer.status == 403) == (route.right is not Right.PUBLIC), path
