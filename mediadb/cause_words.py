@@ -63,6 +63,7 @@ WORDS: Final[dict[tuple[str, str], Words]] = {
     ("storage-error", ""): Words("the storage did not take it, or lost it", LOOK_AT_DISK),
     ("storage-error", "not-writable"): Words("the disk took no writes", LOOK_AT_DISK),
     ("storage-error", "io-error"): Words("the disk gave errors", LOOK_AT_DISK),
+    ("storage-error", "writer-error"): Words("the recorder failed to write it: a defect", "see the events; report it"),
     ("storage-error", "read-only"): Words("the file system was read-only", "see the kernel's log; mount it again"),
     ("storage-error", "no-space"): Words("the disk was full", "remove what is not footage, or keep less"),
     ("storage-error", "quota"): Words("the quota of the file system was used up", "raise it, or keep less"),

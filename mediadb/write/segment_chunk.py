@@ -112,6 +112,16 @@ class ChunkBuilder:
     def kind(self) -> Kind:
         return self._kind
 
+    @property
+    def held(self) -> int:
+        """Bytes of samples in it, also of one that was taken in half."""
+        return sum(map(len, self._samples))
+
+    @property
+    def whole(self) -> bool:
+        """No sample was taken in half."""
+        return len(self._samples) == len(self._marks)
+
     def fits(self, sample: Sample) -> bool:
         """May `sample` follow in this chunk? Its dts must not fall, its receive time must follow its dts, and no pause
         lies in between: a chunk is one stretch of footage."""
@@ -215,7 +225,30 @@ def close_open(track: TrackState, following: Sample | None = None) -> None:
         return
     track.open = None
     next_dts = following.dts if following is not None and not following.discontinuity else None
-    track.sealed.append(builder.seal(next_dts))
+    try:
+        track.sealed.append(builder.seal(next_dts))
+    except Exception as error:
+        raise ChunkFailed(builder.held) from error
+
+
+class ChunkFailed(Exception):
+    """An open chunk could not be sealed and is lost: so many bytes of samples."""
+
+    def __init__(self, lost_bytes: int) -> None:
+        super().__init__(lost_bytes)
+        self.lost_bytes = lost_bytes
+
+
+def dropped_bytes(track: TrackState, size: int, error: Exception) -> int:
+    """Bytes of samples that are lost because taking one of `size` bytes raised `error`. An open chunk of which nobody
+    knows what is in it goes as well."""
+    if isinstance(error, ChunkFailed):
+        size += error.lost_bytes
+    builder = track.open
+    if builder is not None and not builder.whole:
+        track.open = None
+        size = builder.held
+    return size
 
 
 def set_config(track: TrackState, config: TrackConfig, names: Names | None = None) -> None:

@@ -37,12 +37,23 @@ from mediadb.write.items import (
 from mediadb.write.recover import LastRun
 from mediadb.write.retention import classes_of
 from mediadb.write.segment import Batch, SegmentWriter, supersedes_of
-from mediadb.write.segment_chunk import SealedChunk, Stamp, TrackState, add_sample, close_open, note_chunk, set_config
+from mediadb.write.segment_chunk import (
+    SealedChunk,
+    Stamp,
+    TrackState,
+    add_sample,
+    close_open,
+    dropped_bytes,
+    note_chunk,
+    set_config,
+)
 from mediadb.write.segment_layout import CommitStamp
 from mediadb.write.segments import Beside, Segments
 
 NOT_TAKEN = "not-writable"
+BUG = "writer-error"  # a defect of ours, or no memory
 MISSING = StorageMissing.code
+WORD_US = 60_000_000  # samples that fail again and again are told of so often
 _REASONS = {
     errno.ENOSPC: "no-space", errno.EDQUOT: "quota", errno.EROFS: "read-only", errno.EIO: "io-error",
     errno.ENODEV: "io-error", errno.ENXIO: "io-error", errno.ESTALE: "io-error",
@@ -70,7 +81,7 @@ class LogWriter:
         self._counter = 0
         self._durable: Commit = NO_COMMIT
         self._supersedes: list[Supersedes] = []
-        self._next_probe_us = 0
+        self._next_probe_us = self._next_word_us = 0
         self._last_ledger_us = 0
         self._last_runs: list[LastRun] = []
         self._ledger_told = False  # trouble of the ledger, which commits survive
@@ -114,14 +125,17 @@ class LogWriter:
     def _collect(self, items: Iterable[tuple[TrackState, Item]], now: Now) -> None:
         stamp = Stamp(self._run, self._epoch, now.clock_run)
         for track, item in items:
-            if isinstance(item, Sample):
-                if add_sample(track, item, stamp):
-                    self._open_bytes += len(item.data)
+            try:
+                if isinstance(item, Sample):
+                    if add_sample(track, item, stamp):
+                        self._open_bytes += len(item.data)
+                    else:
+                        self._events.refused(track.spec.track, len(item.data))
+                    self._touched[track.spec.track.bytes] = track
                 else:
-                    self._events.refused(track.spec.track, len(item.data))
-                self._touched[track.spec.track.bytes] = track
-            else:
-                self._take_note(track, item, stamp, now)
+                    self._take_note(track, item, stamp, now)
+            except Exception as error:  # a defect: it costs this sample, not those of all cameras
+                self._lose(track, len(item.data) if isinstance(item, Sample) else 0, error, now)
             if self._open_bytes >= self._options.commit_limit:
                 self._close_commit(now)
 
@@ -242,6 +256,16 @@ class LogWriter:
                 }  # fmt: skip
                 self.ledger.add(LedgerKind.LINK, now.utc_us, body)
 
+    def _lose(self, track: TrackState, size: int, error: Exception, now: Now) -> None:
+        """A sample, and perhaps the chunk it was to go into, cannot be written: give the memory back and say so."""
+        size = dropped_bytes(track, size, error)
+        if size:
+            self._events.refused(track.spec.track, size)
+        if now.mono_us >= self._next_word_us:
+            self._next_word_us = now.mono_us + WORD_US
+            params: dict[str, object] = {"track": str(track.spec.track), "bytes": size, "text": repr(error)}
+            self._trouble("sample-failed", params, now)
+
     # -- commits --------------------------------------------------------------------------------------------------
 
     def _close_commit(self, now: Now) -> None:
@@ -252,7 +276,10 @@ class LogWriter:
         commit = PendingCommit([], self._touched, now.utc_us)
         self._touched, self._open_bytes = {}, 0
         for track in commit.tracks.values():
-            close_open(track)
+            try:
+                close_open(track)
+            except Exception as error:
+                self._lose(track, 0, error, now)
             track.intra_key_done = False
             sealed, track.sealed = track.sealed, []
             commit.chunks += sealed
@@ -272,7 +299,7 @@ class LogWriter:
                 if not self._backlog:
                     break
                 self._write_some(now)
-            except (OSError, StorageMissing) as error:
+            except Exception as error:  # also a defect, or no memory: told, kept, tried again
                 self._give_up_segment(error, now, tell=not (self.failed or tries))
                 tries += 1
                 if tries > 1 or isinstance(error, StorageMissing):
@@ -341,8 +368,9 @@ class LogWriter:
     def _give_up_segment(self, error: Exception, now: Now, *, tell: bool) -> None:
         """A failed write or sync is final for the file: its unsynced commits will be superseded elsewhere."""
         number = getattr(error, "errno", None)
+        text = str(error) if isinstance(error, (OSError, StorageMissing)) else repr(error)
         params: dict[str, object] = {
-            "reason": reason_of(error), "errno": number, "text": str(error), "path": str(self._log.folder),
+            "reason": reason_of(error), "errno": number, "text": text, "path": str(self._log.folder),
         }  # fmt: skip
         segment = self._segments.give_up(error)
         if segment is not None:
@@ -395,6 +423,8 @@ def reason_of(error: Exception) -> str:
     """Why a storage does not take writes, in one word."""
     if isinstance(error, StorageMissing):
         return MISSING
+    if not isinstance(error, OSError):
+        return BUG
     return _REASONS.get(getattr(error, "errno", None) or 0, NOT_TAKEN)
 
 

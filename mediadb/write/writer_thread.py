@@ -1,8 +1,8 @@
 """The writer thread of a log and the second thread beside it for seals and recovery.
 
 Law: owns threads and queues, decides nothing about content. Commands come from the event loop through one queue, events
-go back through one callable (`post`) that hands a call to the loop thread. A bug in the writer thread ends it loudly:
-`failure` holds the error and every later wait gets it.
+go back through one callable (`post`) that hands a call to the loop thread. A bug in a command is told, whoever waits
+for that command gets it, and the commands behind it are done all the same: recording goes on.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mediadb.write.handover import attach, begin_without, let_go
 from mediadb.write.items import Item, Now
 from mediadb.write.recover import LastRun, Recovery
 from mediadb.write.segment_chunk import TrackState
-from mediadb.write.store import LogWriter
+from mediadb.write.store import BUG, LogWriter
 
 Post = Callable[..., object]  # post(call, *args): run it on the loop thread
 Items = list[tuple[TrackState, Item]]
@@ -66,7 +66,8 @@ class WriterThread:
         self._asked = self._met = 0  # commits handed over, commits seen by the writer thread
         self._held: Now | None = None  # of a commit that was closed and not written
         self._recovered: list[LastRun] = []
-        self.failure: BaseException | None = None
+        self.failure: BaseException | None = None  # the last defect: what its command was to do is not done
+        self._bug_told = False  # since something was durable
 
     def start(self, now: Now) -> None:
         """On any thread that may block. Raises OSError when not even the ledger takes the new run."""
@@ -85,9 +86,9 @@ class WriterThread:
         self._asked += commit
 
         def run() -> bool:
+            self._met += commit  # also when `take` fails: later commits are written all the same
             self.writer.take(items, now)
             if commit:
-                self._met += 1
                 if self._met < self._asked:
                     self.writer.hold(now)
                     self._held = now
@@ -173,6 +174,8 @@ class WriterThread:
             self._enter_recovered(now)
             self._commit_began_us = self._clock.monotonic_us()
             lost = self.writer.close(now)
+            if self.failure is not None:
+                lost.append(f"what was under way when the writer failed: {self.failure!r}")
             self.log.close()
             done.set_result(lost)
             return False
@@ -190,6 +193,7 @@ class WriterThread:
     # -- events of the LogWriter, on its threads ------------------------------------------------------------------
 
     def committed(self, info: CommitInfo) -> None:
+        self._bug_told = False
         took_us = self._clock.monotonic_us() - self._commit_began_us
         self._post(self._bridge.on_committed, replace(info, duration_us=took_us))
 
@@ -205,15 +209,13 @@ class WriterThread:
     # -- threads --------------------------------------------------------------------------------------------------
 
     def _put(self, run: Callable[[], bool], done: Future[T]) -> None:
-        if self.failure is not None:
-            done.set_exception(self.failure)
-            return
-
         def guarded() -> bool:
-            if self.failure is not None:
-                done.set_exception(self.failure)
-                return False
-            return run()
+            try:
+                return run()
+            except BaseException as error:  # whoever waits must not wait for ever
+                if not done.done():
+                    done.set_exception(error)
+                raise
 
         self._commands.put(guarded)
 
@@ -223,12 +225,12 @@ class WriterThread:
             command = self._commands.get()
             try:
                 going = command()
-            except BaseException as error:  # a bug: nothing more can be promised for this log
-                first = self.failure is None
+            except BaseException as error:  # a bug: nothing is promised until a commit is durable again
                 self.failure = error
-                self.writer.failed = True
-                if first:
-                    self.trouble("writer-failed", {"text": repr(error)})
+                self.writer.failed, self.writer.reason = True, BUG
+                if not self._bug_told:
+                    self._bug_told = True
+                    self.trouble("writer-failed", {"reason": BUG, "text": repr(error)})
 
     def beside(self, job: Callable[[], None]) -> None:
         """Run a blocking job of this volume on the thread of seals and recovery."""

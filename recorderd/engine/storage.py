@@ -18,7 +18,9 @@ from recorderd.engine.views import StorageView
 
 _SAID_ELSEWHERE = frozenset({"recorder-clock-step"})  # the engine notices the step itself, for all storages
 _DEGRADED = frozenset({"ledger-error", "segment-not-created", "storage-full", "storage-slow"})  # media are still taken
+_FAILS = frozenset({"storage-error", "writer-failed"})  # nothing becomes durable, until storage-recovered
 STALLED = "storage-stalled"
+LET_GO = "storage-let-go"
 _MOVES = frozenset({"moved-to-fallback", "moved-home", "fallback-error", "fallback-recovered"})
 MISSING = Cause(State.STORAGE_ERROR, "storage-missing")
 
@@ -51,6 +53,7 @@ class StorageWatch:
         self._ill_until_us = 0  # when the last such trouble ended
         self.fallback = ""  # the storage that stands in at present
         self._fallback_cause: Cause | None = None
+        self._let_go = False  # said since the trouble began
         self._since_us = clock.utc_us()
         self._last_commit_us: int | None = None
         self._commits = 0
@@ -117,17 +120,20 @@ class StorageWatch:
 
     def trouble(self, code: str, params: dict[str, object]) -> None:
         cause = Cause(State.STORAGE_ERROR, str(params.get("reason", code)), params)
-        again = code == "storage-error" and self.cause is not None and self.cause.reason == cause.reason
+        again = code in _FAILS and self.cause is not None and self.cause.reason == cause.reason
         again = again or code in self._degraded or (code == STALLED and self._stalled is not None)
+        again = again or (code == LET_GO and self._let_go)  # a disk that opens and then fails, again and again
         if not again and code not in _SAID_ELSEWHERE:
             self._events.emit(code, params={"storage": self.name, **params})
-        if code == "storage-error":
+        self._let_go = (self._let_go or code == LET_GO) and self.cause is not None
+        if code in _FAILS:
             self._turn(cause)
         elif code == STALLED or params.get("of") == STALLED:
             self._stall(cause if code == STALLED else None)
         elif code == "storage-recovered" and "of" in params:
             self._degrade(lambda: self._degraded.pop(str(params["of"]), None))
         elif code == "storage-recovered":
+            self._let_go = False
             self._ill_until_us = self._clock.utc_us()
             self._turn(None)
         elif code in _MOVES:

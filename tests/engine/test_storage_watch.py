@@ -108,3 +108,27 @@ def test_a_track_says_why_while_the_disk_does_not_answer() -> None:
     assert (bench.track.cause.state, bench.track.cause.reason) == (State.STORAGE_ERROR, "storage-stalled")
     watch.trouble("storage-recovered", {"of": "storage-stalled"})
     assert bench.track.cause.state is State.RECORDED
+
+
+def test_a_writer_that_failed_is_a_storage_in_error_until_something_is_durable_again() -> None:
+    events = FakeEvents()
+    watch = StorageWatch("main", "/m", FakeClock(), events)
+    watch.opened(watch.store)
+    for _ in range(3):
+        watch.trouble("writer-failed", {"reason": "writer-error", "text": "KeyError()"})
+    assert (watch.view().state, watch.view().code) == ("error", "writer-error")
+    watch.trouble("storage-recovered", {})
+    assert watch.view().state == "ok"
+    assert events.codes() == ["writer-failed", "storage-recovered"]
+
+
+def test_a_disk_that_opens_and_fails_again_and_again_is_told_of_once() -> None:
+    events = FakeEvents()
+    watch = StorageWatch("main", "/m", FakeClock(), events)
+    watch.opened(watch.store)
+    for _ in range(2):
+        watch.trouble("storage-error", {"reason": "io-error"})
+        for _ in range(5):
+            watch.trouble("storage-let-go", {})
+        watch.trouble("storage-recovered", {})
+    assert events.codes() == ["storage-error", "storage-let-go", "storage-recovered"] * 2
