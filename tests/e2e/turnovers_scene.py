@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import stat
 import sys
 import tempfile
 import time
@@ -167,7 +169,11 @@ class Scene:
         self.look_at_size()
 
     def look_at_size(self) -> None:
-        used = sum(path.stat().st_blocks * 512 for path in (self.disk.mount / "log").rglob("*.*") if path.is_file())
+        used = 0
+        for path in (self.disk.mount / "log").rglob("*.*"):
+            with contextlib.suppress(FileNotFoundError):  # sealed or removed since it was listed
+                status = path.stat()
+                used += status.st_blocks * 512 if stat.S_ISREG(status.st_mode) else 0
         self.found.most_used = max(self.found.most_used, used)
 
     async def play(self) -> Found:
