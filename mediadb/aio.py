@@ -234,6 +234,9 @@ class AsyncStore:
         self._reopening.close()
         await self._loop.run_in_executor(self._pool, self._own.close)
         self._collector.release()
+        if self._host is not None:
+            self._host._guests.remove(self)
+            self._host = None
         self._desk.close()
         return lost
 

@@ -109,6 +109,7 @@ class Collector:
         """The log is closed or its commits are another's: what is held counts no more."""
         for writer in self._writers.values():
             writer.leave()
+        self._writers = {}
 
     def told_shed(self, track: uuid.UUID, start_us: int, end_us: int, samples: int, size: int) -> None:
         self.shed_samples += samples
@@ -120,18 +121,22 @@ class Collector:
         for track, fact in info.tracks.items():
             writer = self._writers.get(track)
             if writer is not None:
-                self.own.held -= fact.bytes
-                self.everyone.held -= fact.bytes
-                writer.committed(fact.samples, fact.bytes, fact.last_recv_us)
+                self._give_back(writer, fact.bytes)
+                writer.committed(fact.samples, fact.last_recv_us)
 
     def drop_refused(self, track: uuid.UUID, size: int) -> None:
         """The writer refused a sample."""
         self.refused += 1
         writer = self._writers.get(track)
         if writer is not None:
-            self.own.held -= size
-            self.everyone.held -= size
-            writer.held -= size
+            self._give_back(writer, size)
+
+    def _give_back(self, writer: TrackWriter, size: int) -> None:
+        """Never more than the track holds here: two storages may know a track, and only one of them holds the bytes."""
+        size = min(size, writer.held)
+        writer.held -= size
+        self.own.held -= size
+        self.everyone.held -= size
 
 
 class TrackWriter(Holder):
@@ -201,9 +206,8 @@ class TrackWriter(Holder):
         self._collector.told_shed(self.state.spec.track, start_us, end_us, self._count_shed, self._bytes_shed)
         self._count_shed = self._bytes_shed = 0
 
-    def committed(self, samples: int, size: int, end_us: int | None) -> None:
+    def committed(self, samples: int, end_us: int | None) -> None:
         self.committed_samples += samples
-        self.held -= size
         if end_us is not None:
             self.durable_us = end_us
 
@@ -212,6 +216,7 @@ class TrackWriter(Holder):
         camera = self.state.spec.camera
         self._collector.own.leave(camera, self)
         self._collector.everyone.leave(camera, self)
+        self.held = 0
 
     def _resumes(self, sample: Sample, size: int) -> bool:
         """A shed track begins again at a KEY (audio, metadata: at any sample) when there is room for as much as its

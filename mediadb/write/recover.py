@@ -301,10 +301,14 @@ class Recovery:
             params: dict[str, object] = {"path": str(path), "offset": offset, "length": length}
             self._tell(scan.header.run, "segment-damaged", params)
         file = BlockFile.open_append(self._fs, path)
-        self._fs.truncate(file.fd, min(end, scan.size))
-        file.end = end
-        index.durable_end = end
-        sealed, head = seal_file(file, index)
+        try:
+            self._fs.truncate(file.fd, min(end, scan.size))
+            file.end = end
+            index.durable_end = end
+            sealed, head = seal_file(file, index)
+        except BaseException:
+            file.close()
+            raise
         self._fs.point("seal_ledger")
         status = self._fs.stat(sealed)
         body = seal_record(head, str(sealed.relative_to(self._log.folder)), status.size if status else 0)
