@@ -11,7 +11,7 @@ import errno
 import uuid
 from array import array
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -80,6 +80,15 @@ class Facts:
         self._members: dict[tuple[Member, ...], tuple[Member, ...]] = {}  # most segments hold the same tracks
         self._options = ReclaimOptions()
         self.cameras: dict[uuid.UUID, int] = {}  # bytes kept of each, as far as its segments were looked at
+
+    def under(self, options: ReclaimOptions) -> Facts:
+        """The same segments judged by other limits; what was learnt is not read again. Callable from any thread."""
+        other = Facts(self._fs, self._folder)
+        other.use(options)
+        if options.by_track == self._options.by_track:
+            for name, fact in dict(self._known).items():
+                other._enter(name, replace(fact, due_us=0))
+        return other
 
     def use(self, options: ReclaimOptions) -> None:
         """Judge by other limits."""
@@ -162,10 +171,13 @@ class Facts:
             return None  # somebody took it in between
         if fact is None:
             return None
-        self._known[str(path)] = fact
+        self._enter(str(path), fact)
+        return fact
+
+    def _enter(self, name: str, fact: SegmentFact) -> None:
+        self._known[name] = fact
         for member, size in zip(fact.members, fact.sizes, strict=True):
             self.cameras[member.camera] = self.cameras.get(member.camera, 0) + size
-        return fact
 
     def _read(self, path: Path, status: FileStat) -> SegmentFact | None:
         """None for a copy, or a segment of another log: retention takes none of those."""

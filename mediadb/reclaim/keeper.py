@@ -70,6 +70,7 @@ class ReclaimKeeper:
         self._memory = Memory()
         self._probed_us = 0  # tried then, whatever came of it
         self._lock = threading.Lock()
+        self._weighed: tuple[ReclaimOptions, bool] | None = None  # limits, and would they delete more than half?
         self._reclaimer: Reclaimer | None = None
         self._full = False
         self._told_brake = FREE
@@ -170,8 +171,25 @@ class ReclaimKeeper:
 
     def step(self) -> None:
         """Remove what the limits ask for and tell what went."""
+        self._weigh()
         with self._lock:
             self._step(0)
+
+    def _weigh(self) -> None:
+        """Would other limits delete more than half of what is there? That may read much, and the writer waits for
+        nobody who reads: the lock is not held, and until it is known the limits are the old ones."""
+        reclaimer, options, memory = self._reclaimer, self._options, self._memory
+        if reclaimer is None or not self._told or not memory.known or memory.options == options:
+            return
+        now_us = self._clock.utc_us()
+        try:
+            sealed = reclaimer.facts.under(options).used_bytes(None)
+            going = sum(removal.freed_bytes for removal in reclaimer.would_go(options, now_us))
+            going -= sum(removal.freed_bytes for removal in reclaimer.would_go(memory.options, now_us))
+        except OSError as error:  # the disk is in trouble, and told so elsewhere: the same again at the next step
+            self._calls.tell("reclaim-short", {"errors": [str(error)], "short_bytes": 0})
+        else:
+            self._weighed = options, going * 2 > sealed
 
     def make_room(self, length: int) -> None:
         """Room for `length` more bytes (no more than the limit of size sets aside for a segment), within that limit and
@@ -180,9 +198,9 @@ class ReclaimKeeper:
         with self._lock:
             for _ in range(STEPS_AT_ONCE):
                 reclaimer = self._reclaimer
-                quota = self._options.quota_bytes
                 if reclaimer is None:
                     return
+                quota = reclaimer.options.quota_bytes
                 free, total = reclaimer.free_bytes()
                 length = min(length, headroom(total if quota is None else min(quota, total)))
                 if quota is None and free >= length + MIN_RESERVE_BYTES:
@@ -230,22 +248,22 @@ class ReclaimKeeper:
             pass  # a disk in trouble is told elsewhere; the same again at the next step
 
     def _adopt(self, reclaimer: Reclaimer) -> None:
-        """Let the limits be those that were told last. When they would delete more than half of what is there, it goes
-        at a pace."""
+        """Let the limits be those that were told last, once they are weighed. When they would delete more than half of
+        what is there, it goes at a pace."""
         reclaimer.rate_bytes_s = int(self._rates.recent)
         now_us, mono_us = self._clock.utc_us(), self._clock.monotonic_us()
         same = reclaimer.options == self._options and self._memory.known
         if not self._told or (same and not self._probe_due(self._options, now_us)):
             return
         try:
-            if self._memory.known and self._memory.options != self._options:
-                sealed = reclaimer.facts.used_bytes(None)
-                going = sum(removal.freed_bytes for removal in reclaimer.would_go(self._options, now_us))
-                going -= sum(removal.freed_bytes for removal in reclaimer.would_go(self._memory.options, now_us))
-                if going * 2 > sealed:
+            options = self._options
+            if self._memory.known and self._memory.options != options:
+                if self._weighed is None or self._weighed[0] != options:
+                    return
+                if self._weighed[1]:
                     reclaimer.brake.pace(SHORTENED, mono_us, reclaimer.facts.used_bytes(0))
-            reclaimer.options = self._options
-            self._memory = self._probed(reclaimer, replace(self._memory, options=self._options, known=True), now_us)
+            reclaimer.options, self._weighed = options, None
+            self._memory = self._probed(reclaimer, replace(self._memory, options=options, known=True), now_us)
             reclaimer.way = Way(self._memory.way == REWRITING, self._memory.seeks)
             verdict = reclaimer.brake.judge(now_us, mono_us, reclaimer.facts.used_bytes(0))
             self._memory = replace(self._memory, doubt=reclaimer.brake.doubt(verdict, now_us))

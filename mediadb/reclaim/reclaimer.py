@@ -41,6 +41,7 @@ from mediadb.segment_files import SEALED
 from mediadb.types import State
 
 ASIDE_US: Final = 60_000_000  # a removal that failed is tried again after that: the others do not wait for it
+NO_END: Final = 1 << 62
 FAILURES: Final = 3  # in one step; a full disk is none, small removals go on
 FEW: Final = 10  # when less than this part of a segment is wanted, the rest is copied and the file given back
 
@@ -201,14 +202,15 @@ class Reclaimer:
             self._finish_tracks(segment, intent, now_us)
 
     def would_go(self, options: ReclaimOptions, now_us: int) -> list[Removal]:
-        """What other limits would remove at once by age and size, all of it. Raises OSError."""
-        facts = Facts(self.fs, self.log_folder)
-        facts.use(options)
-        every = list(facts.oldest(every=True))
+        """What other limits would remove at once by age and size, all of it. May be called beside a step. Where limits
+        do not differ by camera it looks no further than what goes. Raises OSError."""
+        facts = self.facts.under(options)
+        segments = facts.oldest(every=True)
+        every = list(segments) if options.by_track else segments  # sizes of cameras are known behind the last one
         free, total = self.free_bytes()
         room = Room(facts.used_bytes(0), free, total, cameras=facts.cameras)
         need = replace(need_of(options, room, now_us, age_held=False), low_bytes=0)
-        return plan(every, need, options, len(every) + 1)
+        return plan(every, need, options, NO_END)
 
     def _remove(self, removal: Removal, now_us: int) -> None:
         fact = removal.fact

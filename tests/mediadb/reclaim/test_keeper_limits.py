@@ -16,6 +16,8 @@ from mediadb.fs import RealFs
 from mediadb.reclaim.keeper import KeeperCalls, ReclaimKeeper
 from mediadb.reclaim.limits import ReclaimOptions
 from mediadb.reclaim.memory import read_memory
+from mediadb.reclaim.plan import Removal
+from mediadb.reclaim.reclaimer import Reclaimer
 from mediadb.write.retention import CameraLimits
 
 pytestmark = pytest.mark.fast
@@ -64,9 +66,11 @@ def test_room_is_made_before_a_segment_is_begun(tmp_path: Path) -> None:
     used = made.keeper.room[0]
     assert len(made.sealed()) == 2
     made.keeper.limits(ReclaimOptions(quota_bytes=used + MIB))
+    made.keeper.step()
     made.keeper.make_room(MIB)
     assert len(made.sealed()) == 2, "a 64th of the limit is there"
     made.keeper.limits(ReclaimOptions(quota_bytes=used + 4096))
+    made.keeper.step()
     made.keeper.make_room(MIB)
     assert len(made.sealed()) == 1
     made.close()
@@ -77,6 +81,7 @@ def test_what_is_protected_stays_and_the_storage_is_full(tmp_path: Path) -> None
     made = Kept(tmp_path, protected, ReclaimOptions())
     used = made.keeper.room[0]
     made.keeper.limits(ReclaimOptions(quota_bytes=used, cameras=protected))
+    made.keeper.step()
     with pytest.raises(OSError, match="nothing may go") as full:
         made.keeper.make_room(MIB)
     assert full.value.errno == errno.EDQUOT
@@ -216,3 +221,41 @@ def test_footage_from_a_clock_that_was_ahead_does_not_hide_a_jump_at_the_start(t
     assert again.brake.state == "held"
     assert len(made.sealed()) == 3
     later.close()
+
+
+def test_the_writer_does_not_wait_while_other_limits_are_weighed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a large slow disk that reads for minutes; until it is known the limits are the old ones."""
+    made = Kept(tmp_path, {}, ReclaimOptions(10 * HOUR))
+    made.clock.run(HOUR)
+    made.keeper.limits(ReclaimOptions(HOUR // 2, quota_bytes=1 << 30))
+    made.keeper.make_room(MIB)
+    assert len(made.sealed()) == 2
+    assert read_memory(made.fs, made.rig.log.folder).options.retention_us == 10 * HOUR
+    weigh, asked = Reclaimer.would_go, []
+
+    def slow(reclaimer: Reclaimer, options: ReclaimOptions, now_us: int) -> list[Removal]:
+        asked.append(made.keeper._lock.locked())
+        return weigh(reclaimer, options, now_us)
+
+    monkeypatch.setattr(Reclaimer, "would_go", slow)
+    made.keeper.step()
+    assert asked == [False, False]
+    assert made.keeper.brake.state == "paced"
+    made.close()
+
+
+def test_a_question_looks_no_further_than_what_goes(tmp_path: Path) -> None:
+    made = Kept(tmp_path, {}, ReclaimOptions(10 * HOUR))
+    opened: list[Path] = []
+    real = made.fs.open_read
+
+    def open_read(path: Path) -> int:
+        opened.append(path)
+        return real(path)
+
+    made.fs.open_read = open_read  # type: ignore[method-assign]
+    assert made.keeper.plan(ReclaimOptions(HOUR)) == []
+    assert [path for path in opened if path.suffix == ".rseg"] == []
+    made.close()
