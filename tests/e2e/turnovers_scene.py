@@ -231,7 +231,7 @@ class Scene:
             self.found.wrong += [
                 f"camera {track.int - 0x700}: {row.cause} {row.end_us - row.start_us} us" for row in odd
             ]
-            if not rows or rows[-1].cause.state is not State.RECORDED:
+            if rows[-1].cause.state is not State.RECORDED if rows else now > T0 + 5 * S:
                 self.found.wrong.append(f"camera {track.int - 0x700}: its newest footage is not there")
 
     def check_disk(self) -> None:
