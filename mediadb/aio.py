@@ -18,6 +18,7 @@ from typing import TypeVar
 from mediadb.errors import StorageError, StorageMissing
 from mediadb.format.ledger_page import LedgerKind
 from mediadb.fs import Fs, RealFs
+from mediadb.guests import Guests
 from mediadb.ledger_cut import cut_months
 from mediadb.locks import LogHandle, OpenRequest, no_log, open_log
 from mediadb.lodging import Lodging, Place
@@ -66,7 +67,8 @@ class AsyncStore:
         self._lodging: Lodging
         self._host: AsyncStore | None = None  # who stands in while our log takes nothing
         self._wanted_host: AsyncStore | None = None
-        self._guests: list[AsyncStore] = []  # for whom we stand in
+        self._guests = Guests()  # for whom we stand in
+        self.closing = False
         self.reopened: Callable[[uuid.UUID, int], object] | None = None  # told volume and epoch of each later opening
         self._timer: asyncio.TimerHandle | None = None
         self._thread: WriterThread
@@ -165,11 +167,11 @@ class AsyncStore:
         if host is self._host or self.abroad:
             return  # abroad: when all are home again
         if self._host is not None:
-            self._host._guests.remove(self)
+            self._host._guests.leave(self)
         self._host = host
         self.reader = self._own
         if host is not None:
-            host._guests.append(self)
+            host._guests.enter(self)
             self.reader = JoinedReader(self._own, [host._own], self._clock.utc_us)
 
     @property
@@ -204,9 +206,7 @@ class AsyncStore:
 
     def read_ahead(self, call: Callable[..., T], *args: object) -> asyncio.Future[T]:
         """As `read`, begun at once and awaited later, or never: then its error is nobody's. Only after a `read`."""
-        ahead = self._desk.begin(call, *args)
-        ahead.add_done_callback(_look_at)
-        return ahead
+        return self._desk.ahead(call, *args)
 
     async def flush(self) -> None:
         """Commit now and wait until it is durable (or known not to be: see the listener)."""
@@ -215,10 +215,11 @@ class AsyncStore:
 
     async def close(self) -> list[str]:
         """Commit, seal, write the clean stop; returns in words what was not durable (empty: nothing)."""
+        self.closing = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        await self._send_guests_home()
+        await self._guests.send_home(self._thread)
         self._collector.end_shedding(self._clock.utc_us())
         self._tick(commit=True)
         while (thread := self._lodging.busy) is not None:
@@ -235,19 +236,10 @@ class AsyncStore:
         await self._loop.run_in_executor(self._pool, self._own.close)
         self._collector.release()
         if self._host is not None:
-            self._host._guests.remove(self)
+            self._host._guests.leave(self)
             self._host = None
         self._desk.close()
         return lost
-
-    async def _send_guests_home(self) -> None:
-        """Nobody lodges in a log that is closed: what comes waits in their own memory."""
-        for guest in [guest for guest in self._guests if guest.abroad]:
-            while guest.abroad:
-                guest._lodging.recall(guest._now())
-                guest._tick(commit=False, always=True)
-                await asyncio.wrap_future(self._thread.flushed())
-                await asyncio.sleep(0)
 
     async def _settle(self) -> None:
         """Before the end: a volume that was let go is tried once more, for the sake of what waits in memory."""
@@ -389,14 +381,7 @@ class AsyncStore:
             counts["committed_samples"] += fact.samples
             counts["committed_bytes"] += fact.bytes
         self._listener.committed(info)
-        for guest in self._guests:
-            guest.on_committed_abroad(info)
-
-    def on_committed_abroad(self, info: CommitInfo) -> None:
-        """Whoever stands in made a commit durable: perhaps with tracks of ours."""
-        ours = {track: fact for track, fact in info.tracks.items() if self._collector.knows(track)}
-        if ours:
-            self.on_committed(replace(info, tracks=ours))
+        self._guests.committed(info)
 
     def on_wrote(self, took_us: int) -> None:
         self._say(self._health.wrote(self._clock.monotonic_us(), took_us))
@@ -412,9 +397,8 @@ class AsyncStore:
             self._counts["troubles"] += 1
         self._listener.trouble(code, params)
         if code in ("storage-error", "storage-recovered") and "of" not in params:
-            for guest in [guest for guest in self._guests if guest.abroad]:
-                what = "fallback-error" if code == "storage-error" else "fallback-recovered"
-                guest._listener.trouble(what, {"fallback": self._storage, **params})
+            what = "fallback-error" if code == "storage-error" else "fallback-recovered"
+            self._guests.trouble(what, {"fallback": self._storage, **params})
 
     def on_away(self) -> None:
         self._ready = self._loop.create_future()
@@ -434,9 +418,26 @@ class AsyncStore:
             self._ready.set_result(None)
 
     def on_refused(self, track: uuid.UUID, size: int) -> None:
-        owner = next((guest for guest in self._guests if guest._collector.knows(track)), self)
-        owner._collector.drop_refused(track, size)
+        if self._collector.holds(track, size) or not self._guests.refused(track, size):
+            self._collector.drop_refused(track, size)
         self.on_trouble("sample-refused", {"track": str(track), "bytes": size})
+
+    def knows(self, track: uuid.UUID) -> bool:
+        return self._collector.knows(track)
+
+    def holds(self, track: uuid.UUID, size: int) -> bool:
+        return self._collector.holds(track, size)
+
+    def refused(self, track: uuid.UUID, size: int) -> None:
+        self._collector.drop_refused(track, size)
+
+    def on_host_trouble(self, code: str, params: dict[str, object]) -> None:
+        self._listener.trouble(code, params)
+
+    def recall(self) -> bool:
+        waits = self._lodging.recall(self._now())
+        self._tick(commit=False, always=True)
+        return waits
 
     def _post(self, call: Callable[..., object], *args: object) -> None:
         """From any thread: run a call on the loop."""
@@ -470,7 +471,7 @@ class AsyncStore:
                 self._thread.do(lambda writer: forgive(writer, now))
             elif not life.away and not writer.failed:
                 lodging.come_home(now)
-        elif life.fails_for(now.mono_us) >= self._options.let_go_us and not host.failing:
+        elif life.fails_for(now.mono_us) >= self._options.let_go_us and not (host.failing or host.closing):
             lodging.leave(host, now)
 
     @property
@@ -493,9 +494,3 @@ class AsyncStore:
 
 def _limits(options: StoreOptions) -> ReclaimOptions:
     return ReclaimOptions(options.retention_us, options.quota_bytes, cameras=options.limits or {})
-
-
-def _look_at(ahead: asyncio.Future[T]) -> None:
-    """An error that nobody waits for any more is no fault of the loop."""
-    if not ahead.cancelled():
-        ahead.exception()

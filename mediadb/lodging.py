@@ -17,7 +17,7 @@ from typing import Final, Protocol
 
 from mediadb.types import Cause, KeyType, Sample, State, TrackKind
 from mediadb.write.collect import Collector
-from mediadb.write.handover import Handover, adopt, all_home, come_home, hand_over, part
+from mediadb.write.handover import Handover, adopt, all_home, come_home, hand_over, part, take_back
 from mediadb.write.items import CoverItem, Item, Now
 from mediadb.write.segment_chunk import TrackState
 from mediadb.write.writer_thread import Items, WriterThread
@@ -58,6 +58,7 @@ class Lodging:
         self._storage, self._thread, self._collector = storage, thread, collector
         self._post, self._told = post, told
         self._host: Host | None = None
+        self._recalled = False  # on the way out: the host leaves meanwhile
         self.place = Place.HOME
         self._waiting: list[tuple[Items, Now]] = []  # while all tracks leave
         self._crossing: dict[uuid.UUID, list[Item]] = {}  # on the way home: theirs until the state is there
@@ -108,15 +109,16 @@ class Lodging:
         to be asked again."""
         if self._crossing or self.place not in (Place.HOME, Place.RETURNING):
             return
-        self._host, self.place = host, Place.LEAVING
+        self._host, self.place, self._recalled = host, Place.LEAVING, False
         self._home.clear()
         done = self._thread.do(lambda writer: hand_over(writer, now, host.storage))
         done.add_done_callback(lambda done: self._post(self._left, done, now))
 
     def _left(self, done: Future[Handover], now: Now) -> None:
-        host = self._host
-        if host is None or done.exception() is not None:
-            return  # the writer failed for good and says so
+        host, failed = self._host, done.exception() is not None
+        if host is None or failed or self._recalled:
+            self._stay(None if failed else done.result(), now)
+            return
         given = done.result()
         host.thread.do(lambda writer: adopt(writer, given, now))
         self.place = Place.ABROAD
@@ -124,6 +126,15 @@ class Lodging:
         for items, then in waiting:
             self._abroad(items, then)
         self._told("moved-to-fallback", {"fallback": host.storage, "commits": len(given.commits)})
+
+    def _stay(self, given: Handover | None, now: Now) -> None:
+        """Nobody takes them, or handing them over failed (which the writer says): all goes on at home."""
+        host, self._host, self.place = self._host, None, Place.HOME
+        self._thread.do(all_home if given is None else partial(take_back, given=given, now=now))
+        waiting, self._waiting = self._waiting, []
+        for items, then in waiting:
+            self._thread.slot(items, then, False)
+        self._told("moved-home", {"fallback": host.storage if host is not None else ""})
 
     # -- home -----------------------------------------------------------------------------------------------------
 
@@ -133,11 +144,14 @@ class Lodging:
             self.place, self._since_us = Place.RETURNING, now.mono_us
             self._home.clear()
 
-    def recall(self, now: Now) -> None:
-        """The host leaves: home at once, whatever becomes of it there."""
+    def recall(self, now: Now) -> bool:
+        """The host leaves: home at once, whatever becomes of it there. False when nothing of it waits for the host: the
+        own disk must answer first, which may take for ever."""
+        self._recalled = self.place is Place.LEAVING
         if self.place in (Place.ABROAD, Place.RETURNING):
             self.come_home(now)
             self._since_us = now.mono_us - HOME_US
+        return not self._recalled
 
     def _sort(self, items: Items, now: Now) -> Items:
         """Of one slot: what stays abroad is handed to the host, what waits is kept, the rest is for the own log."""
@@ -175,7 +189,10 @@ class Lodging:
 
     def _crossed(self, done: Future[list[TrackState]], now: Now) -> None:
         host = self._host
-        if host is None or done.exception() is not None:
+        if host is None or done.exception() is not None:  # the host's writer says so: they stay, until their next key
+            for state in self._collector.states():
+                held = self._crossing.pop(state.spec.track, [])
+                self._abroad([(state, item) for item in held], now)
             return
         states = done.result()
         left: Items = [(state, CoverItem(now.utc_us, GONE_HOME)) for state in states]

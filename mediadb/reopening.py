@@ -107,9 +107,15 @@ class Reopening:
 
     def _let_go(self, now: Now) -> None:
         held = self._held
-        held.reader.shut()
-        held.thread.beside(held.reclaim.shut)
-        held.thread.let_go().result()
+        for shut in (
+            held.reader.shut,
+            lambda: held.thread.beside(held.reclaim.shut),
+            lambda: held.thread.let_go().result(),
+        ):
+            try:
+                shut()
+            except Exception as error:  # a defect; what can be let go is, and opening is tried all the same
+                held.thread.trouble("keeper-failed", {"text": repr(error)})
         self._post(self._gone, now)
 
     def _open(self, now: Now) -> None:
@@ -127,8 +133,13 @@ class Reopening:
             self._post(self._refused, error.code, error.message, now)
         except OSError as error:
             self._post(self._refused, UNUSABLE, f"{held.request.volume}: {error}", now)
+        except Exception as error:  # a defect: said, and tried again all the same
+            self._post(self._refused, UNUSABLE, f"{held.request.volume}: {error!r}", now)
         else:
-            held.reader.reopen()
+            try:
+                held.reader.reopen()
+            except Exception as error:
+                held.thread.trouble("reader-failed", {"text": repr(error)})
             self._post(self._opened, log, now)
 
     # -- on the loop ----------------------------------------------------------------------------------------------

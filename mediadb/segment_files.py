@@ -7,6 +7,7 @@ its blocks. Used by index, reader, verify, reclaim and the tools.
 
 from __future__ import annotations
 
+import errno
 import threading
 import uuid
 from collections import OrderedDict
@@ -103,9 +104,19 @@ def list_storages(fs: Fs, volume: Path) -> list[str]:
     return sorted(names)
 
 
+def _read(fs: Fs, fd: int, length: int, offset: int) -> bytes:
+    """A bad place of the disk is damage of what lies there, and of nothing else: FormatError for EIO."""
+    try:
+        return fs.pread(fd, length, offset)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        raise FormatError(f"{length} bytes at {offset} cannot be read: {error.strerror}") from error
+
+
 def read_header(fs: Fs, fd: int) -> SegmentHeader:
     """FormatError when the file does not begin like a segment."""
-    return decode_segment_header(fs.pread(fd, SEGMENT_PAGE_BYTES, 0))
+    return decode_segment_header(_read(fs, fd, SEGMENT_PAGE_BYTES, 0))
 
 
 def read_footer(fs: Fs, fd: int) -> tuple[FooterHead, Trailer]:
@@ -113,18 +124,18 @@ def read_footer(fs: Fs, fd: int) -> tuple[FooterHead, Trailer]:
     size = fs.fstat(fd).size
     if size < SEGMENT_PAGE_BYTES + TRAILER_BYTES:
         raise FormatError("the segment has no footer (not sealed)")
-    trailer = decode_trailer(fs.pread(fd, TRAILER_BYTES, size - TRAILER_BYTES), size)
-    return decode_head(fs.pread(fd, trailer.head_len, trailer.head_offset), trailer), trailer
+    trailer = decode_trailer(_read(fs, fd, TRAILER_BYTES, size - TRAILER_BYTES), size)
+    return decode_head(_read(fs, fd, trailer.head_len, trailer.head_offset), trailer), trailer
 
 
 def read_track(fs: Fs, fd: int, summary: TrackSummary) -> tuple[list[ConfigPlace], ChunkColumns, ChunkColumns]:
     """The index region of one track in one pread: (configs, media, notes). FormatError when damaged."""
-    return decode_index(fs.pread(fd, summary.index_len, summary.index_offset), summary)
+    return decode_index(_read(fs, fd, summary.index_len, summary.index_offset), summary)
 
 
 def read_config(fs: Fs, fd: int, place: ConfigPlace) -> tuple[TrackSpec, TrackConfig, Names]:
     """The CONFIG chunk at `place`. FormatError when it does not verify against its hash."""
-    raw = fs.pread(fd, place.length, place.offset)
+    raw = _read(fs, fd, place.length, place.offset)
     header = decode_chunk_header(raw)
     record = raw[CHUNK_HEADER_BYTES + header.table_len + SALT_LEN : header.chunk_len]
     if header.kind != Kind.CONFIG or config_hash(record) != place.config_hash:
@@ -226,6 +237,9 @@ class SegmentFiles:
                 return handle
         fd = self._open_file(name)
         with self._lock:
+            if self.shut:  # let go since it was opened: nothing of the volume stays open
+                self.fs.close(fd)
+                raise self._away()
             other = self._open.get(name)
             if other is not None:
                 self.fs.close(fd)
@@ -238,13 +252,16 @@ class SegmentFiles:
 
     def _open_file(self, name: str) -> int:
         if self.shut:
-            raise StorageMissing(f"{self.volume} does not answer at present; see the storages", path=str(self.volume))
+            raise self._away()
         for suffix in (SEALED, OPEN, SEALED):  # twice: it may be sealed between the first two looks
             try:
                 return self.fs.open_read(self.volume / (name + suffix))
             except FileNotFoundError:
                 continue
         raise ChunkGone(f"{name} was removed", "deleted", file=name)
+
+    def _away(self) -> StorageMissing:
+        return StorageMissing(f"{self.volume} does not answer at present; see the storages", path=str(self.volume))
 
     def _trim(self) -> None:
         for name in [n for n, h in self._open.items() if not h.users][: max(0, len(self._open) - self._limit)]:

@@ -57,6 +57,12 @@ class ReadDesk:
         self._submit(asked, spare=self._stalled)
         return asked.answer
 
+    def ahead(self, call: Callable[..., T], *args: object) -> asyncio.Future[T]:
+        """As `begin`, for an answer that perhaps nobody waits for: then an error is no fault of the loop."""
+        answer = self.begin(call, *args)
+        answer.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return answer
+
     async def gate(self, opened: asyncio.Future[None]) -> None:
         """Wait until reading may begin. Raises StorageStalled."""
         if opened.done():
@@ -81,9 +87,9 @@ class ReadDesk:
                 self._give_up(asked)
 
     def close(self) -> None:
-        """Threads that hang are left to themselves."""
+        """No thread is waited for, on the loop least of all: whoever hangs is left to himself."""
         for pool in filter(None, (self.pool, self._spare)):
-            pool.shutdown(wait=not self._stalled)
+            pool.shutdown(wait=False)
 
     def _submit(self, asked: _Asked[T], *, spare: bool) -> None:
         pool = self.pool

@@ -70,6 +70,11 @@ class Collector:
     def knows(self, track: uuid.UUID) -> bool:
         return track in self._writers
 
+    def holds(self, track: uuid.UUID, size: int) -> bool:
+        """Do so many bytes of the track wait here?"""
+        writer = self._writers.get(track)
+        return writer is not None and writer.held >= size
+
     def renew(self, state: TrackState) -> None:
         """A track goes on with another state: it came from another writer."""
         track = state.spec.track

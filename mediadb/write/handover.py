@@ -58,6 +58,7 @@ def attach(writer: LogWriter, log: LogHandle, now: Now) -> list[Supersedes]:
     if first:
         writer.start(now)
     writer.detached = False
+    writer.newest = None  # the new epoch says more
     if not writer._backlog:
         writer._works(now)  # its new epoch is durable there
     return list(writer._supersedes)
@@ -94,11 +95,22 @@ def adopt(writer: LogWriter, given: Handover, now: Now) -> None:
     writer.ledger.add(LedgerKind.MOVED, now.utc_us, given.body)
 
 
+def take_back(writer: LogWriter, given: Handover, now: Now) -> None:
+    """Whoever was to take it does not: it is this writer's as before."""
+    writer._backlog[:0] = given.commits
+    writer.lent = False
+    body = {**given.body, "from": given.body["to"], "to": given.body["from"]}
+    writer.ledger.add(LedgerKind.MOVED, now.utc_us, body)
+
+
 def part(writer: LogWriter, tracks: Iterable[TrackState], to: str, now: Now) -> list[TrackState]:
     """Tracks leave this writer: what they have is closed and written here, what comes goes on with these states."""
     leaving = []
     for track in tracks:
-        close_open(track)
+        try:
+            close_open(track)
+        except Exception as error:
+            writer._lose(track, 0, error, now)
         leaving.append(replace(track, open=None, sealed=[], intra_key_done=False))
     body = _moved(writer._log.storage, to, {track.spec.track: track.next_seq for track in leaving})
     writer.ledger.add(LedgerKind.MOVED, now.utc_us, body)

@@ -147,13 +147,14 @@ class WriterThread:
         return done
 
     def attach(self, log: LogHandle, now: Now) -> Future[list[str]]:
-        """Go on in a log that was opened again, and recover it beside. OSError: it takes nothing."""
+        """Go on in a log that was opened again, and recover it beside. With an error (OSError: it takes nothing)
+        everything is let go as before."""
         done: Future[list[str]] = Future()
 
         def run() -> bool:
             try:
                 voids = attach(self.writer, log, now)
-            except OSError as error:
+            except Exception as error:
                 let_go(self.writer)
                 done.set_exception(error)
                 return True
