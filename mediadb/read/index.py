@@ -6,6 +6,7 @@ may vanish at any call: it is filled again from footers and the call goes on.
 
 from __future__ import annotations
 
+import errno
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -197,8 +198,10 @@ class StorageIndex(Inventory):
             with self.files.use(row.segment.name) as handle:
                 self.files.preads += 1
                 configs, media, notes = self._read_track(row, handle.fd)
-        except MediaDbError as error:
-            self.damaged[row.segment.name] = error.message
+        except (MediaDbError, OSError) as error:
+            if isinstance(error, OSError) and error.errno != errno.EIO:
+                raise
+            self.damaged[row.segment.name] = error.message if isinstance(error, MediaDbError) else str(error)
             return None
         part = Part(
             row.segment.name, row.segment.segment, row.segment.run, lane_word(row.segment.origin),

@@ -7,6 +7,7 @@ removal journal says are gone are left out. Base of `mediadb.read.index`.
 
 from __future__ import annotations
 
+import errno
 import threading
 import uuid
 from collections.abc import Callable, Mapping
@@ -122,7 +123,13 @@ class Inventory:
         self._walked.pop(place.name, None)
         for old in head.meta.get("supersedes", []):
             self._void(uuid.UUID(old["segment"]), (int(old["epoch"]), int(old["counter"])))
-        gone = removed_tracks(self.fs, journal_of(place.path))
+        try:
+            gone = removed_tracks(self.fs, journal_of(place.path))
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            self.damaged[place.name] = f"its removal journal cannot be read: {error.strerror}"
+            return  # what is left in it nobody can say
         there = [entry for entry in footer_tracks(head) if entry[0].track not in gone]
         self._catalog.add(
             SegmentRow(place.name, place.size, head.segment, head.run, int(header.origin)),
@@ -136,6 +143,10 @@ class Inventory:
             return  # sealed or reclaimed since the folder was listed
         except FormatError as error:
             self.damaged[place.name] = error.message
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            self.damaged[place.name] = f"a block cannot be read: {error.strerror}"
         else:
             if not place.archive and not belongs(place.path, index.header):
                 return

@@ -16,7 +16,7 @@ from mediadb.reclaim.brake import ClockBrake, ForwardJump
 from mediadb.reclaim.facts import NIL, SegmentFact, thin_out
 from mediadb.reclaim.limits import DAY_US, Need, ReclaimOptions, Room, need_of
 from mediadb.reclaim.plan import plan
-from mediadb.reclaim.reclaimer import Reclaimer
+from mediadb.reclaim.reclaimer import ASIDE_US, Reclaimer
 from mediadb.tools.verify import verify_volume
 from mediadb.types import State
 
@@ -169,7 +169,7 @@ def test_errors_are_told_and_the_next_step_goes_on(finished: Path) -> None:
     assert report.removed == []
     assert "Permission denied" in report.errors[0]
     made.fs.unlink = real  # type: ignore[method-assign]
-    assert len(made.step(END + 6 * S, 0).removed) == 1
+    assert len(made.step(END + 6 * S, ASIDE_US).removed) == 1
     assert states(finished)[0] == (0, 10, "deleted", "age")
 
 
