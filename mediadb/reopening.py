@@ -107,15 +107,12 @@ class Reopening:
 
     def _let_go(self, now: Now) -> None:
         held = self._held
-        for shut in (
-            held.reader.shut,
-            lambda: held.thread.beside(held.reclaim.shut),
-            lambda: held.thread.let_go().result(),
-        ):
+        thread = held.thread
+        for step in (held.reader.shut, lambda: thread.beside(held.reclaim.shut), lambda: thread.let_go().result()):
             try:
-                shut()
+                step()
             except Exception as error:  # a defect; what can be let go is, and opening is tried all the same
-                held.thread.trouble("keeper-failed", {"text": repr(error)})
+                thread.trouble("keeper-failed", {"text": repr(error)})
         self._post(self._gone, now)
 
     def _open(self, now: Now) -> None:

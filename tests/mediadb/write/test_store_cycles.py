@@ -9,6 +9,7 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import rig
 from test_async_store import Ears, TestClock, feed, opened, video
 from test_store_away import SOON, Heard, Mount, held_files
