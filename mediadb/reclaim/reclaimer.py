@@ -37,7 +37,7 @@ from mediadb.reclaim.facts import Facts, Spans
 from mediadb.reclaim.limits import Need, ReclaimOptions, Room, headroom, need_of
 from mediadb.reclaim.plan import BATCH, RULE_AGE, Removal, plan
 from mediadb.reclaim.punch import COPY, kept_bytes, punch, ranges_of, rewrite
-from mediadb.segment_files import SEALED
+from mediadb.segment_files import OPEN, SEALED
 from mediadb.types import State
 
 ASIDE_US: Final = 60_000_000  # a removal that failed is tried again after that: the others do not wait for it
@@ -182,6 +182,8 @@ class Reclaimer:
                     continue
                 intent = unfinished(self.fs, path)
                 segment = path.with_suffix(SEALED)
+                if self.fs.stat(path.with_suffix(OPEN)) is not None:
+                    continue  # a repair took its footer away: its turn comes with the new one
                 if intent is not None:
                     try:
                         self._go_on(segment, intent, now_us)

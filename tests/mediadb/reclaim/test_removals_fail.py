@@ -182,3 +182,31 @@ def test_a_copy_that_cannot_be_begun_leaves_no_file_open(tmp_path: Path) -> None
     with pytest.raises(OSError, match="No space"):
         rewrite(fs, first, [(8192, 4096)])
     assert len(fs._paths) == before
+
+
+def test_the_journal_of_a_segment_that_waits_for_a_new_footer_stays(tmp_path: Path) -> None:
+    """A repair makes it an unsealed one for a while; without its journal the holes would be damage."""
+    fs = BadFs()
+    first, second, _ = filmed(fs, tmp_path)
+    made = reclaimer(fs, tmp_path, LIMITS)
+    made.step(END + 5 * S, 0)
+    first.rename(first.with_suffix(".open"))
+    made.repeat_unfinished(END + 5 * S)
+    assert len(read_journal(fs, first.with_suffix(".gone"))) == 2
+    assert left_in(fs, second) == {2}
+
+
+def test_a_removal_under_way_waits_for_the_new_footer(tmp_path: Path) -> None:
+    fs = BadFs()
+    first, *_ = filmed(fs, tmp_path)
+    fs.bad, fs.calls = first, {"punch"}
+    made = reclaimer(fs, tmp_path, LIMITS)
+    made.step(END + 5 * S, 0)
+    fs.calls = set()
+    first.rename(first.with_suffix(".open"))
+    made.repeat_unfinished(END + 5 * S)
+    assert unfinished(fs, first.with_suffix(".gone")) is not None
+    first.with_suffix(".open").rename(first)
+    made.repeat_unfinished(END + 5 * S)
+    assert left_in(fs, first) == {2}
+    assert [state for *_, state, _ in states(fs, tmp_path, 0, END)] == ["deleted", "recorded"]
