@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,14 @@ from mediadb.tools.verify import verify_volume
 from mediadb.write.budget import Budget
 
 RUN = 77
+
+
+async def soon(condition: Callable[[], bool]) -> None:
+    for _ in range(3000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not come")
 
 
 async def two(tmp_path: Path, budget: Budget) -> tuple[Mount, AsyncStore, AsyncStore, Heard]:
@@ -113,8 +122,7 @@ async def test_a_guest_whose_disk_hangs_on_the_way_out_does_not_hold_up_its_host
     await ears.until(lambda: "storage-missing" in ears.reasons)
     hung = threading.Event()
     home._thread.do(lambda _: hung.wait(30))
-    while home._lodging.place is not Place.LEAVING:
-        await asyncio.sleep(0.01)
+    await soon(lambda: home._lodging.place is Place.LEAVING)
     feed(writer, 20, 5)
     feed(others, 0, 10)
     home.stand_in(None)
@@ -145,8 +153,7 @@ async def test_what_was_durable_before_is_not_asked_of_a_volume_that_came_back(t
         await ears.until(lambda turn=turn: ears.troubles.count("storage-let-go") > turn)  # type: ignore[misc]
         mount.give_back()
         await ears.until(lambda turn=turn: ears.troubles.count("storage-recovered") > turn)  # type: ignore[misc]
-        while store._reopening.life.away:
-            await asyncio.sleep(0.01)
+        await soon(lambda: not store._reopening.life.away)
         await store.read(int)
         for path in mount.path.rglob("*.rseg"):
             path.unlink()
