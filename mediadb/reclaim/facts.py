@@ -107,6 +107,13 @@ class Facts:
         for member, size in zip(fact.members, fact.sizes, strict=True) if fact is not None else ():
             self.cameras[member.camera] -= size
 
+    def disown(self, path: Path) -> None:
+        """Nothing can be taken out of the segment: whose its footage is does not matter any more."""
+        fact = self._known.get(str(path))
+        self.forget(path)
+        if fact is not None:
+            self._known[str(path)] = replace(fact, members=(), ends=array("q"), sizes=array("q"), due_us=0)
+
     def days(self) -> Iterator[Path]:
         for day in self._fs.listdir(self._folder):
             folder = self._folder / day

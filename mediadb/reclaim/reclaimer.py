@@ -125,8 +125,11 @@ class Reclaimer:
             except (OSError, FormatError) as error:
                 said = error.message if isinstance(error, FormatError) else error.strerror
                 report.errors.append(f"{removal.fact.path}: {said}")
+                if isinstance(error, FormatError):
+                    self.facts.disown(removal.fact.path)
+                    continue
                 self._aside[removal.fact.path] = monotonic_us + ASIDE_US
-                failures += isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT)
+                failures += error.errno not in (errno.ENOSPC, errno.EDQUOT)
                 if failures == FAILURES:
                     break
             else:

@@ -6,7 +6,7 @@ import errno
 from pathlib import Path
 
 import pytest
-from mixed import Mixed, S, left_in, limits, reader, reclaimer, states
+from mixed import Mixed, S, camera_id, left_in, limits, reader, reclaimer, states
 from rig import T0, segment_paths, track_id
 
 from mediadb.errors import ChunkGone
@@ -14,6 +14,7 @@ from mediadb.fs import RealFs
 from mediadb.gone import INTENT, read_journal, unfinished
 from mediadb.reclaim.punch import rewrite
 from mediadb.reclaim.reclaimer import ASIDE_US
+from mediadb.segment_files import read_footer
 
 pytestmark = pytest.mark.fast
 END = T0 + 30 * S
@@ -210,3 +211,25 @@ def test_a_removal_under_way_waits_for_the_new_footer(tmp_path: Path) -> None:
     made.repeat_unfinished(END + 5 * S)
     assert left_in(fs, first) == {2}
     assert [state for *_, state, _ in states(fs, tmp_path, 0, END)] == ["deleted", "recorded"]
+
+
+def test_a_segment_whose_index_is_damaged_is_kept_as_long_as_any(tmp_path: Path) -> None:
+    """Its footer names the tracks, but not where they lie: nothing can be taken out."""
+    fs = BadFs()
+    first, second, _ = filmed(fs, tmp_path)
+    fd = fs.open_read(first)
+    summary = read_footer(fs, fd)[0].tracks[0]
+    fs.close(fd)
+    with first.open("r+b") as file:
+        file.seek(summary.index_offset)
+        file.write(bytes(64))
+    made = reclaimer(fs, tmp_path, LIMITS)
+    assert len(made.step(END + 5 * S, 0).errors) == 1
+    assert left_in(fs, second) == {2}
+    for turn in range(1, 4):
+        assert made.step(END + 5 * S, turn * ASIDE_US).errors == []
+    assert first.exists()
+    assert camera_id(0) not in made.facts.cameras or made.facts.cameras[camera_id(0)] < first.stat().st_size
+    made.options = made.options.__class__(12 * S, cameras=limits(c0=10, c1=10, c2=12))
+    made.step(END + 60 * S, 5 * ASIDE_US)
+    assert not first.exists()
