@@ -6,6 +6,7 @@ camera sum up to the length of the range. Built by the daemon's reports and by `
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -17,6 +18,7 @@ from mediadb.read.reader import Reader, TrackInfo
 from mediadb.times import EPOCH, show_time
 from mediadb.types import State
 
+_WEEK: Final = re.compile(r"\d{4}-W\d{1,2}", re.ASCII)
 STATEMENT: Final = "Causes are what the recorder stated; they are no proof."
 
 
@@ -59,14 +61,17 @@ class StorageFacts:
 
 
 def week_range(text: str, zone: tzinfo = UTC, name: str = "UTC") -> Range:
-    """'2026-W47' as [Monday 0:00, next Monday 0:00) of a time zone. Raises WeekTextError."""
+    """'2026-W47' as [Monday 0:00, next Monday 0:00) of a time zone, from 1970 on. Raises WeekTextError."""
     try:
-        year, week = text.split("-W")
-        first = datetime.fromisocalendar(int(year), int(week), 1)
-    except ValueError:
-        raise WeekTextError(f"{text!r} is no week; write 2026-W47") from None
-    start, end = (_utc_us(day.replace(tzinfo=zone)) for day in (first, first + timedelta(days=7)))
-    return Range(start, end, f"{int(year)}-W{int(week):02d}", name)
+        if _WEEK.fullmatch(text) is None:
+            raise ValueError
+        first = datetime.fromisocalendar(int(text[:4]), int(text[6:]), 1)
+        start, end = (_utc_us(day.replace(tzinfo=zone)) for day in (first, first + timedelta(days=7)))
+    except (ValueError, OverflowError):
+        raise WeekTextError(f"{text[:100]!r} is no week; write 2026-W47") from None
+    if start < 0:
+        raise WeekTextError(f"{text!r} lies before 1970")
+    return Range(start, end, f"{text[:4]}-W{int(text[6:]):02d}", name)
 
 
 def week_of(time_us: int, zone: tzinfo = UTC) -> str:

@@ -81,7 +81,8 @@ def test_weeks_begin_on_monday_midnight_of_their_zone_summer_time_included() -> 
     assert week_of(utc.start_us) == "2026-W47" == week_of(utc.end_us - 1)
     assert week_of(utc.start_us - 1) == "2026-W46"
     assert week_range("2020-W53").week == "2020-W53"
-    for wrong in ("2026-47", "2026-W60", "x-W1", "", "2026-W"):
+    odd = (" 2026-W+4", "2_026-W4_7", "٢٠٢٦-W٤٧", "9999-W52", "0001-W01", "1969-W20")
+    for wrong in ("2026-47", "2026-W60", "x-W1", "", "2026-W", *odd):
         with pytest.raises(WeekTextError):
             week_range(wrong)
 
