@@ -28,6 +28,7 @@ class BlockFile:
         self.fs, self.path, self.end = fs, path, end
         self._fd: int | None = fd
         self._reserved = end
+        self._identity: tuple[int, int] | None = None
         self._staging: memoryview | None = None
         self.poisoned = False
 
@@ -62,6 +63,15 @@ class BlockFile:
         if self._fd is None:
             raise OSError(errno.EBADF, "file is closed", str(self.path))
         return self._fd
+
+    def in_place(self) -> bool:
+        """False when other hands took the file: its path leads nowhere or to another file, or it was cut. What is
+        written goes nowhere then. Raises OSError."""
+        if self._identity is None:
+            held = self.fs.fstat(self.fd)
+            self._identity = held.device, held.inode
+        there = self.fs.stat(self.path)
+        return there is not None and (there.device, there.inode) == self._identity and there.size >= self.end
 
     def reserve(self, length: int, limit: int) -> None:
         """Have space for `length` more bytes allocated ahead, up to `limit` bytes of file."""

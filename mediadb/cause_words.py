@@ -78,6 +78,9 @@ WORDS: Final[dict[tuple[str, str], Words]] = {
     ("storage-error", "storage-doubly-owned"): Words("another server writes to it", "give each server its own"),
     ("storage-error", "storage-damaged"): Words("its first files cannot be read", "run `mediadb fsck`"),
     ("storage-error", "storage-unusable"): Words("it could not be opened", LOOK_AT_DISK),
+    ("storage-error", "ledger-lost"): Words(
+        "what the recorder said of this time was cut off by other hands", "find out who changes files of the volume"
+    ),
     ("storage-error", "segment-missing"): Words(
         "a file of footage was removed by other hands", "bring it back from a copy; find out who removes files"
     ),

@@ -7,6 +7,7 @@ writer thread (append) and by any reader thread (read).
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,12 +16,16 @@ from pathlib import Path
 
 from mediadb.blockfile import BlockFile
 from mediadb.format.ledger_page import LedgerKind, LedgerRecord, encode_page, scan_pages
-from mediadb.format.records import Record
+from mediadb.format.records import Record, encode_cause
 from mediadb.fs import Fs, read_file
+from mediadb.ledger_rescue import LEDGER_LOST, RESTORED, bring_back
+from mediadb.types import Cause, State
 from mediadb.waiting import WaitingLedger, waited
 
 MAX_FILE_BYTES = 1 << 30
 MAX_PENDING = 100_000
+STANDING = (LedgerKind.RUN_START, LedgerKind.TRACK, LedgerKind.COVER)  # the last word of each holds until the next
+Told = Callable[[str, dict[str, object]], None]
 RESERVE_BYTES = 1 << 20  # allocated ahead: when the disk is full, the ledger can still say so
 
 
@@ -36,10 +41,23 @@ class LedgerWriter:
     """Collects records and appends them, durable, when told. Errors leave the records waiting for the next try.
 
     Thread-safe: the writer thread and reclaim use one together. With `waiting`, what the volume does not take is kept
-    durable there until it does.
+    durable there until it does. A file that is taken from under it is written again, through `told` it is said; not
+    while the volume itself is away (`there`).
     """
 
-    def __init__(self, fs: Fs, folder: Path, run: int, epoch: int, waiting: WaitingLedger | None = None) -> None:
+    def __init__(
+        self,
+        fs: Fs,
+        folder: Path,
+        run: int,
+        epoch: int,
+        waiting: WaitingLedger | None = None,
+        *,
+        there: Callable[[], bool] = lambda: True,
+        told: Told = lambda code, params: None,
+    ) -> None:
+        self._there, self._told = there, told
+        self._standing: dict[tuple[int, object], LedgerRecord] = {}  # what holds now, should its file be lost
         self._fs, self._folder, self._run, self._epoch = fs, folder, run, epoch
         self._waiting = waiting
         self._held = 0  # of the pending ones: durable where they wait
@@ -60,7 +78,10 @@ class LedgerWriter:
         if len(self._pending) >= MAX_PENDING:
             self.dropped += 1
             return
-        self._pending.append(LedgerRecord(int(kind), time_us, body, self._run, self._epoch))
+        record = LedgerRecord(int(kind), time_us, body, self._run, self._epoch)
+        self._pending.append(record)
+        if kind in STANDING:
+            self._standing[int(kind), body.get("track")] = record
 
     def flush(self, wall_us: int) -> None:
         """Append all waiting records and sync. Raises OSError; then they wait and go into a new file next time."""
@@ -70,6 +91,11 @@ class LedgerWriter:
             except OSError:
                 self._hold(wall_us)
                 raise
+
+    def in_place(self) -> bool:
+        """False when other hands took the file under it: the next `flush` begins another one. Raises OSError."""
+        with self._lock:
+            return self._file is None or self._file.in_place()
 
     def adopt(self, wall_us: int) -> None:
         """Move what waited while the volume was away into this ledger, durable with all else when this returns. Raises
@@ -97,7 +123,47 @@ class LedgerWriter:
         self._held = len(batch)
         return True
 
+    def _mind_file(self, wall_us: int) -> None:
+        """What was taken is read through the descriptor; what was cut off is said to be lost, and what holds now, said
+        once more. Raises OSError; then it is tried again."""
+        held = self._file
+        if held is None or held.in_place():
+            return
+        if not self._there():
+            raise OSError(errno.ENODEV, "unmounted", str(held.path))
+        self._fs.mkdirs(self._folder)
+        rescue = bring_back(self._fs, held, self._folder / self._next_name(held.path.name[:7]))
+        self._file = rescue.file
+        held.close()
+        params: dict[str, object] = {"path": str(held.path), "bytes": rescue.file.end}
+        again: list[LedgerRecord] = []
+        if rescue.lost:
+            again = list(self._standing.values())
+            start_us = rescue.until_us or min((record.time_us for record in again), default=wall_us)
+            again = [*self._claims(start_us), *again]
+            params = {"path": str(held.path), "start_us": start_us, "end_us": wall_us}
+        code = LEDGER_LOST if rescue.lost else RESTORED
+        body = {"code": code, "params": params}
+        again.append(LedgerRecord(int(LedgerKind.TROUBLE), wall_us, body, self._run, self._epoch))
+        self._pending[self._held : self._held] = again
+        self._told(code, params)
+
+    def _claims(self, since_us: int) -> list[LedgerRecord]:
+        """For tracks whose last word is younger: recorded is claimed, so that what footage does not prove is put down
+        to the loss."""
+        claim = encode_cause(Cause(State.RECORDED))
+        return [
+            record._replace(time_us=since_us, body={"track": track, "time_us": since_us, **claim})
+            for (kind, track), record in self._standing.items()
+            if kind == LedgerKind.COVER and record.time_us > since_us
+        ]
+
+    def _next_name(self, month: str) -> str:
+        last = [name for name in ledger_files(self._fs, self._folder) if name.split(".")[0] == month][-1:]
+        return f"{month}.{_part(last[0]) + 1}" if last else month
+
     def _flush(self, wall_us: int) -> None:
+        self._mind_file(wall_us)
         batch = list(self._pending)  # other threads may add while this one writes
         if not batch:
             return
@@ -161,8 +227,7 @@ class LedgerWriter:
         if last and not self._part_bad:
             self._file = BlockFile.open_append(self._fs, self._folder / last[0])
         else:
-            name = f"{month}.{_part(last[0]) + 1}" if last else month
-            self._file = BlockFile.create(self._fs, self._folder / name)
+            self._file = BlockFile.create(self._fs, self._folder / self._next_name(month))
         self._month = month
         return self._file
 

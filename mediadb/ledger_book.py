@@ -15,11 +15,12 @@ from pathlib import Path
 
 from mediadb.errors import FormatError
 from mediadb.format.ledger_page import LedgerKind, LedgerRecord, Page, walk_pages
-from mediadb.format.records import decode_cause, decode_names, decode_spec
+from mediadb.format.records import Record, decode_cause, decode_names, decode_spec
 from mediadb.fs import Fs
 from mediadb.ledger import ledger_files
-from mediadb.ledger_facts import CHUNK_DAMAGED, Statement, Transition
+from mediadb.ledger_facts import CHUNK_DAMAGED, PAST_US, Statement, Transition
 from mediadb.ledger_packed import Causes, Closed, Extents, Words
+from mediadb.ledger_rescue import LEDGER_LOST
 from mediadb.types import Cause, Names, State, TrackSpec
 from mediadb.waiting import unwrap
 
@@ -93,6 +94,7 @@ class LedgerFacts:
         self.runs: dict[int, RunFacts] = {}
         self.segments: list[str] = []  # sealed ones, by number: path below the log, without suffix; "" when removed
         self.sizes: dict[int, int] = {}  # bytes, by number
+        self.short: set[int] = set()  # those that hold less than was sealed: a footer was made again after a loss
         self._gone: dict[int, Cause] = {}  # removed since extents were last put away
         self._numbers: dict[str, int] = {}  # by log and file name without suffix
         self._early: dict[str, Cause] = {}  # by the same: removed, and not yet said to be sealed
@@ -215,7 +217,9 @@ class LedgerFacts:
         code, params = str(record.body["code"]), record.body.get("params") or {}
         self.troubles.append((record.time_us, code))
         facts = self._alive(record.run, record.time_us, record.epoch)
-        if code == "storage-error" and not (facts.troubles and facts.troubles[-1][1] is None):
+        if code == LEDGER_LOST:
+            facts.troubles.insert(0, (int(str(params["start_us"])), int(str(params["end_us"])), LEDGER_LOST))
+        elif code == "storage-error" and not (facts.troubles and facts.troubles[-1][1] is None):
             facts.troubles.append((record.time_us, None, str(params.get("reason", "not-writable"))))
         elif code == "storage-recovered" and "of" not in params and facts.troubles:
             start_us, end_us, reason = facts.troubles[-1]
@@ -293,7 +297,11 @@ class LedgerFacts:
         assert isinstance(tracks, list)
         name = f"{log}/{Path(str(body['name'])).with_suffix('')}"
         number = self._number(name)
+        again = number in self.sizes
         self.sizes[number] = int(str(body["bytes"]))
+        self.short.discard(number)
+        if body.get("damaged") or (again and self._shrank(number, tracks)):
+            self.short.add(number)
         early = self._early.pop(f"{log}/{Path(name).name}", None)
         if early is not None:
             self._gone[number] = early
@@ -302,6 +310,15 @@ class LedgerFacts:
             track.filmed.add(run)
             if entry["first_us"] is not None:
                 track.sealed.add(number, int(entry["first_us"]), int(entry["end_us"]))
+
+    def _shrank(self, number: int, tracks: list[Record]) -> bool:
+        """Does a segment that got its footer again end earlier than it did, in any track?"""
+        ends = {self._ids[one["track"]]: one["end_us"] for one in tracks if one["track"] in self._ids}
+        for track, facts in self.tracks.items():
+            end_us = max((high for one, _, high in facts.sealed if one == number), default=None)
+            if end_us is not None and end_us > (ends.get(track) or PAST_US):
+                return True
+        return False
 
     def _number(self, name: str) -> int:
         log, _, rest = name.partition("/")
@@ -328,6 +345,7 @@ class LedgerFacts:
                 track.past.add(Statement(low, high, gone[number]))
         for number in gone:
             self.sizes.pop(number, None)
+            self.short.discard(number)
             log, _, rest = self.segments[number].partition("/")
             self._numbers.pop(f"{log}/{Path(rest).name}", None)
             self.segments[number] = ""

@@ -7,7 +7,7 @@ error is raised and not one byte of the volume was changed. The lock is an OFD l
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mediadb.errors import (
@@ -66,6 +66,7 @@ class LogHandle:
     identity: LogIdentity
     previous: LogIdentity | None
     left_alone: tuple[str, ...] = ()  # what else lies in the storage's folder, in words
+    _old: list[int] = field(default_factory=list)  # LOG files that were removed under us, each still locked
 
     @property
     def folder(self) -> Path:
@@ -82,8 +83,48 @@ class LogHandle:
         there = self.fs.stat(self.folder / LOG_NAME)
         return there is not None and (there.device, there.inode) == (held.device, held.inode)
 
+    def bring_back(self) -> bool:
+        """LOG was removed by other hands and nothing else is wrong here: write it again, locked before it has its
+        name. False when the volume is away, or something lies in its place. Raises OSError."""
+        path = self.folder / LOG_NAME
+        folder, held = self.fs.stat(self.folder), self.fs.fstat(self.fd)
+        if folder is None or folder.device != held.device or self.fs.stat(path) is not None:
+            return False
+        try:
+            if read_volume(self.fs, self.root).volume != self.identity.volume:
+                return False
+        except (StorageError, FormatError):
+            return False
+        temporary = path.with_name(LOG_NAME + ".tmp")
+        if self.fs.stat(temporary) is not None:
+            self.fs.unlink(temporary)
+        fd = self.fs.create(temporary)
+        try:
+            self.fs.lock(fd)
+            write_all(self.fs, fd, [self.fs.pread(self.fd, LOG_FILE_BYTES, 0)], 0)
+            self.fs.fdatasync(fd)
+            self.fs.rename(temporary, path)
+            self.fs.fsync_dir(self.folder)
+        except OSError:
+            self.fs.close(fd)
+            raise
+        self._old.append(self.fd)  # another thread may just ask it
+        self.fd = fd
+        return True
+
+    def keep_volume(self) -> bool:
+        """Write VOLUME again when other hands removed it; True then. Only while LOG is in its place. Raises OSError."""
+        path = self.root / VOLUME_NAME
+        if self.fs.stat(path) is not None:
+            return False
+        identity = VolumeIdentity(self.identity.volume, self.identity.changed_us)
+        replace_file(self.fs, path, encode_volume(identity))
+        return True
+
     def close(self) -> None:
         """Give the lock back."""
+        while self._old:
+            self.fs.close(self._old.pop())
         if self.fd >= 0:
             fd, self.fd = self.fd, -1
             self.fs.close(fd)

@@ -6,16 +6,17 @@ same seal serves the writer and the recovery of an unsealed file.
 
 from __future__ import annotations
 
+import errno
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mediadb.blockfile import BlockFile
+from mediadb.blockfile import MAX_PIECE_BYTES, BlockFile
 from mediadb.format.block import Commit, Supersedes
 from mediadb.format.chunk import ChunkHeader
-from mediadb.format.constants import NO_SEQ
+from mediadb.format.constants import BLOCK_ALIGN, NO_SEQ
 from mediadb.format.footer import FLAG_RECOVERED, FooterHead, encode_head, footer_tail
 from mediadb.format.records import Record, run_text
 from mediadb.format.segment_header import SEGMENT_PAGE_BYTES, SegmentHeader, encode_segment_header
@@ -88,6 +89,43 @@ class SegmentWriter:
     def reserve(self, length: int) -> None:
         """Have `length` bytes allocated ahead, where the disk has them. Raises OSError."""
         self._file.reserve(length, self._limit)
+
+    def in_place(self) -> bool:
+        """False when other hands removed, replaced or cut the file. Raises OSError."""
+        return self._file.in_place()
+
+    def bring_back(self) -> None:
+        """The file was removed, and our descriptor still reads: what is durable is written under its name again, to be
+        sealed as one that was given up. A copy that somebody put there is as good. Raises OSError, FileExistsError when
+        something else lies there."""
+        old = self._file
+        old.fs.direct(old.fd, False)
+        if old.fs.stat(old.path) is not None:
+            new = BlockFile.open_append(old.fs, old.path)
+            if not all(old.fs.pread(new.fd, len(raw), at) == raw for at, raw in self._durable_pieces()):
+                new.close()
+                raise FileExistsError(errno.EEXIST, "another file lies there, or it was cut", str(old.path))
+        else:
+            new = BlockFile.create(old.fs, old.path)
+            try:
+                for at, raw in self._durable_pieces():
+                    new.end = new.write([raw], at)
+                new.sync()
+            except OSError:
+                new.discard()
+                raise
+        old.close()
+        self._file = new
+
+    def _durable_pieces(self) -> Iterator[tuple[int, bytes]]:
+        """What is durable, read back through our descriptor."""
+        at, end = 0, self.index.durable_end
+        while at < end:
+            raw = self._file.fs.pread(self._file.fd, min(MAX_PIECE_BYTES, end - at), at)
+            if not raw or len(raw) % BLOCK_ALIGN:
+                raise OSError(errno.EIO, "what was removed cannot be read back", str(self.path))
+            yield at, raw
+            at += len(raw)
 
     def append(self, batch: Batch, stamp: CommitStamp) -> None:
         """`append` and `directory`: write one commit. Raises OSError; then the file is poisoned."""
@@ -211,7 +249,7 @@ def seal_file(file: BlockFile, index: SegmentIndex) -> tuple[Path, FooterHead]:
 
 
 def seal_record(head: FooterHead, name: str, size: int) -> Record:
-    """The body of a SEGMENT_SEAL ledger record."""
+    """The body of a SEGMENT_SEAL ledger record; `damaged` says that acknowledged commits are missing in it."""
     tracks = [
         {
             "track": str(track.track), "first_us": track.first_us if track.media_count else None,
@@ -224,6 +262,7 @@ def seal_record(head: FooterHead, name: str, size: int) -> Record:
         "segment": str(head.segment), "name": name, "bytes": size, "recovered": bool(head.flags & FLAG_RECOVERED),
         "run": run_text(head.run), "first_commit": list(head.first_commit), "last_commit": list(head.last_commit),
         "last_wall_us": head.last_wall_us, "tracks": tracks,
+        **({"damaged": damaged} if (damaged := head.meta.get("damaged")) else {}),
     }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import errno
 import threading
 import uuid
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from mediadb.blockfile import RESERVE_BYTES
@@ -21,7 +22,9 @@ from mediadb.format.footer import FooterHead
 from mediadb.format.ledger_page import LedgerKind
 from mediadb.format.segment_header import SEGMENT_PAGE_BYTES, SegmentHeader
 from mediadb.ledger import LedgerWriter
-from mediadb.locks import LogHandle
+from mediadb.ledger_facts import SEGMENT_MISSING
+from mediadb.ledger_rescue import RESTORED
+from mediadb.locks import VOLUME_NAME, LogHandle
 from mediadb.segment_index import LiveSegment
 from mediadb.write.commits import StoreOptions, WriterEvents
 from mediadb.write.items import Now
@@ -75,6 +78,10 @@ class Segments:
     def writable(self, waiting_bytes: int, now: Now) -> SegmentWriter:
         """The segment for the next commits, `waiting_bytes` of media. Raises OSError, StorageMissing."""
         segment = self._current
+        if segment is not None and not segment.in_place():
+            self._current = None
+            self._beside(partial(self._bring_back, segment, now))
+            segment = None
         if segment is None:
             return self._begin(waiting_bytes, now)
         age = now.mono_us - self._since_us
@@ -204,6 +211,10 @@ class Segments:
     def _begin(self, waiting_bytes: int, now: Now) -> SegmentWriter:
         self._take_made(now)
         segment, self._ahead = self._ahead, None
+        if segment is not None and not segment.in_place():
+            self._drop_live(segment.live)
+            segment.close()
+            segment = None
         if segment is None:
             self._check_room(waiting_bytes)
             segment = self._create(self._number, now)
@@ -219,6 +230,8 @@ class Segments:
     def _create(self, number: int, now: Now) -> SegmentWriter:
         if not self._log.still_there():  # else its folders would be made in the empty mount point
             raise StorageMissing(f"{self._log.folder} was unmounted; mount it again", path=str(self._log.folder))
+        if self._log.keep_volume():
+            self._events.trouble(RESTORED, {"path": str(self._log.root / VOLUME_NAME)})
         self.make_room(self._options.segment_limit)
         identity = self._log.identity
         header = SegmentHeader(
@@ -300,11 +313,39 @@ class Segments:
         try:
             path, head = segment.seal()
             self._fs.point("seal_ledger")
+        except FileNotFoundError:
+            self._bring_back(segment, now)
+            return
         except OSError as error:
             self._wait_for_seal(segment, error)
             self._events.trouble("seal-failed", {"path": str(segment.path), "text": str(error)})
             return
         self._sealed(segment, path, head, now)
+
+    def _bring_back(self, segment: SegmentWriter, now: Now) -> None:
+        """Other hands took the file from under its writer: what is durable in it is read through the descriptor. Where
+        that is not possible its time is said to be missing, at once."""
+        if not segment.has_durable:
+            self._drop_live(segment.live)
+            segment.close()
+            return
+        path = str(segment.path)
+        try:
+            if not self._log.still_there():
+                self._wait_for_seal(segment, OSError(errno.ENODEV, "unmounted", path))
+                return
+            segment.bring_back()
+        except OSError as error:
+            segment.close()
+            self._taken(segment, now)
+            head = segment.head()
+            start_us = min((t.first_us for t in head.tracks if t.media_count), default=now.utc_us)
+            end_us = max((t.end_us for t in head.tracks if t.media_count), default=now.utc_us)
+            params: dict[str, object] = {"path": path, "start_us": start_us, "end_us": end_us, "text": str(error)}
+            self._events.trouble(SEGMENT_MISSING, params)
+        else:
+            self._wait_for_seal(segment, OSError(errno.ENOENT, "removed by other hands", path))
+            self._events.trouble(RESTORED, {"path": path, "bytes": segment.index.durable_end})
 
     def _taken(self, segment: SegmentWriter, now: Now) -> None:
         """It had its final name, only the sync of its folder failed, and retention took it meanwhile."""

@@ -19,7 +19,8 @@ from mediadb.format.constants import NO_COMMIT, NO_TIME
 from mediadb.format.ledger_page import LedgerKind
 from mediadb.format.records import encode_cause, encode_gap, encode_mark, encode_names, encode_spec, run_text
 from mediadb.ledger import LedgerWriter
-from mediadb.locks import LogHandle
+from mediadb.ledger_rescue import RESTORED
+from mediadb.locks import LOG_NAME, LogHandle
 from mediadb.segment_index import LiveSegment
 from mediadb.types import Cause, Kind, Names, Sample, State, TrackSpec
 from mediadb.write.commits import CommitInfo, StoreOptions, TrackCommit, WriterEvents
@@ -90,7 +91,10 @@ class LogWriter:
         self.detached = False  # without a log (`write.handover`): what is closed waits in memory
         self.lent = False  # tracks of ours are another writer's at present
         self.newest: tuple[str, int] | None = None  # segment and durable bytes of it when the log was let go
-        self.ledger = LedgerWriter(self._fs, log.ledger_folder, self._run, self._epoch, options.waiting)
+        self.ledger = LedgerWriter(
+            self._fs, log.ledger_folder, self._run, self._epoch, options.waiting,
+            there=lambda: self._log.still_there(), told=events.trouble,
+        )  # fmt: skip
         self._segments = Segments(log, server, options, events, self.ledger, beside)
         self.retention = classes_of(options.retention_us, options.limits or {})  # replaced when limits change
 
@@ -325,7 +329,11 @@ class LogWriter:
 
     def _check_place(self) -> None:
         """Raises StorageMissing, OSError."""
-        if not self._log.still_there():
+        if self._log.still_there():
+            return
+        if self._log.bring_back():
+            self._events.trouble(RESTORED, {"path": str(self._log.folder / LOG_NAME)})
+        else:
             raise StorageMissing(f"{self._log.folder} was unmounted; mount it again", path=str(self._log.folder))
 
     def _write_some(self, now: Now) -> None:
@@ -386,12 +394,12 @@ class LogWriter:
     # -- ledger and alarms ----------------------------------------------------------------------------------------
 
     def _flush_ledger(self, now: Now) -> None:
-        if not self.ledger.pending:
-            return
         if self.failed and self.reason == MISSING:
             self.ledger.hold(now.utc_us)
             return
         try:
+            if not self.ledger.pending and self.ledger.in_place():
+                return
             self.ledger.flush(now.utc_us)
         except OSError as error:
             if not self._ledger_told and not self.failed:

@@ -43,6 +43,7 @@ const REASONS = {
   "not-writable": "the disk takes no writes",
   "memory-budget": "no memory left to wait in",
   "chunk-damaged": "damaged on disk",
+  "ledger-lost": "what was said of it was cut off by other hands",
   "segment-missing": "the file was removed by other hands",
   "segment-damaged": "the file was cut or damaged",
 };
@@ -77,6 +78,8 @@ const EVENTS = {
   "reclaim-confirmed": "Deletion was confirmed",
   "reclaim-short": "Nothing may be deleted to make room",
   "chunk-corrupt": "Damaged footage found",
+  "file-restored": "A file was taken by other hands and written again",
+  "ledger-lost": "Statements were cut off by other hands",
   "segment-missing": "A file of footage is missing",
   "segment-damaged": "A file of footage was cut or damaged",
   "file-left-alone": "Unknown file in a storage",
