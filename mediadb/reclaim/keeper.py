@@ -218,8 +218,8 @@ class ReclaimKeeper:
 
     def _step(self, ahead: int) -> Report | None:
         reclaimer, clock = self._reclaimer, self._clock
-        if reclaimer is None:
-            return None
+        if reclaimer is None or not (self._told or self._memory.known):
+            return None  # whose footage is to be kept for longer is not known yet
         self._adopt(reclaimer)
         report = reclaimer.step(clock.utc_us(), clock.monotonic_us(), ahead)
         self.room = report.used_bytes, report.free_bytes, report.total_bytes

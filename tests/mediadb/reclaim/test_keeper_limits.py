@@ -259,3 +259,27 @@ def test_a_question_looks_no_further_than_what_goes(tmp_path: Path) -> None:
     assert made.keeper.plan(ReclaimOptions(HOUR)) == []
     assert [path for path in opened if path.suffix == ".rseg"] == []
     made.close()
+
+
+def test_nothing_goes_while_nobody_knows_what_is_to_be_kept(tmp_path: Path) -> None:
+    """What the log remembers was lost and the cameras' limits come in a moment: the storage's own are too short."""
+    longer = {camera_id(n): CameraLimits(100 * HOUR, HOUR) for n in range(3)}
+    made = Kept(tmp_path, longer, ReclaimOptions(10 * HOUR, cameras=longer))
+    (made.rig.log.folder / "RECLAIM").unlink()
+    calls = KeeperCalls(lambda code, params: None, lambda _: None, lambda _: None)
+    again = ReclaimKeeper(ReclaimOptions(HOUR, quota_bytes=MIB), made.clock, calls, told=False)
+    made.clock.run(2 * HOUR)
+    again.open(made.rig.log, made.rig.writer.ledger, made.clock.utc)
+    again.make_room(MIB)
+    again.step()
+    assert len(made.sealed()) == 2
+    again.limits(ReclaimOptions(HOUR, cameras=longer))
+    again.step()
+    assert len(made.sealed()) == 2
+    again.limits(ReclaimOptions(HOUR))
+    again.confirm()
+    again.step()
+    again.confirm()
+    again.step()
+    assert made.sealed() == []
+    made.close()
