@@ -159,7 +159,7 @@ async def _try_file(
     fetched.files.append(FileFacts(path.name, size_bytes, digest, samples, parse_time(known["file_start"], 0)))
     fetched.skipped += [
         skipped_record(gap["params"]["track"], *_ends(gap), gap["params"]["what"])
-        for gap in known["gaps"] if gap["reason"] == "chunk-damaged"
+        for gap in known["gaps"] if gap["reason"] == "chunk-damaged" and "track" in gap["params"]
     ]  # fmt: skip
 
 

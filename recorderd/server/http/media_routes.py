@@ -14,7 +14,7 @@ from aiohttp import web
 
 from mediadb.errors import ChunkCorrupt
 from mediadb.movie.left_out import left_out
-from mediadb.types import State
+from mediadb.types import Interval, State
 from recorderd.core.rights import Right
 from recorderd.core.timerange import TimeRange, format_time
 from recorderd.server.footage import camera_tracks, main_track, store_of, stream_tracks
@@ -131,7 +131,11 @@ async def media_json(call: Call) -> web.StreamResponse:
     track = movie.movie.tracks[0]
     start_us, end_us = movie.span.start_us, movie.span.end_us
     found = await store.read(store.reader.coverage, [track], start_us, end_us)
-    gaps = [one for one in found[track] if one.cause.state != State.RECORDED] + damage_of(movie)
+    damage = damage_of(movie)
+    gaps = damage + [
+        one for one in found[track]
+        if one.cause.state != State.RECORDED and not any(_says(named, one) for named in damage)
+    ]  # fmt: skip
     known = [one.id for one in camera_tracks(view) if one.stream == role]
     without = await store.read(left_out, store.reader, known, start_us, end_us)
     return json_answer(
@@ -161,6 +165,12 @@ async def media_json(call: Call) -> web.StreamResponse:
             "left_out": [one.record() for one in without],
         }
     )
+
+
+def _says(named: Interval, known: Interval) -> bool:
+    """Is `known` of coverage the damage that the file names itself, and more exactly?"""
+    same = (known.cause.state, known.cause.reason) == (named.cause.state, named.cause.reason)
+    return same and known.start_us < named.end_us and known.end_us > named.start_us
 
 
 def _span(call: Call) -> TimeRange:
