@@ -21,7 +21,15 @@ from mediadb.catalog import TrackRow
 from mediadb.coverage import unseen
 from mediadb.errors import ChunkGone, StorageMissing
 from mediadb.format.footer import ConfigPlace
-from mediadb.ledger_facts import FUTURE_US, MediaSpan, RunLife, join_spans
+from mediadb.ledger_facts import (
+    CHUNK_DAMAGED,
+    FUTURE_US,
+    SEGMENT_DAMAGED,
+    SEGMENT_MISSING,
+    MediaSpan,
+    RunLife,
+    join_spans,
+)
 from mediadb.read.chunks import ChunkData, ChunkReader, ChunkRef, ChunkTable, StoredChunk
 from mediadb.read.index import StorageIndex
 from mediadb.read.part import Part, coding_tolerance_us
@@ -32,6 +40,8 @@ from mediadb.types import Cause, Interval, State, TrackConfig, TrackSpec
 T = TypeVar("T")
 # What the storage that stood in knows better than one that could not be written.
 _STATED = frozenset({State.CAMERA_OFFLINE, State.NETWORK_LOSS, State.OVERLOAD_SHED, State.CLOCK_STEP})
+_GONE = frozenset({State.DELETED, State.GROOMED})
+_LOST = frozenset({SEGMENT_MISSING, SEGMENT_DAMAGED, CHUNK_DAMAGED})
 
 
 class JoinedReader(Reader):
@@ -223,7 +233,11 @@ def overlay(base: Sequence[Interval], over: Sequence[Interval]) -> list[Interval
 def _better(base: Cause, over: Cause) -> bool:
     if base.state is State.RECORDED:
         return False
-    return over.state is State.RECORDED or (base.state is State.STORAGE_ERROR and over.state in _STATED)
+    if over.state is State.RECORDED:
+        return True
+    if over.state in _GONE:  # what the other storage held was taken by a rule; a loss here stays one
+        return base.state is State.STORAGE_ERROR and base.reason not in _LOST
+    return base.state is State.STORAGE_ERROR and over.state in _STATED
 
 
 def _put(out: list[Interval], interval: Interval) -> None:

@@ -128,3 +128,15 @@ def test_what_lies_in_both_is_read_once() -> None:
     assert once(apart) == apart
     there_and_back = [part("log/b/1", [*range(5), *range(9, 12)]), part("log/a/1", range(5, 9))]
     assert once(there_and_back) == there_and_back
+
+
+def test_what_a_rule_took_where_it_stood_in_is_deleted_not_lost() -> None:
+    away, lost = Cause(State.STORAGE_ERROR, "storage-missing"), Cause(State.STORAGE_ERROR, "segment-missing")
+    aged, recorded = Cause(State.DELETED, "age"), Cause(State.RECORDED)
+    base = [Interval(0, 10, recorded), Interval(10, 20, away), Interval(20, 30, lost), Interval(30, 40, recorded)]
+    assert overlay(base, [Interval(0, 40, aged)]) == [
+        Interval(0, 10, recorded),
+        Interval(10, 20, aged),
+        Interval(20, 30, lost),
+        Interval(30, 40, recorded),
+    ]
