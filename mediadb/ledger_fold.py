@@ -218,7 +218,9 @@ def _down_pieces(stretches: Sequence[Stretch], now_us: int) -> list[_Piece]:
     for stretch in stretches:
         end_us = max(now_us, stretch.start_us) if stretch.end_us is None else stretch.end_us
         if last is not None and reached_us < stretch.start_us:
-            pieces.append(_Piece(reached_us, stretch.start_us, last.after))
+            # Set back and home again by one process: the time in between was never shown. Behind its end it was.
+            stepped = stretch.run == last.run and is_recorder_step(last.ended)
+            pieces.append(_Piece(reached_us, stretch.start_us, last.ended if stepped else last.after))
         if end_us >= reached_us:
             last, reached_us = stretch, end_us
     if last is not None and last.end_us is not None:

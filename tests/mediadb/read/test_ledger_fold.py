@@ -472,3 +472,30 @@ def test_no_second_is_recorded_without_footage_however_slow(data: st.DataObject)
     gone = [(one.start_us, one.end_us) for one in found if one.cause.state is State.CAMERA_OFFLINE]
     ends = [word.time_us for word in words[1:] if word.cause is REC] + [at]
     assert gone == list(zip([w.time_us for w in words if w.cause is OFFLINE], ends, strict=False))
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [((100, 40), (47, 107)), ((100, 40), (47, 20), (27, 107)), ((100, 40), (47, 900), (910, 20), (27, 107))],
+)
+def test_time_that_a_set_clock_left_out_is_a_step_also_on_the_way_home(steps: tuple[tuple[int, int], ...]) -> None:
+    """The clock is set back and home again while one process records: it never showed the seconds in between."""
+    ends = [*(a for a, _ in steps), 200]
+    lived = list(zip([10, *(b for _, b in steps)], ends, strict=True))
+    given = scene(
+        runs=[RunLife(1, 10 * S, None, steps=tuple((a * S, b * S) for a, b in steps))],
+        transitions=[Transition(10 * S, REC, 1)],
+        media=[media(low, high, 1, seq, clock=seq) for seq, (low, high) in enumerate(lived)],
+        now_us=200 * S,
+    )
+    assert (100, 107, "clock-step", "recorder") in states(given, 10, 200)
+    assert not [one for one in states(given, 10, 200) if one[2] == "server-down"]
+
+
+def test_a_clock_set_back_explains_nothing_behind_the_end_of_its_run() -> None:
+    given = scene(
+        runs=[RunLife(1, 10 * S, 47 * S, steps=((100 * S, 40 * S),)), RunLife(2, 110 * S, None)],
+        transitions=[Transition(10 * S, REC, 1), Transition(110 * S, REC, 2)],
+        media=[media(10, 100, 1, 0, clock=0), media(40, 47, 1, 1, clock=1), media(110, 1000, 2)],
+    )
+    assert (100, 110, "server-down", "crash") in states(given, 10, 200)
