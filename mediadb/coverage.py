@@ -204,15 +204,16 @@ class Coverage:
         return {"start_us": min(e[0] for e in extents), "end_us": max(e[1] for e in extents)} if extents else {}
 
     def _trouble(self, number: int) -> Cause | None:
-        """Why a sealed segment is not there whole; None when its file has the length it was sealed with, and of one
-        that was put away (`past` tells of it)."""
+        """Why a sealed segment is not there whole; None when its file has the length it was sealed with and nothing was
+        lost before that, and of one that was put away (`past` tells of it)."""
         rule, name = self._facts.rule_of(number), self._facts.segments[number]
         if rule is not None or not name:
             return rule
         status = self._fs.stat(self._logs / (name + SEALED))
         if status is None:
             return Cause(State.STORAGE_ERROR, SEGMENT_MISSING)
-        whole = status.size == self._facts.sizes.get(number) and self._prefix + name not in self._damaged
+        whole = status.size == self._facts.sizes.get(number) and number not in self._facts.short
+        whole = whole and self._prefix + name not in self._damaged
         return None if whole else Cause(State.STORAGE_ERROR, SEGMENT_DAMAGED)
 
     def runs(self, evidence: Sequence[RunEvidence] = (), run: int | None = None) -> list[RunLife]:

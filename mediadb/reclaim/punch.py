@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +26,8 @@ PIECE_BYTES: Final = 1 << 20
 
 def ranges_of(fs: Fs, path: Path, tracks: Collection[uuid.UUID], gone: Collection[uuid.UUID]) -> list[Range]:
     """What the `tracks` fill in a sealed segment. Padding behind them goes too, up to the page on which something else
-    begins. `gone`: tracks that were taken out before. FormatError when the footer cannot be read."""
+    begins. `gone`: tracks that were taken out before. What the index names outside of the blocks is not there any more.
+    FormatError when the footer cannot be read, or would have bytes of another track go."""
     fd = fs.open_read(path)
     try:
         head, _ = read_footer(fs, fd)
@@ -41,9 +43,10 @@ def ranges_of(fs: Fs, path: Path, tracks: Collection[uuid.UUID], gone: Collectio
                 pieces += [(offset, offset + length, goes) for offset, length in pairs]
     finally:
         fs.close(fd)
-    if any(offset < SEGMENT_PAGE_BYTES or end > head.data_end for offset, end, _ in pieces):
-        raise FormatError("the index of the segment points outside of its blocks")
-    pieces.sort()
+    pieces = sorted((max(low, SEGMENT_PAGE_BYTES), min(end, head.data_end), goes) for low, end, goes in pieces)
+    pieces = [piece for piece in pieces if piece[0] < piece[1]]
+    if any(end > low and goes != also for (_, end, goes), (low, _, also) in pairwise(pieces)):
+        raise FormatError("the index of the segment names the same bytes for two tracks")
     return [(low, high - low) for low, high in _merged(pieces)]
 
 

@@ -183,8 +183,6 @@ class Reclaimer:
                     self.fs.unlink(path)  # a copy that was not put in place
                 if path.suffix != GONE:
                     continue
-                if self.fs.stat(path.with_suffix(OPEN)) is not None:
-                    continue  # its segment gets its footer again: after that
                 intent = unfinished(self.fs, path)
                 segment = path.with_suffix(SEALED)
                 if self.fs.stat(path.with_suffix(OPEN)) is not None:

@@ -6,27 +6,33 @@ good stays a problem: coverage calls its time `storage-error`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mediadb.errors import FormatError
+from mediadb.format.columns import ChunkColumns
 from mediadb.format.ledger_page import LedgerKind, Page, scan_pages
 from mediadb.fs import Fs, read_file
+from mediadb.gone import journal_of, removed_tracks
 from mediadb.ledger import MAX_FILE_BYTES, LedgerWriter, ledger_files
 from mediadb.locks import LogHandle
-from mediadb.segment_files import OPEN, SEALED, read_footer, read_header
+from mediadb.segment_files import OPEN, SEALED, belongs, read_footer, read_header, read_track
 from mediadb.times import show_bytes
 from mediadb.tools.findings import NOTHING, Problem
+from mediadb.tools.seals import Held, lost_of, read_seals
 from mediadb.waiting import unwrap
 from mediadb.write.segment import seal_record
 
 
 @dataclass(slots=True)
 class _Says:
-    """Sealed segments by id: name below the log without suffix, and bytes; ids that a rule removed; where pages lie."""
+    """Sealed segments by id: name below the log without suffix, and bytes; those that were sealed again, or with
+    damage; ids that a rule removed; where pages lie."""
 
     sealed: dict[str, tuple[str, int]] = field(default_factory=dict)
+    again: set[str] = field(default_factory=set)
     removed: set[str] = field(default_factory=set)
     pages: dict[tuple[int, int], dict[int, Path]] = field(default_factory=dict)  # by run and epoch, then number
 
@@ -51,7 +57,7 @@ class LogLedger:
                     torn.setdefault(path, offset)
                 else:
                     self._page(path, page, says)
-        return self._missing(says, torn) + self._compare(says)
+        return self._missing(says, torn) + self._compare(says) + self._short(says)
 
     def _missing(self, says: _Says, torn: dict[Path, int]) -> list[Problem]:
         """Pages of an opening are numbered without a hole, over all months: the clock may have been set back."""
@@ -81,7 +87,10 @@ class LogLedger:
                 kind, body = unwrap(record)[0], unwrap(record)[2]
                 if kind == LedgerKind.SEGMENT_SEAL:
                     name = str(Path(str(body["name"])).with_suffix(""))
-                    says.sealed[str(body["segment"])] = (name, int(body["bytes"]))
+                    segment = str(body["segment"])
+                    if segment in says.sealed or body.get("damaged"):
+                        says.again.add(segment)
+                    says.sealed[segment] = (name, int(body["bytes"]))
                 elif kind == LedgerKind.REMOVED:
                     says.removed.add(str(body["segment"]))
             except (KeyError, ValueError, TypeError):
@@ -94,8 +103,10 @@ class LogLedger:
             for name in self._fs.listdir(self._folder / day)
             if Path(name).suffix in (SEALED, OPEN)
         }
-        told = {name for name, _ in says.sealed.values()}
-        untold = {name: path for name, path in there.items() if name not in told and path.suffix == SEALED}
+        told = dict(says.sealed.values())
+        untold = {
+            name: path for name, path in there.items() if path.suffix == SEALED and self._untold(name, path, told)
+        }
         ids = {str(segment): path for path in untold.values() if (segment := self._id(path)) is not None}
         found = []
         for segment, (name, size) in says.sealed.items():
@@ -110,6 +121,8 @@ class LogLedger:
                 continue
             text = "the ledger is told what its footer says"
             what = f"the ledger does not know that segment {segment} was sealed here"
+            if segment in says.sealed and says.sealed[segment][0] in there:
+                what = f"the ledger knows segment {segment} with another length"
             found.append(Problem("seal-untold", path, what, NOTHING, text, _Tell(self, path), unfinished=True))
         return found
 
@@ -125,15 +138,49 @@ class LogLedger:
         finally:
             self._fs.close(fd)
 
+    def _untold(self, name: str, path: Path, told: Mapping[str, int]) -> bool:
+        status = self._fs.stat(path)
+        return status is not None and told.get(name) != status.size
+
     def _footer_stands(self, path: Path) -> bool:
+        """Is it a whole segment in its place? What lies elsewhere is known by another name."""
         fd = self._fs.open_read(path)
         try:
-            read_footer(self._fs, fd)
+            header = read_header(self._fs, fd)
+            return belongs(path, header) and read_footer(self._fs, fd)[0].segment == header.segment
         except FormatError:
             return False
         finally:
             self._fs.close(fd)
-        return True
+
+    def _short(self, says: _Says) -> list[Problem]:
+        """Segments that hold less than was sealed: their footer was made again after a loss."""
+        again = says.again - says.removed
+        seals, found = read_seals(self._fs, self._ledger, again), []
+        for segment in sorted(again & seals.held.keys()):
+            path = self._folder / f"{says.sealed[segment][0]}{SEALED}"
+            try:
+                lost = lost_of(*self._left(path, seals.held[segment]))
+            except (FormatError, FileNotFoundError):
+                continue  # a problem of its own
+            if lost:
+                what = "it holds less than was sealed; coverage says storage-error (segment-damaged)"
+                text = "restore the segment from a backup, or leave it to retention"
+                found.append(Problem("segment-short", path, what, seals.say(lost), text))
+        return found
+
+    def _left(
+        self, path: Path, held: Mapping[uuid.UUID, Held]
+    ) -> tuple[dict[uuid.UUID, Held], dict[uuid.UUID, tuple[ChunkColumns, ChunkColumns]]]:
+        """What should be in a segment after removals, and what its footer names."""
+        gone = removed_tracks(self._fs, journal_of(path))
+        fd = self._fs.open_read(path)
+        try:
+            head, _ = read_footer(self._fs, fd)
+            left = {one.track: read_track(self._fs, fd, one)[1:] for one in head.tracks}
+        finally:
+            self._fs.close(fd)
+        return {track: one for track, one in held.items() if track not in gone}, left
 
     def tell(self, path: Path) -> None:
         """Say in the ledger, durably, what a footer says. Raises OSError or FormatError."""
@@ -150,7 +197,7 @@ class LogLedger:
             at = max(head.last_wall_us, 0)
             name = str(path.relative_to(self._folder))
             ledger.add(LedgerKind.SEGMENT_SEAL, at, seal_record(head, name, size))
-            ledger.flush(previous.changed_us)
+            ledger.flush(max(previous.changed_us, at))
         finally:
             ledger.close()
 

@@ -1,11 +1,13 @@
 """The files of a log's day folders: do name, header and place belong together?
 
-Law: a segment's header is the truth, its name a hint. Renamed or put aside, never deleted; a header that does not
-verify is written again when footer or blocks of the same file say who it is.
+Law: a segment's header is the truth, its name and folder a hint that readers go by. Moved, renamed or put aside (with
+its removal journal), never deleted; a header that does not verify is written again when footer or blocks of the same
+file say who it is.
 """
 
 from __future__ import annotations
 
+import errno
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,14 +24,15 @@ from mediadb.format.segment_header import (
     decode_segment_header,
     encode_segment_header,
 )
-from mediadb.fs import Fs, read_file, write_all
-from mediadb.gone import GONE
+from mediadb.fs import Fs, read_file, replace_file, write_all
+from mediadb.gone import GONE, MAX_JOURNAL_BYTES, journal_of
 from mediadb.locks import LOG_NAME
 from mediadb.reclaim.memory import MEMORY_NAME
 from mediadb.reclaim.punch import COPY
-from mediadb.segment_files import OPEN, SEALED, read_footer
+from mediadb.segment_files import OPEN, SEALED, belongs, read_footer
 from mediadb.segment_scan import scan_segment
 from mediadb.tools.findings import NOTHING, Problem, put_aside
+from mediadb.tools.places import home_of, out_of_place
 
 TEMPORARY: Final = ".tmp"
 LOOKED_AT_PAGES: Final = 4096  # of a file without header and footer: enough to meet its first block
@@ -44,8 +47,13 @@ class _Known:
 
     @property
     def fits(self) -> bool:
-        parts = self.path.stem.split("-")
-        return len(parts) == 3 and parts[1:] == [f"{self.header.epoch:08d}", f"{self.header.number:06d}"]
+        """Is it where readers look for it?"""
+        return belongs(self.path, self.header)
+
+    @property
+    def home(self) -> Path:
+        """Where it belongs; where it is, when that cannot be told."""
+        return home_of(self.path, self.header) or self.path
 
 
 class LogNames:
@@ -85,7 +93,7 @@ class LogNames:
         except FormatError as error:
             found += self._headless(path, error.message)
         else:
-            if self._identity is not None and header.log != self._identity.log:
+            if header.log != (self._identity.log if self._identity is not None else uuid.UUID(self._folder.name)):
                 what = f"belongs to log {header.log}"
                 found.append(self._to_quarantine("segment-foreign", path, what, NOTHING))
             elif self._is_another(path, header):
@@ -119,8 +127,11 @@ class LogNames:
             return Problem("temporary-left", path, what, NOTHING, "it is removed", remove)
         return self._to_quarantine("temporary-left", path, "a replacement whose original is missing", "unknown")
 
-    def _to_quarantine(self, code: str, path: Path, what: str, lost: str) -> Problem:
+    def _to_quarantine(self, code: str, path: Path, what: str, lost: str, *, keep_journal: bool = False) -> Problem:
         def aside() -> None:
+            journal = journal_of(path)
+            if not keep_journal and self._fs.stat(journal) is not None and path.suffix in (SEALED, OPEN):
+                put_aside(self._fs, self._volume, journal)
             put_aside(self._fs, self._volume, path)
 
         return Problem(code, path, what, lost, "it is put into the volume's quarantine", aside)
@@ -199,18 +210,21 @@ class LogNames:
     # -- names -----------------------------------------------------------------------------------------------------
 
     def _twice(self, known: list[_Known]) -> list[Problem]:
-        """Wrong names, and files that hold the same segment: the one with the right name and a footer stays."""
+        """Wrong places, and files that hold the same segment: the one in the right place stays, unless only another one
+        has a footer."""
         found = []
         by_id: dict[uuid.UUID, list[_Known]] = {}
         for one in known:
             by_id.setdefault(one.header.segment, []).append(one)
         for same in by_id.values():
-            same.sort(key=lambda one: (not one.fits, not self._sealed(one.path), str(one.path)))
-            for extra in same[1:]:
-                what = f"the same segment as {same[0].path.name}"
-                found.append(self._to_quarantine("segment-twice", extra.path, what, NOTHING))
-            if not same[0].fits:
-                found.append(self._rename(same[0]))
+            ordered = [(not self._sealed(one.path), not one.fits, str(one.path), one) for one in same]
+            stays, *extras = (one for *_, one in sorted(ordered, key=lambda row: row[:3]))
+            for extra in extras:
+                beside = journal_of(extra.path) in (journal_of(stays.path), journal_of(stays.home))
+                what = f"the same segment as {stays.path.relative_to(self._folder)}"
+                found.append(self._to_quarantine("segment-twice", extra.path, what, NOTHING, keep_journal=beside))
+            if not stays.fits:
+                found.append(self._bring_home(stays, {extra.path for extra in extras}))
         return found
 
     def _sealed(self, path: Path) -> bool:
@@ -223,17 +237,25 @@ class LogNames:
             self._fs.close(fd)
         return path.suffix == SEALED
 
-    def _rename(self, one: _Known) -> Problem:
-        header, path = one.header, one.path
-        name = f"{path.stem.split('-')[0]}-{header.epoch:08d}-{header.number:06d}"
-        target = path.with_name(name + path.suffix)
-        what = f"its header says epoch {header.epoch}, number {header.number}: the name is wrong"
-        taken = [path.with_name(name + suffix) for suffix in (SEALED, OPEN)]
-        if any(self._fs.stat(other) is not None for other in taken):
+    def _bring_home(self, one: _Known, leaving: set[Path]) -> Problem:
+        """To the name and folder that its header says; `leaving` are put aside before."""
+        fs, path, home = self._fs, one.path, one.home
+        what = out_of_place(path, one.header) or ""
+        others = {home.with_suffix(suffix) for suffix in (SEALED, OPEN)} - {path} - leaving
+        if home == path or any(fs.stat(other) is not None for other in others):
             return self._to_quarantine("name-wrong", path, what, NOTHING)
 
-        def rename() -> None:
-            self._fs.rename(path, target)
-            self._fs.fsync_dir(path.parent)
+        def bring() -> None:
+            if any(fs.stat(home.with_suffix(suffix)) is not None for suffix in (SEALED, OPEN)):
+                raise OSError(errno.EEXIST, "another segment is in its place", str(home))
+            fs.mkdirs(home.parent)
+            journal = journal_of(path)
+            if fs.stat(journal) is not None and fs.stat(journal_of(home)) is None:
+                replace_file(fs, journal_of(home), read_file(fs, journal, MAX_JOURNAL_BYTES))
+            fs.rename(path, home)
+            fs.fsync_dir(home.parent)
+            fs.fsync_dir(path.parent)
+            if fs.stat(journal) is not None and journal != journal_of(home):
+                fs.unlink(journal)
 
-        return Problem("name-wrong", path, what, NOTHING, f"it is renamed to {target.name}", rename)
+        return Problem("name-wrong", path, what, NOTHING, f"it is moved to {home}", bring)

@@ -31,6 +31,7 @@ from mediadb.movie.manifest import listed_files, manifest_of
 from mediadb.segment_files import OPEN, SEALED, Voids, list_segments, list_storages, read_footer
 from mediadb.segment_scan import scan_segment
 from mediadb.tools.moved import Moves
+from mediadb.tools.places import out_of_place
 from mediadb.tools.verify_segment import Finding, SegmentResult, progress_over, verify_segment
 
 NOT_SALVAGED: Final = "not-salvaged"  # the code of a hole that salvage left, and the reason of its gap
@@ -101,6 +102,10 @@ def _storage(fs: Fs, volume: Path, storage: str, verdict: Verdict, tell: Tell | 
         except OSError as error:
             verdict.findings.append(Finding(str(path), 0, f"cannot be read: {error.strerror}"))
             continue
+        if result.header is not None and not path.is_relative_to(volume / "archive"):
+            result.misplaced = out_of_place(path, result.header)
+        if result.misplaced is not None:
+            result.add(0, result.misplaced)
         verdict.take(result)
         results.append(result)
     _across(results, ledger, verdict)
@@ -245,7 +250,9 @@ def _say(says: _LedgerSays, page: Page) -> None:
 
 def _across(results: list[SegmentResult], ledger: _LedgerSays, verdict: Verdict) -> None:
     """The sequence of a track goes on from segment to segment of a run; what was removed is known to the ledger."""
-    ranges: dict[tuple[int, uuid.UUID], list[tuple[int, int, str]]] = {}
+    ranges: dict[
+        tuple[int, uuid.UUID], list[tuple[int, bool, int, str]]
+    ] = {}  # a misplaced copy after the one it is of
     there = set()
     files = {result.path.name for result in results}
     for result in results:
@@ -253,21 +260,22 @@ def _across(results: list[SegmentResult], ledger: _LedgerSays, verdict: Verdict)
             continue
         there.add(str(result.header.segment))
         for track, (low, high) in result.sequences.items():
-            ranges.setdefault((result.header.run, track), []).append((low, high, str(result.path)))
+            row = (low, result.misplaced is not None, high, str(result.path))
+            ranges.setdefault((result.header.run, track), []).append(row)
     for segment, (run, tracks) in ledger.sealed.items():
         if segment in there:
             continue
         if segment in ledger.removed:
             for track, (low, high) in tracks.items():
-                ranges.setdefault((run, track), []).append((low, high, ""))
+                ranges.setdefault((run, track), []).append((low, False, high, ""))
         elif Path(ledger.names[segment]).name not in files:  # else it is there, and found damaged
             what = f"segment {segment} was sealed, is not there, and was not removed by a rule"
             verdict.findings.append(Finding(ledger.names[segment], 0, what))
     for run, track, low, high in ledger.holes:
-        ranges.setdefault((run, track), []).append((low, high, ""))
+        ranges.setdefault((run, track), []).append((low, False, high, ""))
     for (run, track), parts in ranges.items():
         expected = 0
-        for low, high, path in sorted(parts):
+        for low, _, high, path in sorted(parts):
             elsewhere = ledger.moves.explains(run, track, expected, low)
             if path and low > expected and not elsewhere and not verdict.findings:
                 what = f"track {track} of run {run:016x}: sequence numbers {expected} to {low - 1} are missing"

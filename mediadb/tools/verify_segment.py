@@ -57,6 +57,7 @@ class SegmentResult:
     removed_chunks: int = 0  # by a rule; their journal says so
     removed_bytes: int = 0
     sequences: dict[uuid.UUID, tuple[int, int]] = field(default_factory=dict)
+    misplaced: str | None = None  # why no reader shows it where it lies
 
     def add(self, offset: int, what: str) -> None:
         if len(self.findings) < MAX_FINDINGS:

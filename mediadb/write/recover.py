@@ -21,6 +21,7 @@ from mediadb.format.constants import NO_COMMIT, NO_TIME
 from mediadb.format.footer import FooterHead
 from mediadb.format.ledger_page import LedgerKind
 from mediadb.format.records import Record, run_text
+from mediadb.gone import journal_of, removed_ranges
 from mediadb.ledger import read_ledger
 from mediadb.locks import LogHandle, epoch_of
 from mediadb.segment_scan import (
@@ -289,7 +290,9 @@ class Recovery:
         last = self._last(scan.header.run)
         fd = self._fs.open_read(path)
         try:
-            rebuild = Rebuild(self._fs, fd, scan, epoch.durable, {k: v[1] for k, v in last.ends.items()})
+            expected = {track: end[1] for track, end in last.ends.items()}
+            removed = removed_ranges(self._fs, journal_of(path))
+            rebuild = Rebuild(self._fs, fd, scan, epoch.durable, expected, removed)
             index, end = rebuild.index(self._voids.get(scan.header.segment))
         finally:
             self._fs.close(fd)

@@ -1,12 +1,14 @@
 """The index of an unsealed segment, made from its blocks: which chunks count.
 
-Law: reads only. A chunk at or below the last acknowledged commit counts; above it one that verifies and continues its
-track without a hole (a hole that is damage of acknowledged commits ends nothing). Used by `mediadb.write.recover`.
+Law: reads only. A chunk at or below the last acknowledged commit counts when the file reaches to its end; above it one
+that verifies and continues its track without a hole (a hole that is damage of acknowledged commits ends nothing). Used
+by `mediadb.write.recover`.
 """
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 
 from mediadb.errors import FormatError
 from mediadb.format.block import Commit, Entry
@@ -15,6 +17,7 @@ from mediadb.format.constants import NO_COMMIT, SALT_LEN, align_up
 from mediadb.format.records import decode_config, decode_names, load_record
 from mediadb.format.segment_header import SEGMENT_PAGE_BYTES
 from mediadb.fs import Fs
+from mediadb.gone import Range
 from mediadb.segment_index import SegmentIndex, TrackIndex
 from mediadb.segment_scan import ScannedBlock, SegmentScan, chunk_verifies
 from mediadb.types import Kind, Names, TrackKind, TrackSpec
@@ -26,8 +29,12 @@ _NIL = uuid.UUID(int=0)
 class Rebuild:
     """The index of an unsealed segment, made from its blocks."""
 
-    def __init__(self, fs: Fs, fd: int, scan: SegmentScan, durable: Commit, expected: dict[uuid.UUID, int]) -> None:
+    def __init__(
+        self, fs: Fs, fd: int, scan: SegmentScan, durable: Commit, expected: dict[uuid.UUID, int],
+        removed: Sequence[Range] = (),
+    ) -> None:  # fmt: skip
         self._fs, self._fd, self._scan, self._durable, self._expected = fs, fd, scan, durable, expected
+        self._removed = removed  # what a rule took out
         self._broken: set[uuid.UUID] = set()  # tracks whose torn tail has ended
         self._skips = False  # does the present block follow an acknowledged one that is damaged?
         self.kept = self.torn = 0
@@ -49,7 +56,7 @@ class Rebuild:
                 if block.header.supersedes is not None:
                     index.supersedes.append(block.header.supersedes)
                 end = min(block.end, align_up(scan.size))
-        index.damaged = [span for span in scan.bad if span[0] < end]
+        index.damaged += [span for span in scan.bad if span[0] < end]
         index.publish(end)
         return index, end
 
@@ -59,6 +66,9 @@ class Rebuild:
             header = entry.header
             track_id = uuid.UUID(bytes=header.track)
             is_config = header.kind == Kind.CONFIG
+            if acknowledged and self._is_cut(block, entry):
+                index.damaged.append((block.offset + entry.offset, header.chunk_len))
+                continue
             if not acknowledged and not self._stands(block, entry, index.tracks.get(track_id)):
                 self.torn += 1
                 continue
@@ -71,6 +81,15 @@ class Rebuild:
                 self._expected[track_id] = header.seq + 1
                 kept += 1
         return kept
+
+    def _is_cut(self, block: ScannedBlock, entry: Entry) -> bool:
+        """Did the file end before the end of this chunk, now or when it last got a footer? Then that lies there now."""
+        low, high = block.offset + entry.offset, block.offset + entry.offset + entry.header.chunk_len
+        if high > self._scan.size:
+            return True
+        if block is not self._scan.blocks[-1] or any(at <= low and high <= at + n for at, n in self._removed):
+            return False
+        return not chunk_verifies(self._fs, self._fd, block, entry)
 
     def _stands(self, block: ScannedBlock, entry: Entry, known: TrackIndex | None) -> bool:
         """Above D: does the chunk verify and continue its track without a hole, and is its CONFIG there?"""

@@ -1,0 +1,287 @@
+"""fsck on segments that were cut, copied or moved: what is there stays readable, what went stays explained, and
+retention takes what is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import T0, S, offline, spec
+
+from mediadb.errors import MediaDbError
+from mediadb.format.columns import ChunkColumns
+from mediadb.format.footer import ConfigPlace, TrackSummary
+from mediadb.fs import Fs, RealFs
+from mediadb.gone import GONE, removed_tracks, write_done, write_intent
+from mediadb.ledger import LedgerWriter
+from mediadb.reclaim.brake import ClockBrake
+from mediadb.reclaim.limits import ReclaimOptions
+from mediadb.reclaim.punch import punch, ranges_of
+from mediadb.reclaim.reclaimer import Reclaimer
+from mediadb.segment_files import read_footer, read_track
+from mediadb.segment_scan import ScannedBlock, scan_segment
+from mediadb.tools.main import main
+from mediadb.write.retention import CameraLimits
+
+pytestmark = pytest.mark.fast
+FS = RealFs()
+CAM, OTHER = spec(1), spec(2)
+SOUND: dict[str, object] = {"problems": [], "repaired": [], "left": [], "notes": [], "quarantined": 0}
+RECORDED, DAMAGED = ("recorded", ""), ("storage-error", "segment-damaged")
+Words = list[tuple[str, str]]
+
+
+def words(volume: Path, track: uuid.UUID = CAM.track) -> Words:
+    """Coverage, and proof that what it calls recorded can be read."""
+    reader = offline(volume)
+    found = reader.coverage([track], T0, T0 + 25 * S)[track]
+    for ref in reader.chunks(track, T0, T0 + 25 * S):
+        assert reader.read(ref).samples
+    reader.close()
+    return [(str(i.cause.state), i.cause.reason) for i in found]
+
+
+def tool(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, Any]:
+    code = main([*map(str, arguments), "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def second(volume: Path) -> Path:
+    return sorted((volume / "log").rglob("*.rseg"))[1]
+
+
+def take_out(path: Path, track: uuid.UUID) -> None:
+    """A rule took a track out of the segment."""
+    ranges = ranges_of(FS, path, {track}, ())
+    fd = FS.open_read(path)
+    segment = str(read_footer(FS, fd)[0].segment)
+    FS.close(fd)
+    body: dict[str, object] = {
+        "segment": segment, "name": path.stem, "state": "deleted", "rule": "age", "bytes": 1,
+        "ranges": [list(one) for one in ranges], "tracks": [{"track": str(track), "spans": [[T0, T0 + 25 * S]]}],
+    }  # fmt: skip
+    write_intent(FS, path.with_suffix(GONE), body, T0 + 30 * S)
+    punch(FS, path, ranges)
+    write_done(FS, path.with_suffix(GONE), T0 + 30 * S)
+
+
+def retention(volume: Path, **kept_s: int) -> None:
+    """Age limits of the cameras, long after: what they say goes goes, without an error."""
+    log = next((volume / "log" / "main").iterdir())
+    ledger = LedgerWriter(FS, volume / "ledger" / "main" / log.name, 99, 2)
+    limits = {one.camera: CameraLimits(kept_s[name] * S) for name, one in (("cam", CAM), ("other", OTHER))}
+    options = ReclaimOptions(cameras=limits)
+    made = Reclaimer(FS, log, ledger, options, lambda: (1 << 40, 1 << 41), ClockBrake(None))
+    report = made.step(T0 + 1000 * S, 0)
+    assert report.errors == []
+    ledger.close()
+
+
+# -- cut ---------------------------------------------------------------------------------------------------------------
+
+
+def middle(blocks: list[ScannedBlock], _: int) -> int:
+    return blocks[4].offset + blocks[4].entries[0].offset + 300
+
+
+def border(blocks: list[ScannedBlock], _: int) -> int:
+    return blocks[5].offset
+
+
+def first_block(blocks: list[ScannedBlock], _: int) -> int:
+    return blocks[0].end
+
+
+def index_region(blocks: list[ScannedBlock], _: int) -> int:
+    return blocks[-1].end + 100
+
+
+def all_blocks(blocks: list[ScannedBlock], _: int) -> int:
+    return blocks[-1].end
+
+
+def trailer(_: list[ScannedBlock], size: int) -> int:
+    return size - 1
+
+
+CUTS = [
+    (middle, True),
+    (border, True),
+    (first_block, True),
+    (index_region, False),
+    (all_blocks, False),
+    (trailer, False),
+]
+
+
+@pytest.mark.parametrize("thinned", [False, True])
+@pytest.mark.parametrize(("place", "lossy"), CUTS)
+def test_a_cut_segment_keeps_what_is_whole_and_says_what_went(
+    place: Callable[[list[ScannedBlock], int], int],
+    lossy: bool,
+    thinned: bool,
+    finished: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = second(finished)
+    if thinned:
+        take_out(path, OTHER.track)
+    os.truncate(path, place(scan_segment(FS, path).blocks, path.stat().st_size))
+    want = [RECORDED, DAMAGED, RECORDED] if lossy else [RECORDED]
+    assert words(finished) == want
+    code, out = tool(capsys, "fsck", finished)
+    (problem,) = out["problems"]
+    assert (code, problem["code"]) == (1, "footer-damaged")
+    assert ("cam 1 from 2026-" in problem["lost"]) is lossy
+    assert ("cam 2 from" in problem["lost"]) is (lossy and not thinned)
+    code, out = tool(capsys, "fsck", finished, "--repair")
+    assert (code, len(out["repaired"]), len(out["left"])) == (int(lossy), 1, int(lossy))
+    for _ in range(2):
+        assert words(finished) == want
+        code, out = tool(capsys, "fsck", finished, "--repair")
+        assert [p["code"] for p in out["problems"]] == (["segment-short"] if lossy else [])
+        assert (code, out["repaired"]) == (int(lossy), [])
+        assert all("cam 1 from 2026-" in text for text in out["left"])
+        for cache in finished.glob("catalog.db*"):
+            cache.unlink()
+    assert tool(capsys, "verify", finished)[0] == int(lossy)
+    if thinned:
+        assert OTHER.track in removed_tracks(FS, path.with_suffix(GONE))
+    retention(finished, cam=1, other=10**6)
+    gone = removed_tracks(FS, path.with_suffix(GONE)) if path.exists() else {CAM.track: None}
+    assert CAM.track in gone
+    retention(finished, cam=1, other=1)
+    assert not list(finished.rglob("*.rseg"))
+    assert tool(capsys, "fsck", finished)[0] == 0
+
+
+def test_a_whole_copy_in_place_of_a_mended_segment_ends_the_loss(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = second(finished)
+    whole = path.read_bytes()
+    os.truncate(path, len(whole) // 2)
+    assert tool(capsys, "fsck", finished, "--repair")[0] == 1
+    path.write_bytes(whole)
+    assert words(finished) == [RECORDED]
+    code, out = tool(capsys, "fsck", finished, "--repair")
+    assert (code, [p["code"] for p in out["problems"]]) == (0, ["seal-untold"])
+    assert words(finished) == [RECORDED]
+    assert tool(capsys, "fsck", finished) == (0, SOUND)
+    assert tool(capsys, "verify", finished)[0] == 0
+
+
+def test_an_index_that_points_outside_stops_no_retention(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A footer that names chunks beyond the blocks: they are no more, the others go."""
+    path = second(finished)
+    fd = FS.open_read(path)
+    head, _ = read_footer(FS, fd)
+    FS.close(fd)
+    whole = ranges_of(FS, path, {CAM.track, OTHER.track}, ())
+
+    def outside(fs: Fs, fd: int, summary: TrackSummary) -> tuple[list[ConfigPlace], ChunkColumns, ChunkColumns]:
+        configs, media, notes = read_track(fs, fd, summary)
+        last = media.count - 1
+        media.offset[last] = head.data_end - 100 if summary.track == OTHER.track else head.data_end + 4096
+        return configs, media, notes
+
+    monkeypatch.setattr("mediadb.reclaim.punch.read_track", outside)
+    ranges = ranges_of(FS, path, {CAM.track, OTHER.track}, ())
+    assert sum(length for _, length in ranges) > sum(length for _, length in whole) / 2
+    assert all(low >= 4096 and low + length <= head.data_end for low, length in ranges)
+
+
+# -- in the wrong place ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("day", ["2026-01-02", "2027-01-02"])
+@pytest.mark.parametrize("thinned", [False, True])
+def test_of_two_copies_the_one_in_its_place_stays(
+    day: str, thinned: bool, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = second(finished)
+    if thinned:
+        take_out(path, OTHER.track)
+    copy = path.parent.parent / day / path.name
+    copy.parent.mkdir()
+    shutil.copy2(path, copy)
+    if thinned:
+        shutil.copy2(path.with_suffix(GONE), copy.with_suffix(GONE))
+    before, said = path.read_bytes(), words(finished)
+    code, out = tool(capsys, "verify", finished)
+    assert code == 1
+    assert {finding["file"] for finding in out["findings"]} == {str(copy)}
+    code, out = tool(capsys, "fsck", finished)
+    assert (code, [(p["code"], p["path"]) for p in out["problems"]]) == (1, [("segment-twice", str(copy))])
+    assert tool(capsys, "fsck", finished, "--repair")[0] == 0
+    assert path.read_bytes() == before
+    assert not copy.exists()
+    assert not copy.with_suffix(GONE).exists()
+    assert path.with_suffix(GONE).exists() is thinned
+    assert words(finished) == said
+    code, out = tool(capsys, "fsck", finished)
+    assert (code, out["problems"], out["quarantined"]) == (0, [], 1 + thinned)
+    assert tool(capsys, "verify", finished)[0] == 0
+
+
+@pytest.mark.parametrize("thinned", [False, True])
+def test_a_segment_moved_elsewhere_comes_back(
+    thinned: bool, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, said = second(finished), words(finished)
+    if thinned:
+        take_out(path, OTHER.track)
+    files = [path, path.with_suffix(GONE)] if thinned else [path]
+    (path.parent.parent / "2026-01-02").mkdir()
+    for one in files:
+        one.rename(path.parent.parent / "2026-01-02" / one.name)
+    assert words(finished) != said
+    code, out = tool(capsys, "fsck", finished)
+    assert (code, [p["code"] for p in out["problems"]]) == (1, ["name-wrong"])
+    assert tool(capsys, "verify", finished)[0] == 1
+    assert tool(capsys, "fsck", finished, "--repair")[0] == 0
+    assert all(one.exists() for one in files)
+    assert words(finished) == said
+    assert tool(capsys, "fsck", finished) == (0, SOUND)
+    assert tool(capsys, "verify", finished)[0] == 0
+
+
+def test_a_sound_copy_takes_the_place_of_a_cut_segment(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, said = second(finished), words(finished)
+    copy = path.parent.parent / "2026-01-02" / path.name
+    copy.parent.mkdir()
+    shutil.copy2(path, copy)
+    os.truncate(path, path.stat().st_size // 2)
+    whole = copy.read_bytes()
+    assert tool(capsys, "fsck", finished, "--repair")[0] == 0
+    assert path.read_bytes() == whole
+    assert words(finished) == said
+    code, out = tool(capsys, "fsck", finished)
+    assert (code, out["problems"], out["quarantined"]) == (0, [], 1)
+
+
+def test_a_segment_in_another_log_is_put_aside_there(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, said = second(finished), words(finished)
+    other = finished / "log" / "main" / str(uuid.uuid4())
+    shutil.copytree(path.parent.parent, other)
+    for one in sorted(other.rglob("*.rseg"))[2:]:
+        one.unlink()
+    copies = [str(one) for one in sorted(other.rglob("*.rseg"))]
+    assert words(finished) == said
+    try:
+        code, out = tool(capsys, "verify", finished)
+        named = {finding["file"] for finding in out["findings"]}
+    except MediaDbError as error:
+        pytest.fail(str(error))
+    assert (code, named >= set(copies)) == (1, True)
+    assert str(path) not in named
+    tool(capsys, "fsck", finished, "--repair")
+    assert path.exists()
+    assert not list(other.rglob("*.rseg"))
+    assert words(finished) == said
