@@ -27,6 +27,7 @@ from recorderd.config.diff import ReloadPlan
 from recorderd.config.load import LoadResult, load, look_nowhere
 from recorderd.config.schema import Config
 from recorderd.core.clock import Clock
+from recorderd.daemon.data_dir import DataDir
 from recorderd.daemon.engine_store import EngineStore
 from recorderd.daemon.limits import camera_limits, reclaim_options
 from recorderd.daemon.memory import default_budget
@@ -64,7 +65,8 @@ class Daemon:
         self._first = config
         self._lock = asyncio.Lock()
         self._tree = Supervisor("daemon", report=self._task_failed)
-        self._lock_fd: int | None = None
+        self._lock_fd: int | None = None  # until `_data_dir` has it
+        self._data_dir: DataDir | None = None
         self._state: State | None = None
         self._events: EventLog | None = None
         self._serving: Serving | None = None
@@ -82,6 +84,9 @@ class Daemon:
         state = self._state = await open_state(config, self.clock)
         events = self._events = self.vitals.events = await EventLog.open(state.db, self.clock)
         self._tree.restarting("events", events.write_forever, _again_after_a_second)
+        data_dir = DataDir(state.db, self._lock_fd, lambda code, params: events.emit(code, params=params))
+        self._data_dir, self._lock_fd = data_dir, None
+        self._tree.restarting("data-dir", data_dir.keep_forever, _again_after_a_second)
         events.emit("server-started", params={"version": version("recorderd")})
         if state.moved_to is not None:
             events.emit("state-damaged", params={"moved_to": str(state.moved_to)})
@@ -129,6 +134,8 @@ class Daemon:
         if self._state is not None:
             await self._state.db.close()
         self.watchdog.stop()
+        if self._data_dir is not None:
+            self._data_dir.close()
         if self._lock_fd is not None:
             os.close(self._lock_fd)
             self._lock_fd = None

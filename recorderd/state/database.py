@@ -8,6 +8,7 @@ Repositories (identities, storages, events, jobs) share the engine opened here.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 from dataclasses import dataclass
@@ -57,8 +58,36 @@ class StateDb:
             raise
         return cls(engine, path)
 
+    async def bring_back(self) -> None:
+        """The file was removed by other hands: write it again out of the open connection, which still reads it. Nobody
+        else has a connection meanwhile. Raises OSError, DatabaseError."""
+        fresh = Path(f"{self.path}.new")
+        async with self.engine.connect() as connection:
+            raw = (await connection.get_raw_connection()).driver_connection
+            assert raw is not None
+            await connection.rollback()
+            await asyncio.to_thread(fresh.unlink, missing_ok=True)
+            await raw.execute("VACUUM INTO ?", (str(fresh),))
+            await asyncio.to_thread(_put_in_place, fresh, self.path)
+            await raw.close()  # removes the log of that name: before anybody opens the new file
+            await connection.invalidate()
+
     async def close(self) -> None:
         await self.engine.dispose()
+
+
+def _put_in_place(fresh: Path, path: Path) -> None:
+    for suffix in _COMPANIONS[1:]:
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+    fresh.chmod(0o600)
+    for one in (fresh, fresh.parent):
+        fd = os.open(one, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        if one == fresh:
+            fresh.rename(path)
 
 
 def move_aside(path: Path, stamp_us: int) -> Path:
