@@ -12,6 +12,7 @@ import asyncio
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,7 +31,7 @@ from mediadb.reclaim.brake import FREE
 from mediadb.reclaim.forecast import Outlook
 from mediadb.reclaim.keeper import KeeperCalls, ReclaimKeeper, camera_bytes
 from mediadb.reclaim.limits import ReclaimOptions
-from mediadb.reopening import Held, Reopening, request_of
+from mediadb.reopening import Held, Reopening, begun, request_of
 from mediadb.slot_clock import SlotClock
 from mediadb.store_life import Phase, StoreLife
 from mediadb.types import Names, TrackSpec
@@ -108,7 +109,7 @@ class AsyncStore:
         request = request_of(volume, storage, server, options, clock.utc_us())
         fs = watch(fs or RealFs(), self._calls)
         try:
-            await self._loop.run_in_executor(self._pool, self._open_blocking, request, fs)
+            await begun(self._pool, partial(self._open_blocking, request, fs), lambda: self._thread.abandon())
         except BaseException:
             self._pool.shutdown(wait=False)
             raise

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import threading
 import uuid
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -41,6 +42,21 @@ def request_of(volume: Path, storage: str, server: uuid.UUID, options: StoreOpti
         expected_volume=options.expected_volume,
         known_epoch=options.known_epoch,
     )
+
+
+async def begun(pool: Executor, call: Callable[[], object], undo: Callable[[], object]) -> None:
+    """Run `call`, which may hang, on `pool`. When nobody waits for it any more it is undone once it returns."""
+    opening = asyncio.get_running_loop().run_in_executor(pool, call)
+
+    def returned(done: asyncio.Future[object]) -> None:
+        if not done.cancelled() and done.exception() is None:
+            threading.Thread(target=undo, name="mediadb-undo", daemon=True).start()
+
+    try:
+        await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        opening.add_done_callback(returned)
+        raise
 
 
 @dataclass(frozen=True, slots=True)

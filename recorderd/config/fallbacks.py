@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recorderd.config.findings import Findings, Place
+from recorderd.config.patience import ask
 from recorderd.config.schema import StorageConfig
 
 
@@ -34,6 +35,6 @@ def check_fallbacks(storages: Sequence[tuple[Place, StorageConfig]], findings: F
 
 def _device(path: Path) -> int | None:
     try:
-        return os.stat(path).st_dev
+        return ask(lambda: os.stat(path).st_dev, None)
     except OSError:
         return None  # not there at present

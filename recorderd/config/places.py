@@ -2,7 +2,8 @@
 
 Law: reads only. A folder's place is its file system and the way to it from that file system's root, out of the kernel's
 table of mounts: symbolic links, bind mounts and a second mount of the same device make no difference to it. Without
-that table symbolic links alone are seen through. Used by `recorderd.config.load`.
+that table symbolic links alone are seen through, and below a mount that does not answer not even these. Used by
+`recorderd.config.load`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from recorderd.config.patience import ask
 
 MOUNTS: Final = Path("/proc/self/mountinfo")
 _ESCAPED: Final = re.compile(r"\\([0-7]{3})")
@@ -55,7 +58,7 @@ def read_mounts(text: str) -> list[Mount]:
 
 def real_place(path: Path, mounts: list[Mount]) -> RealPlace:
     """Where `path` lies. It need not exist."""
-    real = Path(os.path.realpath(path))
+    real = ask(lambda: Path(os.path.realpath(path)), path)
     over = [mount for mount in mounts if real.is_relative_to(mount.point)]
     if not over:
         return RealPlace("", real)

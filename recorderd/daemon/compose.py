@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 
+from mediadb.errors import MediaDbError
 from mediadb.reclaim.limits import ReclaimOptions
 from mediadb.write.budget import Budget
 from recorderd.aio import sd_notify
@@ -154,7 +155,10 @@ class Daemon:
         found = {}
         for name, store in self.storages.stores.items():
             if name in before and name in after and before[name] != after[name]:
-                going = await store.read(store.reclaim.plan, after[name])
+                try:
+                    going = await store.read(store.reclaim.plan, after[name])
+                except MediaDbError:  # away, or it does not answer: not known, and no reason to refuse the limits
+                    continue
                 found[name] = sum(removal.freed_bytes for removal in going)
         return {name: size for name, size in found.items() if size}
 

@@ -32,6 +32,7 @@ from recorderd.state.events import EventLog
 from recorderd.state.identities import Identities, KnownVolume
 
 RETRY_S = 10.0
+REMOVE_S = 10.0  # how long a reload waits for a storage that it removes
 FIRST_LOOK_S = 3.0  # how long a start waits for disks before it goes on without them
 
 _log = structlog.get_logger("storages")
@@ -111,7 +112,7 @@ class Storages:
             return []
         store.stand_in(None)
         self._pair_up()
-        return await store.close()
+        return await self._close({name: store}, REMOVE_S)
 
     async def close(self, timeout_s: float) -> list[str]:
         """Close all at the same time, those first whose footage another one writes; names what is not known to be
@@ -157,7 +158,6 @@ class Storages:
                 store = await self._absent(storage)
             if store is not None:
                 self._waits.opened(storage.name)
-                self.stores[storage.name] = store
                 self._limit(storage.name, store)
                 self._pair_up()
                 self._looked[storage.name].set()
@@ -179,6 +179,7 @@ class Storages:
             listener=self._parts.listener(storage.name, path),
         )  # fmt: skip
         store.reopened = lambda volume, epoch: self._remember(KnownVolume(storage.name, volume, path, epoch))
+        self.stores[storage.name] = store
         return store
 
     async def _options(self, storage: StorageConfig) -> StoreOptions:
@@ -208,6 +209,7 @@ class Storages:
             storage.path, storage.name, server=parts.server, clock=parts.clock, options=options,
             listener=parts.listener(storage.name, path),
         )  # fmt: skip
+        self.stores[storage.name] = store  # from here on somebody closes it, whatever happens to this task
         await parts.identities.remember_volume(KnownVolume(storage.name, store.volume_id, path, store.epoch))
         store.reopened = lambda volume, epoch: self._remember(KnownVolume(storage.name, volume, path, epoch))
         return store
