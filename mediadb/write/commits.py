@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -21,8 +21,8 @@ MIB = 1 << 20
 @dataclass(frozen=True, slots=True)
 class StoreOptions:
     """How a log is written. `quota_bytes` and `retention_us` also bound what is kept (None: no limit);
-    `limits` are those of single cameras (None: not
-    told yet, what the log remembers holds).
+    `limits` are those of single cameras (None: not told yet, what the log remembers holds; when it remembers nothing,
+    nothing goes before they are told).
 
     `first_number`: where the numbers of a track begin that this log meets first; not 0 for one that another log of the
     run knows already.
@@ -41,7 +41,7 @@ class StoreOptions:
     segment_bytes: int = 64 << 30
     quota_bytes: int | None = None
     retention_us: int | None = None
-    limits: Mapping[uuid.UUID, CameraLimits] | None = None
+    limits: Mapping[uuid.UUID, CameraLimits] | None = field(default_factory=dict)
     memory_bytes: int = 256 * MIB
     budget: Budget | None = None
     first_number: Callable[[uuid.UUID], int] | None = None
