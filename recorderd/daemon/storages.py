@@ -191,6 +191,7 @@ class Storages:
             segment_us=storage.segment_us,
             quota_bytes=storage.max_size_bytes,
             retention_us=storage.retention_us,
+            limits=None,
             memory_bytes=storage.memory_bytes or parts.budget.limit,
             budget=parts.budget,
             create=expected is None and await asyncio.to_thread(storage.path.is_dir),
