@@ -221,8 +221,6 @@ class LedgerFacts:
             facts.troubles.insert(0, (int(str(params["start_us"])), int(str(params["end_us"])), LEDGER_LOST))
         elif code == "storage-error" and not (facts.troubles and facts.troubles[-1][1] is None):
             facts.troubles.append((record.time_us, None, str(params.get("reason", "not-writable"))))
-        elif STALLED in (code, params.get("of")):
-            self._stalled(facts, record.time_us, int(params.get("waiting_us", 0)), begins=code == STALLED)
         elif code == "storage-recovered" and "of" not in params and facts.troubles:
             start_us, end_us, reason = facts.troubles[-1]
             facts.troubles[-1] = (start_us, end_us or record.time_us, reason)
