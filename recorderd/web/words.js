@@ -79,6 +79,7 @@ const EVENTS = {
   "reclaim-short": "Nothing may be deleted to make room",
   "chunk-corrupt": "Damaged footage found",
   "file-restored": "A file was taken by other hands and written again",
+  "file-taken": "A file was taken by other hands",
   "ledger-lost": "Statements were cut off by other hands",
   "segment-missing": "A file of footage is missing",
   "segment-damaged": "A file of footage was cut or damaged",
