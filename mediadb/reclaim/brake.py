@@ -72,12 +72,14 @@ class ForwardJump:
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """What of a brake outlives the run: `state` held (the clock is ahead by `gap_us`) or paced (of `of_bytes`)."""
+    """What of a brake outlives the run: `state` held (at `at_us` the clock was ahead by `gap_us`) or paced (of
+    `of_bytes`)."""
 
     state: str = FREE
     reason: str = ""
     of_bytes: int = 0
     gap_us: int = 0
+    at_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +128,12 @@ class ClockBrake:
     def doubt(self, verdict: Verdict, now_us: int) -> Doubt:
         """What the next run is to know, behind a verdict."""
         if verdict.state == HELD:
-            return Doubt(HELD, verdict.reason, 0, now_us - verdict.now_us)
+            return Doubt(HELD, verdict.reason, 0, now_us - verdict.now_us, now_us)
         return Doubt(PACED, self._reason, self._of_bytes) if self._paced_since_us is not None else Doubt()
 
     def resume(self, doubt: Doubt, now_us: int, monotonic_us: int) -> None:
-        """At a start: go on as the last run left off."""
-        if doubt.state == HELD:
+        """At a start: go on as the last run left off; a clock that is earlier now than it was then was set back."""
+        if doubt.state == HELD and now_us >= doubt.at_us:
             self._clock.resume(doubt.gap_us, now_us, monotonic_us)
         elif doubt.state == PACED:
             self.pace(doubt.reason, monotonic_us, doubt.of_bytes)

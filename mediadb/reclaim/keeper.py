@@ -164,6 +164,20 @@ class ReclaimKeeper:
                 rates[camera] = rates.get(camera, 0.0) + rate
         return outlook(self._options, Room(*self.room, int(self._rates.recent)), rates)
 
+    def figures(self, outlook: Outlook) -> dict[str, int]:
+        """What `stats` of a store says of room and retention; 0 where nothing is known."""
+        used, free, total = self.room
+        return {
+            "used_bytes": used,
+            "free_bytes": free,
+            "total_bytes": total,
+            "rate_bytes_s": outlook.rate_bytes_s,
+            "forecast_kept_us": outlook.kept_us or 0,
+            "forecast_full_us": outlook.full_us or 0,
+            "forecast_short_cameras": sum(camera.short for camera in outlook.cameras.values()),
+            "reclaim_held": int(self.brake.state != FREE),
+        }
+
     def plan(self, options: ReclaimOptions | None = None) -> list[Removal]:
         """What these limits (None: those in force) would remove now by age and size; blocking, nothing is removed."""
         reclaimer = self._reclaimer

@@ -72,7 +72,8 @@ def _doubt(found: dict[str, Any]) -> Doubt:
     state = said.get("state")
     if state not in (HELD, PACED):
         return Doubt(FREE)
-    return Doubt(state, str(said["reason"]), _number(said["of_bytes"]) or 0, _number(said["gap_us"]) or 0)
+    of_bytes, gap_us, at_us = (_number(said[key]) or 0 for key in ("of_bytes", "gap_us", "at_us"))
+    return Doubt(state, str(said["reason"]), of_bytes, gap_us, at_us)
 
 
 def _number(value: object) -> Any:

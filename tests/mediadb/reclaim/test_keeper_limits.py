@@ -208,6 +208,18 @@ def test_a_restart_does_not_end_the_doubt_about_a_clock_that_jumped(tmp_path: Pa
     made.close()
 
 
+def test_a_clock_that_was_set_right_while_nothing_ran_is_not_doubted(tmp_path: Path) -> None:
+    """Else a camera's minimum would be counted from a time long ago, and nothing might go for lack of room."""
+    made = Kept(tmp_path, {}, ReclaimOptions(10 * HOUR))
+    made.clock.utc += 100 * 24 * HOUR
+    made.keeper.step()
+    made.clock.utc -= 100 * 24 * HOUR - HOUR
+    again = restarted(made, ReclaimOptions(10 * HOUR))
+    again.step()
+    assert again.brake.state == "free"
+    made.close()
+
+
 def test_footage_from_a_clock_that_was_ahead_does_not_hide_a_jump_at_the_start(tmp_path: Path) -> None:
     """What was recorded last tells what time it was, not what has the latest time."""
     made = Kept(tmp_path, {}, ReclaimOptions(10 * HOUR))
