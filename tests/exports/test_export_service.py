@@ -281,9 +281,11 @@ async def test_a_cancel_that_comes_too_late_leaves_the_files(
     await service.stop()
 
 
+@pytest.mark.parametrize("report_fails", [False, True])
 async def test_a_folder_that_goes_under_a_running_export_as_the_server_stops_is_one_line(
-    server: Scene, tree: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Scene, tree: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, report_fails: bool
 ) -> None:
+    """Also when it waited for the work already, because its progress could not be written."""
     reached, free = threading.Event(), threading.Event()
 
     def writes_on(work: Any) -> None:
@@ -297,14 +299,35 @@ async def test_a_folder_that_goes_under_a_running_export_as_the_server_stops_is_
     loop, unheard = asyncio.get_running_loop(), list[dict[str, Any]]()
     loop.set_exception_handler(lambda _, context: unheard.append(context))
     service = build(server, tree, tmp_path / "e")
+    reported = asyncio.Event()
+
+    async def fails(*_: object) -> None:
+        reported.set()
+        raise OSError(5, "I/O error")
+
+    if report_fails:
+        monkeypatch.setattr(module, "REPORT_S", 0.001)
+        monkeypatch.setattr(service._jobs, "progress", fails)
     await service.start()
     job = await service.submit(ORDER)
     assert await loop.run_in_executor(None, reached.wait, 30)
+    if report_fails:
+        await asyncio.wait_for(reported.wait(), 30)
     (end,) = service._ends
     with capture_logs() as told:
+        over, waits = service._over[job.id], asyncio.Event()
+        wait = over.wait
+
+        async def waited() -> bool:
+            waits.set()
+            return await wait()
+
+        monkeypatch.setattr(over, "wait", waited)
         removing = asyncio.ensure_future(service.remove(job.id))
+        await asyncio.wait_for(waits.wait(), 30)  # for the work, not for the state database any more
         await service.stop()
         await asyncio.wait([removing])
+        assert removing.exception() is None
         free.set()
         await asyncio.wait([end], timeout=30)
         await asyncio.sleep(0)

@@ -191,7 +191,11 @@ class ExportService:
                 await self._report(job.id, meter, begun_us)
         except Exception:
             meter.stop.set()
-            await asyncio.wait([end])  # two threads must never write into one folder
+            try:
+                await asyncio.wait([end])  # two threads must never write into one folder
+            except asyncio.CancelledError:
+                end.add_done_callback(partial(_tell_late, job.id))
+                raise
             end.exception()  # that it was broken off is nobody's news
             raise
         except asyncio.CancelledError:  # the server stops and waited long enough: the thread ends by itself
