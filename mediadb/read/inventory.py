@@ -229,9 +229,13 @@ class Inventory:
                 self._refresh()
             return call()
 
-    def _look_once(self) -> None:
+    def answering(self) -> None:
+        """StorageMissing while the volume is let go: what is at its place then is none of ours."""
         if self.files.shut:
             raise StorageMissing(f"{self.volume} does not answer at present; see the storages", path=str(self.volume))
+
+    def _look_once(self) -> None:
+        self.answering()
         if not self._looked:
             with self._lock:
                 if not self._looked:

@@ -88,6 +88,12 @@ class JoinedReader(Reader):
             member.run_end_us(run)  # reads its ledger further back when it must
         return next((life.end_us for life in self.runs() if life.run == run), None)
 
+    def patrol(self) -> int:
+        return self._members[0].patrol()
+
+    def troubles(self, start_us: int, end_us: int) -> dict[str, int]:
+        return self._members[0].troubles(start_us, end_us)
+
     def losses(self) -> dict[str, int]:
         return self._members[0].losses()
 

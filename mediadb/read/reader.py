@@ -137,6 +137,7 @@ class Reader:
 
     def patrol(self) -> int:
         """Look for every sealed segment that should be there: how many are not, or not whole. Each is told once."""
+        self.index.answering()
         return self._coverage.patrol()
 
     def losses(self) -> dict[str, int]:
@@ -152,6 +153,7 @@ class Reader:
 
     def troubles(self, start_us: int, end_us: int) -> dict[str, int]:
         """How often the storage said which trouble in a range, by code."""
+        self.index.answering()
         return self._coverage.troubles(start_us, end_us)
 
     def durable_us(self, track: uuid.UUID) -> int | None:

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from rig import T0, Rig, segment_paths, track_id
 
+from mediadb.errors import StorageMissing
 from mediadb.fs import RealFs
+from mediadb.read.joined import JoinedReader
 from mediadb.read.reader import Reader
 from mediadb.types import State
 from mediadb.write.commits import StoreOptions
@@ -76,3 +78,25 @@ def test_a_removal_journal_that_cannot_be_read_hides_its_segment_alone(tmp_path:
     found = reader.coverage([track_id(0)], T0, T0 + 29 * S)[track_id(0)]
     assert [i.cause.state for i in found] == [State.STORAGE_ERROR, State.RECORDED]
     reader.close()
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_of_a_volume_that_was_let_go_nothing_is_asked(tmp_path: Path, joined: bool) -> None:
+    """Another disk may be in its place: what lies there is neither lost nor said of ours."""
+    fs = BadPlaces()
+    filmed(fs, tmp_path / "a")
+    filmed(fs, tmp_path / "b")
+    reader, other = (Reader(tmp_path / name, "main", lambda: T0 + 100 * S, fs=fs, cache=False) for name in "ab")
+    asked = JoinedReader(reader, [other], lambda: T0 + 100 * S) if joined else reader
+    assert asked.patrol() == 0
+    before = asked.troubles(0, T0 + 100 * S)
+    reader.shut()
+    (tmp_path / "a" / "log" / "main").rename(tmp_path / "a" / "log" / "other")
+    (tmp_path / "a" / "log" / "main").mkdir()
+    with pytest.raises(StorageMissing):
+        asked.patrol()
+    with pytest.raises(StorageMissing):
+        asked.troubles(0, T0 + 100 * S)
+    assert asked.losses()["missing_segments"] == 0
+    assert before == {}
+    other.close()
