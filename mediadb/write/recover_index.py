@@ -1,8 +1,8 @@
 """The index of an unsealed segment, made from its blocks: which chunks count.
 
 Law: reads only. A chunk at or below the last acknowledged commit counts when the file reaches to its end; above it one
-that verifies and continues its track without a hole (a hole that is damage of acknowledged commits ends nothing). Used
-by `mediadb.write.recover`.
+that verifies and continues its track without a hole. No such hole is damage of acknowledged commits, nor numbers that
+lie in another log while no commit is missing here. Used by `mediadb.write.recover`.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class Rebuild:
         self._removed = removed  # what a rule took out
         self._broken: set[uuid.UUID] = set()  # tracks whose torn tail has ended
         self._skips = False  # does the present block follow an acknowledged one that is damaged?
+        self._hole = False  # is a commit above D missing in front of it?
         self.kept = self.torn = 0
 
     def index(self, first_void: Commit | None) -> tuple[SegmentIndex, int]:
@@ -49,6 +50,7 @@ class Rebuild:
                 break
             acknowledged = self._durable != NO_COMMIT and block.header.commit <= self._durable
             self._skips = self._behind_damage(block)
+            self._hole = self._hole or (not (acknowledged or self._skips) and self._behind_bad(block))
             kept = self._enter(index, block, acknowledged)
             if kept or acknowledged:
                 self.kept += 1
@@ -99,7 +101,8 @@ class Rebuild:
             return chunk_verifies(self._fs, self._fd, block, entry)
         unknown = header.seq if self._scan.header.number else 0  # the first segment of a run begins with 0
         expected = self._expected.get(track, unknown)
-        whole = header.seq == expected or (self._skips and header.seq > expected)
+        # With nothing missing before it, what lies between was written elsewhere: by the log that stood in.
+        whole = header.seq == expected or ((self._skips or not self._hole) and header.seq > expected)
         continues = track not in self._broken and whole
         configs = [place.config_hash for place in known.configs] if known is not None else []
         readable = header.kind in (Kind.GAP, Kind.MARK) or header.config_hash in configs
@@ -111,8 +114,10 @@ class Rebuild:
     def _behind_damage(self, block: ScannedBlock) -> bool:
         """What is missing directly before it was acknowledged: that is damage, not the end of what was written."""
         counter = block.header.commit[1]
-        before = any(at + length == block.offset for at, length in self._scan.bad)
-        return before and self._durable != NO_COMMIT and counter - 1 <= self._durable[1]
+        return self._behind_bad(block) and self._durable != NO_COMMIT and counter - 1 <= self._durable[1]
+
+    def _behind_bad(self, block: ScannedBlock) -> bool:
+        return any(at + length == block.offset for at, length in self._scan.bad)
 
     def _track(self, index: SegmentIndex, block: ScannedBlock, entry: Entry, known: TrackIndex | None) -> TrackIndex:
         spec, names = self._identity(block, entry)
