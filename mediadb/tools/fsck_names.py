@@ -117,13 +117,13 @@ class LogNames:
     def _temporary(self, path: Path) -> Problem:
         """What a replacement that was cut off left: the file it was for is whole, or the other way round."""
         original = path.with_suffix(SEALED) if path.suffix == COPY else path.with_suffix("")
-        if self._fs.stat(original) is not None:
+        if self._fs.stat(original) is not None or original.suffix == GONE:  # or a journal on its way to its segment
 
             def remove() -> None:
                 self._fs.unlink(path)
                 self._fs.fsync_dir(path.parent)
 
-            what = "a replacement that was cut off; the file it was for is there"
+            what = "a replacement that was cut off; what it was for is untouched"
             return Problem("temporary-left", path, what, NOTHING, "it is removed", remove)
         return self._to_quarantine("temporary-left", path, "a replacement whose original is missing", "unknown")
 

@@ -96,6 +96,37 @@ def test_killed_at_any_change_and_repeated_it_ends_the_same(volume: Volume) -> N
         assert fsck(after, ROOT, None, repair=False).problems == [], change
 
 
+def scattered(volume: Volume) -> dict[Path, bytes]:
+    """A segment and its journal in an earlier day's folder, copies of two others in earlier and later ones."""
+    files = dict(volume.files)
+    moved = named(volume, "-00000001-000001", ".rseg")
+    for path in (moved, moved.with_suffix(".gone")):
+        files[path.parent.parent / "2026-01-02" / path.name] = files.pop(path)
+    first, other = named(volume, "-00000001-000002", ".rseg"), named(volume, "-00000002-000000", ".rseg")
+    files[first.parent.parent / "2026-01-02" / first.name] = files[first]
+    files[other.parent.parent / "2027-01-02" / other.name] = files[other]
+    return files
+
+
+def test_segments_in_wrong_folders_come_home_killed_anywhere_too(volume: Volume) -> None:
+    files, whole = scattered(volume), expected(volume)
+    counting = MemoryFs(files)
+    codes = sorted(problem.code for problem in fsck(counting, ROOT, None, repair=True).problems)
+    assert [code for code in codes if code in ("name-wrong", "segment-twice")] == ["name-wrong", *["segment-twice"] * 2]
+    for change in range(1, counting.changes + 1):
+        fs = MemoryFs(files)
+        fs.kill_at = change
+        with pytest.raises(Killed):
+            fsck(fs, ROOT, None, repair=True)
+        after = MemoryFs(fs.content())
+        report = fsck(after, ROOT, None, repair=True)
+        assert report.left == [], (change, report.left)
+        assert read_all(after, exact=True).samples.keys() == whole, change
+        again = fsck(after, ROOT, None, repair=False)
+        assert (again.problems, again.quarantined) == ([], 2), change
+        assert named(volume, "-00000001-000001", ".gone") in after.content(), change
+
+
 @pytest.mark.parametrize("what", ["missing", "zeroed", "behind"])
 def test_a_log_file_is_made_again_from_its_segments(what: str, volume: Volume) -> None:
     files = dict(volume.files)

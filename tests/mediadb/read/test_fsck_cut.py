@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import T0, S, offline, spec
+from conftest import T0, Recorder, S, offline, spec
 
 from mediadb.errors import MediaDbError
 from mediadb.format.columns import ChunkColumns
@@ -76,7 +76,7 @@ def retention(volume: Path, **kept_s: int) -> None:
     log = next((volume / "log" / "main").iterdir())
     ledger = LedgerWriter(FS, volume / "ledger" / "main" / log.name, 99, 2)
     limits = {one.camera: CameraLimits(kept_s[name] * S) for name, one in (("cam", CAM), ("other", OTHER))}
-    options = ReclaimOptions(cameras=limits)
+    options = ReclaimOptions(cameras=limits, retention_us=kept_s.get("every", 10**6) * S)
     made = Reclaimer(FS, log, ledger, options, lambda: (1 << 40, 1 << 41), ClockBrake(None))
     report = made.step(T0 + 1000 * S, 0)
     assert report.errors == []
@@ -92,6 +92,18 @@ def middle(blocks: list[ScannedBlock], _: int) -> int:
 
 def border(blocks: list[ScannedBlock], _: int) -> int:
     return blocks[5].offset
+
+
+def inside_first(blocks: list[ScannedBlock], _: int) -> int:
+    """Its directory is there, no chunk is whole."""
+    first = min(entry.offset + entry.header.chunk_len for entry in blocks[0].entries)
+    return blocks[0].offset + first - 1
+
+
+def last_chunk(blocks: list[ScannedBlock], _: int) -> int:
+    """One byte of it is gone: the new footer begins right behind."""
+    own = [entry for entry in blocks[-1].entries if entry.header.track == CAM.track.bytes]
+    return blocks[-1].offset + max(entry.offset + entry.header.chunk_len for entry in own) - 1
 
 
 def first_block(blocks: list[ScannedBlock], _: int) -> int:
@@ -111,13 +123,9 @@ def trailer(_: list[ScannedBlock], size: int) -> int:
 
 
 CUTS = [
-    (middle, True),
-    (border, True),
-    (first_block, True),
-    (index_region, False),
-    (all_blocks, False),
-    (trailer, False),
-]
+    (inside_first, True), (first_block, True), (middle, True), (border, True), (last_chunk, True),
+    (all_blocks, False), (index_region, False), (trailer, False),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("thinned", [False, True])
@@ -154,11 +162,83 @@ def test_a_cut_segment_keeps_what_is_whole_and_says_what_went(
     if thinned:
         assert OTHER.track in removed_tracks(FS, path.with_suffix(GONE))
     retention(finished, cam=1, other=10**6)
-    gone = removed_tracks(FS, path.with_suffix(GONE)) if path.exists() else {CAM.track: None}
-    assert CAM.track in gone
-    retention(finished, cam=1, other=1)
+    if place is not inside_first:  # else nothing of it is left to go
+        gone = removed_tracks(FS, path.with_suffix(GONE)) if path.exists() else {CAM.track: None}
+        assert CAM.track in gone
+    retention(finished, cam=1, other=1, every=1)
     assert not list(finished.rglob("*.rseg"))
     assert tool(capsys, "fsck", finished)[0] == 0
+
+
+def test_a_mended_segment_is_cut_and_mended_again(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where a cut chunk lay lies a footer now: it is not taken for the chunk when that footer goes too."""
+    path = second(finished)
+    os.truncate(path, middle(scan_segment(FS, path).blocks, 0))
+    tool(capsys, "fsck", finished, "--repair")
+    want = [RECORDED, DAMAGED, RECORDED]
+    for keep in (5, 5, 3, 1):  # commits; the first time no further than into the new footer
+        blocks = scan_segment(FS, path).blocks
+        os.truncate(path, path.stat().st_size - 1 if keep == len(blocks) else blocks[keep].offset - 700)
+        code, out = tool(capsys, "fsck", finished, "--repair")
+        assert (code, len(out["repaired"]), len(out["left"])) == (1, 1, 1), keep
+        assert words(finished) == want
+        code, out = tool(capsys, "fsck", finished, "--repair")
+        assert (code, out["repaired"], len(out["left"])) == (1, [], 1)
+
+
+def test_a_segment_without_one_commit_stays_explained_and_goes_when_it_is_due(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = second(finished)
+    os.truncate(path, 4096 + 100)
+    for _ in range(2):
+        code, out = tool(capsys, "fsck", finished, "--repair")
+        assert (code, [p["code"] for p in out["problems"]], out["repaired"]) == (1, ["footer-damaged"], [])
+        assert words(finished) == [RECORDED, DAMAGED, RECORDED]
+    os.utime(path, (T0 / S, T0 / S))
+    retention(finished, cam=1, other=1, every=1)
+    assert not list(finished.rglob("*.rseg"))
+
+
+def test_damage_in_the_middle_and_of_the_footer_stays_explained(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = second(finished)
+    block = scan_segment(FS, path).blocks[4]
+    raw = bytearray(path.read_bytes())
+    raw[block.offset : block.offset + 64] = bytes(64)
+    raw[-9] ^= 4
+    path.write_bytes(raw)
+    assert words(finished) == [RECORDED, DAMAGED, RECORDED]
+    code, out = tool(capsys, "fsck", finished, "--repair")
+    (problem,) = (p for p in out["problems"] if p["code"] == "footer-damaged")
+    assert problem["lost"].count(" from 2026-") == 2
+    assert words(finished) == [RECORDED, DAMAGED, RECORDED]
+    code, out = tool(capsys, "fsck", finished, "--repair")
+    assert (code, [p["code"] for p in out["problems"]], out["repaired"]) == (1, ["segment-short"], [])
+
+
+@pytest.mark.parametrize("thinned", [False, True])
+def test_the_daemon_ends_a_repair_that_was_cut_off(
+    thinned: bool, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Killed behind the renaming: the next start makes the footer, and the ledger still tells what went."""
+    path = second(finished)
+    if thinned:
+        take_out(path, OTHER.track)
+    os.truncate(path, middle(scan_segment(FS, path).blocks, 0))
+    path.rename(path.with_suffix(".open"))
+    log = next((finished / "log" / "main").iterdir())
+    ledger = LedgerWriter(FS, finished / "ledger" / "main" / log.name, 99, 2)
+    made = Reclaimer(FS, log, ledger, ReclaimOptions(), lambda: (1 << 40, 1 << 41), ClockBrake(None))
+    assert made.repeat_unfinished(T0 + 50 * S) == 0
+    ledger.close()
+    again = Recorder(finished, run=2, start_us=T0 + 60 * S)
+    again.stop()
+    assert words(finished) == [RECORDED, DAMAGED, RECORDED]
+    assert path.with_suffix(GONE).exists() is thinned
+    code, out = tool(capsys, "fsck", finished, "--repair")
+    assert (code, [p["code"] for p in out["problems"]]) == (1, ["segment-short"])
 
 
 def test_a_whole_copy_in_place_of_a_mended_segment_ends_the_loss(
