@@ -27,7 +27,6 @@ from mediadb.read.damage import CORRUPT, WHOLE
 from mediadb.read.desk import ReadDesk
 from mediadb.read.joined import JoinedReader
 from mediadb.read.reader import Reader
-from mediadb.reclaim.brake import FREE
 from mediadb.reclaim.forecast import Outlook
 from mediadb.reclaim.keeper import KeeperCalls, ReclaimKeeper, camera_bytes
 from mediadb.reclaim.limits import ReclaimOptions
@@ -42,6 +41,7 @@ from mediadb.write.handover import begins_at, forgive
 from mediadb.write.health import Health, Word
 from mediadb.write.items import Now
 from mediadb.write.retention import CameraLimits
+from mediadb.write.witness import Witness
 from mediadb.write.writer_thread import Ticking, WriterThread
 
 T = TypeVar("T")
@@ -151,6 +151,7 @@ class AsyncStore:
         self._reopening = Reopening(held, life, self, self._post)
         self._collector = Collector(self._thread.writer, self._options, self._listener.shed)
         self._lodging = Lodging(self._storage, self._thread, self._collector, self._post, self._on_moved)
+        self._witness = Witness(self._options.waiting, self._thread.writer.ledger.add)
         self._arm()
 
     @property
@@ -236,6 +237,7 @@ class AsyncStore:
         self._reopening.close()
         await self._loop.run_in_executor(self._pool, self._own.close)
         self._collector.release()
+        self._witness.closed(lost)
         if self._host is not None:
             self._host._guests.leave(self)
             self._host = None
@@ -269,20 +271,12 @@ class AsyncStore:
         are known; `retention_us`, `quota_bytes` are the limits, 0 without one. `forecast_kept_us`: how far back footage
         will reach at the present rate, `forecast_full_us`: until the oldest goes before its time (0: not known, or
         never), `forecast_short_cameras`: how many will not be kept as long as their limits say."""
-        collector, outlook = self._collector, self.outlook()
-        used, free, total = self._reclaim.room
+        collector = self._collector
         return {
             **self._counts,
-            "used_bytes": used,
-            "free_bytes": free,
-            "total_bytes": total,
             "retention_us": self._options.retention_us or 0,
             "quota_bytes": self._options.quota_bytes or 0,
-            "rate_bytes_s": outlook.rate_bytes_s,
-            "forecast_kept_us": outlook.kept_us or 0,
-            "forecast_full_us": outlook.full_us or 0,
-            "forecast_short_cameras": sum(camera.short for camera in outlook.cameras.values()),
-            "reclaim_held": int(self._reclaim.brake.state != FREE),
+            **self._reclaim.figures(self.outlook()),
             "samples": collector.samples,
             "held_bytes": collector.held,
             "shed_samples": collector.shed_samples,
@@ -384,12 +378,19 @@ class AsyncStore:
         self._listener.committed(info)
         self._guests.committed(info)
 
-    def on_wrote(self, took_us: int) -> None:
+    def on_wrote(self, took_us: int, stated: int) -> None:
+        self._witness.wrote(stated)
         self._say(self._health.wrote(self._clock.monotonic_us(), took_us))
+
+    def given_up(self) -> None:
+        """`close` did not return in time and the process ends: durable beside the volume is that it was stopped."""
+        self._witness.given_up(self._calls.oldest(), self._collector.held, self._thread.next_commit, self._now())
 
     def _say(self, words: list[Word]) -> None:
         for code, params in words:
-            self.on_trouble(code, {**params, "path": str(self._own.volume)})
+            params = {**params, "path": str(self._own.volume)}
+            self._witness.word(code, params, self._thread.next_commit, self._now())
+            self.on_trouble(code, params)
 
     def on_trouble(self, code: str, params: dict[str, object]) -> None:
         if code == "reclaimed":
@@ -460,6 +461,7 @@ class AsyncStore:
         if self._reclaim.due(mono_us) and not stalled:
             self._thread.beside(self._reclaim_step)
         now = self._now()
+        self._witness.look(now)
         self._reopening.step(now)
         if self._host is not None:
             self._lodge(self._host, now)
@@ -487,6 +489,7 @@ class AsyncStore:
         if commit:
             self._last_commit_us = now.mono_us
         if items or commit or always:
+            self._witness.handed(items if self._lodging.place is Place.HOME else [], self._thread.next_commit, now)
             self._lodging.slot(items, now, commit)
 
     def _clock_stepped(self, delta_us: int, clock_run: int) -> None:

@@ -142,7 +142,7 @@ class Coverage:
         found = [
             Statement(start, max(facts.end_us, start + 1) if end is None else end, Cause(State.STORAGE_ERROR, reason))
             for facts in self._facts.runs.values()
-            for start, end, reason in facts.troubles
+            for start, end, reason in (*facts.troubles, *facts.stalls)
         ]
         return _near(found, start_us, end_us)
 

@@ -73,6 +73,11 @@ class LedgerWriter:
     def pending(self) -> int:
         return len(self._pending)
 
+    @property
+    def safe(self) -> bool:
+        """All that was added is durable, here or where it waits."""
+        return self._held == len(self._pending)
+
     def add(self, kind: LedgerKind, time_us: int, body: Record) -> None:
         """Queue a record for the next flush. Beyond 100,000 waiting ones the newest are dropped and counted."""
         if len(self._pending) >= MAX_PENDING:

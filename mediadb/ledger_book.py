@@ -43,6 +43,7 @@ class Damage:
         return Statement(self.start_us, self.end_us, Cause(State.STORAGE_ERROR, CHUNK_DAMAGED, params))
 
 
+STALLED = "storage-stalled"
 PUT_AWAY = 256  # segments removed before their extents are put away
 AHEAD_US = 2_000_000  # nothing is said of times that are further ahead
 
@@ -77,6 +78,7 @@ class RunFacts:
     clean: bool = False
     started: bool = False
     troubles: list[tuple[int, int | None, str]] = field(default_factory=list)  # the storage took nothing: why
+    stalls: list[tuple[int, int | None, str]] = field(default_factory=list)  # it did not answer
     steps: list[tuple[int, int]] = field(default_factory=list)  # of the recorder's clock: (would have shown, shows)
 
 
@@ -221,6 +223,8 @@ class LedgerFacts:
             facts.troubles.insert(0, (int(str(params["start_us"])), int(str(params["end_us"])), LEDGER_LOST))
         elif code == "storage-error" and not (facts.troubles and facts.troubles[-1][1] is None):
             facts.troubles.append((record.time_us, None, str(params.get("reason", "not-writable"))))
+        elif STALLED in (code, params.get("of")):
+            _stalled(facts.stalls, record.time_us, params if code == STALLED else None)
         elif code == "storage-recovered" and "of" not in params and facts.troubles:
             start_us, end_us, reason = facts.troubles[-1]
             facts.troubles[-1] = (start_us, end_us or record.time_us, reason)
@@ -349,6 +353,15 @@ class LedgerFacts:
             log, _, rest = self.segments[number].partition("/")
             self._numbers.pop(f"{log}/{Path(rest).name}", None)
             self.segments[number] = ""
+
+
+def _stalled(stalls: list[tuple[int, int | None, str]], time_us: int, params: Mapping[str, object] | None) -> None:
+    """The storage does not answer (`params` of that word), or does again."""
+    open_since = stalls[-1][0] if stalls and stalls[-1][1] is None else None
+    if params is not None and open_since is None:
+        stalls.append((time_us - int(str(params["waiting_us"])), None, STALLED))
+    elif params is None and open_since is not None:
+        stalls[-1] = (open_since, time_us, STALLED)
 
 
 def month_start_us(month: str) -> int:

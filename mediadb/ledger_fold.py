@@ -331,7 +331,7 @@ class _Settler:
             return Cause(State.NETWORK_LOSS, "packets-lost", {"packets": coming.lost_before})
         ended = self._run_end(hole)
         if ended is not None and length <= max(RUN_TAIL_US, tolerance_us):
-            return ended
+            return self._lasting(hole) or ended
         explained = [p.cause for p in (before, after) if p is not None and p.span is None]
         gone = [cause for cause in explained if is_gone(cause)]
         if gone and length <= LATEST_US:
@@ -340,7 +340,8 @@ class _Settler:
             return explained[0]
         if length <= HANDOVER_US:
             if last is not None and after is not None and after.span is None:
-                return after.cause
+                down = after.cause.state is State.SERVER_DOWN
+                return (self._lasting(hole) if down else None) or after.cause
             if coming is not None and before is not None and before.span is None:
                 return before.cause
         return self._trouble(hole) or NO_STATEMENT
@@ -349,6 +350,13 @@ class _Settler:
         """The storage's trouble, when the hole reaches into it: what was in memory then may never have been written."""
         for one in self._given.troubles:
             if one.start_us - RUN_TAIL_US < hole.end_us and hole.start_us < one.end_us:
+                return one.cause
+        return None
+
+    def _lasting(self, hole: _Piece) -> Cause | None:
+        """The storage's trouble that was not over when the hole ended: nothing became durable before the run did."""
+        for one in self._given.troubles:
+            if one.start_us <= hole.end_us <= one.end_us:
                 return one.cause
         return None
 

@@ -2,7 +2,7 @@
 
 Law: the framing of the ledger, one file per run, appended and never rewritten; cleared as a whole once everything is
 durable where it belongs. Knows no volume and decides nothing. Blocking and thread-safe: the writer's thread, or a
-thread of the daemon while there is no writer.
+thread of the daemon while there is no writer, or while that hangs (`witness`).
 """
 
 from __future__ import annotations
@@ -23,12 +23,18 @@ MAX_FILE_BYTES: Final = 256 << 20  # years of transitions; what comes then is co
 
 
 class WaitingLedger:
-    """What one storage's ledger owes. `dropped` counts records beyond the bounds."""
+    """What one storage's ledger owes. `dropped` counts records beyond the bounds.
 
-    def __init__(self, fs: Fs, folder: Path, run: int) -> None:
-        self._fs, self._folder, self._run = fs, folder, run
+    `witness` keeps what the writer of this run still holds itself: it is flushed with the rest, moved by a later run
+    only, and forgotten by itself. None in a witness."""
+
+    def __init__(self, fs: Fs, folder: Path, run: int, *, witness: bool = False) -> None:
+        self._fs, self._folder, self.run = fs, folder, run
+        self._witnessed = f"{run_text(run)}.w"
+        self._prefix = self._witnessed if witness else f"{run_text(run)}."
+        self.witness = None if witness else WaitingLedger(fs, folder, run, witness=True)
         self._lock = threading.Lock()
-        self._pending: list[LedgerRecord] = []
+        self._pending: list[LedgerRecord | None] = []  # None: what came before is to be forgotten
         self._file: BlockFile | None = None
         self._number = 0
         self._loaded = 0
@@ -36,23 +42,32 @@ class WaitingLedger:
 
     @property
     def pending(self) -> int:
-        """Records that no disk has yet."""
-        return len(self._pending)
+        """What no disk has yet."""
+        return len(self._pending) + (self.witness.pending if self.witness is not None else 0)
 
     def add(self, kind: int, time_us: int, body: Record) -> None:
         """Queue a record of this run for the next flush. Never blocks on a disk."""
         if len(self._pending) >= MAX_PENDING:
             self.dropped += 1
             return
-        self._pending.append(LedgerRecord(int(kind), time_us, body, self._run))
+        self._pending.append(LedgerRecord(int(kind), time_us, body, self.run))
+
+    def forget(self) -> None:
+        """Of a witness: all that was added so far is durable where it belongs. Never blocks; done by the next flush."""
+        self._pending.append(None)
 
     def flush(self, wall_us: int) -> None:
         """What was added is durable when this returns. Raises OSError; then it waits for the next call."""
         with self._lock:
             batch = list(self._pending)
-            self._append(batch, wall_us)
+            forgotten = max((at + 1 for at, record in enumerate(batch) if record is None), default=0)
+            if forgotten:
+                self._remove()
+            self._append([record for record in batch[forgotten:] if record is not None], wall_us)
             del self._pending[: len(batch)]
             self._loaded = 0
+        if self.witness is not None:
+            self.witness.flush(wall_us)
 
     def hold(self, records: Sequence[LedgerRecord], wall_us: int) -> None:
         """Make records durable that stay queued elsewhere. Raises OSError."""
@@ -68,30 +83,36 @@ class WaitingLedger:
                     if page is not None:
                         found += page.records
             self._loaded = len(self._pending)
-            return found + self._pending[: self._loaded]
+            return found + [record for record in self._pending[: self._loaded] if record is not None]
 
     def clear(self) -> None:
         """What `load` gave is durable in the ledger: forget it. What was added since stays. Raises OSError."""
         with self._lock:
             del self._pending[: self._loaded]
             self._loaded = 0
-            if self._file is not None:
-                self._file.close()
-                self._file = None
-            names = self._names()
-            for name in names:
-                self._fs.unlink(self._folder / name)
-            if names:
-                self._fs.fsync_dir(self._folder)
+            self._remove()
+
+    def _remove(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        names = self._names()
+        for name in names:
+            self._fs.unlink(self._folder / name)
+        if names:
+            self._fs.fsync_dir(self._folder)
 
     def _names(self) -> list[str]:
-        return sorted(name for name in self._fs.listdir(self._folder) if name.endswith(SUFFIX))
+        """Files of all runs; those of a witness are the business of that alone as long as its run lives."""
+        names = sorted(name for name in self._fs.listdir(self._folder) if name.endswith(SUFFIX))
+        is_witness = self.witness is None
+        return [name for name in names if name.startswith(self._witnessed) is is_witness]
 
     def _append(self, records: Sequence[LedgerRecord], wall_us: int) -> None:
         if not records:
             return
         file = self._file if self._file is not None else self._open()
-        page = encode_page(records, self._run, 0, self._number, wall_us)
+        page = encode_page(records, self.run, 0, self._number, wall_us)
         if file.end + len(page) > MAX_FILE_BYTES:
             self.dropped += len(records)
             return
@@ -114,7 +135,7 @@ class WaitingLedger:
         return self._file
 
     def _name(self, part: int) -> str:
-        return f"{run_text(self._run)}.{part}{SUFFIX}"
+        return f"{self._prefix}{part}{SUFFIX}"
 
 
 def waited(record: LedgerRecord) -> Record:

@@ -30,6 +30,7 @@ from mediadb.segment_scan import (
     read_footer,
     scan_segment,
 )
+from mediadb.waiting import unwrap
 from mediadb.write.recover_index import Rebuild
 from mediadb.write.segment import OPEN_SUFFIX, SEALED_SUFFIX, seal_file, seal_record
 
@@ -128,7 +129,7 @@ class Recovery:
     def _read_ledger(self, since: str) -> None:
         known = self._ledger
         try:
-            for record in read_ledger(self._fs, self._log.ledger_folder, since=since):
+            for record in map(unwrap, read_ledger(self._fs, self._log.ledger_folder, since=since)):
                 if record.kind == LedgerKind.RUN_STOP:
                     known.stopped.add(str(record.body.get("run")))
                 elif record.kind == LedgerKind.SEGMENT_SEAL:

@@ -17,7 +17,7 @@ from mediadb.errors import StorageMissing
 from mediadb.format.block import Commit, Supersedes
 from mediadb.format.constants import NO_COMMIT, NO_TIME
 from mediadb.format.ledger_page import LedgerKind
-from mediadb.format.records import encode_cause, encode_gap, encode_mark, encode_names, encode_spec, run_text
+from mediadb.format.records import encode_gap, encode_mark, run_text
 from mediadb.ledger import LedgerWriter
 from mediadb.ledger_rescue import RESTORED
 from mediadb.locks import LOG_NAME, LogHandle
@@ -50,6 +50,7 @@ from mediadb.write.segment_chunk import (
 )
 from mediadb.write.segment_layout import CommitStamp
 from mediadb.write.segments import Beside, Segments
+from mediadb.write.witness import cover_body, gap_body, track_body
 
 NOT_TAKEN = "not-writable"
 BUG = "writer-error"  # a defect of ours, or no memory
@@ -175,7 +176,7 @@ class LogWriter:
         self._last_runs += [last for last in crashed if last.ends]
 
     def close(self, now: Now) -> list[str]:
-        """Commit, seal, write the clean stop. Returns what could not be made durable, in words (empty: nothing)."""
+        """Commit, seal, say that it was stopped. Returns what could not be made durable, in words (empty: nothing)."""
         self._next_probe_us = 0
         self._segments.ending()
         self.commit(now)
@@ -184,8 +185,8 @@ class LogWriter:
             samples = sum(fact.samples for commit in self._backlog for fact in commit.facts.values())
             lost.append(f"{samples} samples in {len(self._backlog)} commits")
         self._segments.close(now)
-        if not lost:
-            self.ledger.add(LedgerKind.RUN_STOP, now.utc_us, {"run": run_text(self._run)})
+        stop = {"run": run_text(self._run), **({"lost": list(lost)} if lost else {})}
+        self.ledger.add(LedgerKind.RUN_STOP, now.utc_us, stop)
         self._flush_ledger(now)
         if self.ledger.pending:
             lost.append(f"{self.ledger.pending} ledger records")
@@ -215,16 +216,13 @@ class LogWriter:
         return self._tracks.setdefault(spec.track, TrackState(spec, names))
 
     def _take_note(self, track: TrackState, item: Item, stamp: Stamp, now: Now) -> None:
-        name = str(track.spec.track)
         if isinstance(item, ConfigItem):
             set_config(track, item.config)
         elif isinstance(item, TrackItem):
             track.names, track.config_chunk = item.names, None
-            body = {**encode_spec(track.spec), "names": encode_names(item.names)}
-            self.ledger.add(LedgerKind.TRACK, now.utc_us, body)
+            self.ledger.add(LedgerKind.TRACK, now.utc_us, track_body(track.spec, item))
         elif isinstance(item, CoverItem):
-            body = {"track": name, "time_us": item.time_us, **encode_cause(item.cause)}
-            self.ledger.add(LedgerKind.COVER, now.utc_us, body)
+            self.ledger.add(LedgerKind.COVER, now.utc_us, cover_body(track.spec, item))
         elif isinstance(item, GapItem):
             self._gap(track, item, stamp, now)
         elif isinstance(item, MarkItem):
@@ -236,9 +234,7 @@ class LogWriter:
         record = encode_gap(gap.start_us, gap.end_us, gap.cause)
         note_chunk(track, Kind.GAP, gap.start_us, gap.end_us, record, stamp)
         self._touched[track.spec.track.bytes] = track
-        cause = encode_cause(gap.cause)
-        body = {"track": str(track.spec.track), "start_us": gap.start_us, "end_us": gap.end_us, **cause}
-        self.ledger.add(LedgerKind.GAP, now.utc_us, body)
+        self.ledger.add(LedgerKind.GAP, now.utc_us, gap_body(track.spec, gap))
 
     def _state_crash_gaps(self, now: Now) -> None:
         """GAP(crash) and LINK of each track that the last run left behind and this run has met again."""

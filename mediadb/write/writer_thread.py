@@ -41,8 +41,9 @@ class Bridge(Protocol):
     """Told on the loop thread; only `on_sealed` comes on the sealing thread, while the segment is still an open one."""
 
     def on_committed(self, info: CommitInfo) -> None: ...
-    def on_wrote(self, took_us: int) -> None:
-        """What waited was written, or failed."""
+    def on_wrote(self, took_us: int, stated: int) -> None:
+        """What waited was written, or failed. What was said before the commit of number `stated` is durable (0: not
+        known)."""
         ...
 
     def on_trouble(self, code: str, params: dict[str, object]) -> None: ...
@@ -80,6 +81,11 @@ class WriterThread:
         begin_without(self.writer, now)
         self._thread.start()
 
+    @property
+    def next_commit(self) -> int:
+        """The number of the commit that ends the slot handed over next, or a later one."""
+        return self._asked + 1
+
     def slot(self, items: Items, now: Now, commit: bool) -> None:
         """Hand over a slot; with `commit` the commit is closed behind it, and written unless another one waits already:
         what came while the disk was busy is written together. Never blocks."""
@@ -103,7 +109,8 @@ class WriterThread:
         self._enter_recovered(now)
         self._commit_began_us = self._clock.monotonic_us()
         self.writer.commit(now)
-        self._post(self._bridge.on_wrote, self._clock.monotonic_us() - self._commit_began_us)
+        stated = self._met if self.writer.ledger.safe else 0
+        self._post(self._bridge.on_wrote, self._clock.monotonic_us() - self._commit_began_us, stated)
 
     def flushed(self) -> Future[list[str]]:
         """Done when everything handed over before is durable or known not to be."""

@@ -123,7 +123,9 @@ class Storages:
         abroad = {name: store for name, store in self.stores.items() if store.abroad}
         at_home = {name: store for name, store in self.stores.items() if not store.abroad}
         lost = await self._close(abroad, timeout_s / 2)
-        return lost + await self._close(at_home, timeout_s / 2 if abroad else timeout_s)
+        lost += await self._close(at_home, timeout_s / 2 if abroad else timeout_s)
+        await self._waits.last_words()
+        return lost
 
     async def _close(self, stores: Mapping[str, AsyncStore], timeout_s: float) -> list[str]:
         closing = {name: self._tree.start(f"close {name}", store.close()) for name, store in stores.items()}
@@ -134,6 +136,7 @@ class Storages:
         for name, task in closing.items():
             if not task.done():
                 held = stores[name].stats()["held_bytes"]
+                stores[name].given_up()
                 lost.append(f"storage {name}: did not answer within {timeout_s:.1f} s; {held} bytes that it held")
             elif (error := task.exception()) is not None:
                 lost.append(f"storage {name}: {error}")

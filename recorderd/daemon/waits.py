@@ -1,7 +1,8 @@
 """What storages that are not there are owed: statements about their cameras, durable in the data folder.
 
 Law: one folder per storage below `data_dir/ledger-waiting`; the store moves what is in it into its ledger when it
-opens. Files are touched on threads only. Statements come from the engine while it has no store (its `MissingStore`).
+opens. Files are touched on one thread, which never touches a volume. Statements come from the engine while it has no
+store (its `MissingStore`), and from a store whose disk does not answer.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +25,7 @@ from recorderd.core.clock import Clock
 
 FOLDER: Final = "ledger-waiting"
 FLUSH_S: Final = 1.0
+LAST_S: Final = 1.0  # how long the end of the process waits for the disk of the data folder
 ALIVE_US: Final = 60_000_000
 
 _log = structlog.get_logger("waits")
@@ -78,6 +81,7 @@ class Waits:
     def __init__(self, data_dir: Path, run: int, clock: Clock) -> None:
         self._folder, self._run, self._clock = data_dir / FOLDER, run, clock
         self._storages: dict[str, StorageWaits] = {}
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger-waiting")
 
     def of(self, storage: str) -> StorageWaits:
         """The same object for the same storage."""
@@ -96,7 +100,7 @@ class Waits:
         while True:
             for waits in list(self._storages.values()):
                 if waits.ledger.pending or waits._spoken_us is not None:
-                    await asyncio.to_thread(waits.flush)
+                    await self._flush(waits)
             await asyncio.sleep(FLUSH_S)
 
     async def stop(self) -> None:
@@ -104,4 +108,17 @@ class Waits:
         for waits in self._storages.values():
             if waits._spoken_us is not None:
                 waits.ledger.add(LedgerKind.RUN_STOP, self._clock.utc_us(), {"run": run_text(self._run)})
-                await asyncio.to_thread(waits.flush)
+        await self.last_words()
+
+    async def last_words(self) -> None:
+        """What waits is durable when this returns, unless this disk does not answer either."""
+        owing = [waits for waits in self._storages.values() if waits.ledger.pending]
+        try:
+            async with asyncio.timeout(LAST_S):
+                for waits in owing:
+                    await self._flush(waits)
+        except TimeoutError:
+            _log.error("ledger-not-kept", error="the disk of the data folder does not answer", waited_s=LAST_S)
+
+    async def _flush(self, waits: StorageWaits) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, waits.flush)

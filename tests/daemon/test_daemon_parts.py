@@ -89,6 +89,10 @@ class StoreThatCloses:
 
     def __init__(self, end: list[str] | Exception | None) -> None:
         self._end = end
+        self.given_up_on = False
+
+    def given_up(self) -> None:
+        self.given_up_on = True
 
     def stats(self) -> dict[str, int]:
         return {"held_bytes": 7}
@@ -106,7 +110,9 @@ async def test_closing_names_what_is_not_durable_and_never_waits_for_a_hung_disk
         storages = Storages(cast("Any", SimpleNamespace(data_dir=Path("/data"), clock=None)), tree)
         ends: dict[str, Any] = {"good": [], "lossy": ["3 samples"], "broken": OSError(5, "I/O error"), "hung": None}
         storages.stores.update({name: cast("Any", StoreThatCloses(end)) for name, end in ends.items()})
+        stores: dict[str, Any] = dict(storages.stores)
         lost = await storages.close(0.05)
+    assert [name for name, store in stores.items() if store.given_up_on] == ["hung"]
     assert [text.partition(":")[0] for text in lost] == ["storage lossy", "storage broken", "storage hung"]
     assert "3 samples" in lost[0]
 
