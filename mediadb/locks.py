@@ -113,9 +113,10 @@ class LogHandle:
         return True
 
     def keep_volume(self) -> bool:
-        """Write VOLUME again when other hands removed it; True then. Only while LOG is in its place. Raises OSError."""
+        """Write VOLUME again when other hands removed it; True then. Not while LOG is not in its place. Raises
+        OSError."""
         path = self.root / VOLUME_NAME
-        if self.fs.stat(path) is not None:
+        if self.fd < 0 or self.fs.stat(path) is not None or not self.still_there():
             return False
         identity = VolumeIdentity(self.identity.volume, self.identity.changed_us)
         replace_file(self.fs, path, encode_volume(identity))

@@ -30,7 +30,7 @@ from mediadb.write.commits import StoreOptions, WriterEvents
 from mediadb.write.items import Now
 from mediadb.write.segment import OPEN_SUFFIX, SEALED_SUFFIX, SegmentWriter, seal_record, segment_name
 
-ROLL_RETRY_US = SEAL_RETRY_US = 10_000_000
+ROLL_RETRY_US = SEAL_RETRY_US = LOOK_US = 10_000_000
 CLOCK_ROLL_US = 10_000_000  # a clock that is set again and again does not make a file each time
 AHEAD_SHARE = 4  # the next file is made when less than a quarter of this one's time or room is left
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -58,7 +58,7 @@ class Segments:
         self._since_us = 0
         self._other_clock = False  # the present segment was begun before the wall clock was set
         self._number = 0
-        self._next_roll_us = self._next_ahead_us = self._next_seal_us = 0
+        self._next_roll_us = self._next_ahead_us = self._next_seal_us = self._next_look_us = 0
         self._ahead: SegmentWriter | None = None
         self._making = False
         self._made: SegmentWriter | Exception | None = None  # put there by the other thread, taken by the writer's
@@ -125,6 +125,7 @@ class Segments:
     def close(self, now: Now) -> None:
         """Behind `ending`: seal what was written; the file made ahead goes."""
         self._take_made(now)
+        self._keep_volume()
         segment, self._current = self._current, None
         if segment is not None:
             self._finish(segment, now)
@@ -163,6 +164,9 @@ class Segments:
         """Have the next file made and its first room allocated while this one lasts: a roll then waits for no disk,
         and a disk without room is met a segment early."""
         self._take_made(now)
+        if now.mono_us >= self._next_look_us:
+            self._next_look_us = now.mono_us + LOOK_US
+            self._keep_volume()
         current, options = self._current, self._options
         if current is None or self._ahead is not None or self._making or now.mono_us < self._next_ahead_us:
             return
@@ -173,6 +177,12 @@ class Segments:
         self._making = True
         number, self._number = self._number, self._number + 1
         self._beside(lambda: self._make_ahead(number, now))
+
+    def _keep_volume(self) -> None:
+        """Without the VOLUME file the log is refused at the next start."""
+        with contextlib.suppress(OSError):  # tried again soon; what is written meets the same trouble and tells it
+            if self._log.keep_volume():
+                self._events.trouble(RESTORED, {"path": str(self._log.root / VOLUME_NAME)})
 
     def _make_ahead(self, number: int, now: Now) -> None:
         room = min(self._options.segment_limit, RESERVE_BYTES)
@@ -230,8 +240,6 @@ class Segments:
     def _create(self, number: int, now: Now) -> SegmentWriter:
         if not self._log.still_there():  # else its folders would be made in the empty mount point
             raise StorageMissing(f"{self._log.folder} was unmounted; mount it again", path=str(self._log.folder))
-        if self._log.keep_volume():
-            self._events.trouble(RESTORED, {"path": str(self._log.root / VOLUME_NAME)})
         self.make_room(self._options.segment_limit)
         identity = self._log.identity
         header = SegmentHeader(

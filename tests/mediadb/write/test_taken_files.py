@@ -227,11 +227,15 @@ def test_a_log_file_that_goes_is_written_again_and_stays_locked(tmp_path: Path) 
     Run(tmp_path, start_us=run.utc_us + SECOND)
 
 
-def test_the_volume_file_is_written_again_with_the_next_segment(tmp_path: Path) -> None:
-    run = Run(tmp_path, replace(OPTIONS, segment_us=4 * SECOND))
+@pytest.mark.parametrize("stops", [False, True])
+def test_the_volume_file_is_written_again(tmp_path: Path, stops: bool) -> None:
+    run = Run(tmp_path)
     run.seconds(0, 1)
     before = (tmp_path / "VOLUME").read_bytes()
     (tmp_path / "VOLUME").unlink()
-    run.seconds(1, 4)
+    if stops:
+        run.close()
+    else:
+        run.seconds(1, 11)
     assert run.codes() == ["file-restored"]
     assert (tmp_path / "VOLUME").read_bytes()[:28] == before[:28]
