@@ -59,6 +59,7 @@ class Lodging:
         self._post, self._told = post, told
         self._host: Host | None = None
         self._recalled = False  # on the way out: the host leaves meanwhile
+        self._split = False  # on the way out again: some tracks had not come home yet
         self.place = Place.HOME
         self._waiting: list[tuple[Items, Now]] = []  # while all tracks leave
         self._crossing: dict[uuid.UUID, list[Item]] = {}  # on the way home: theirs until the state is there
@@ -94,6 +95,8 @@ class Lodging:
         else:
             items = self._sort(items, now)
         self._thread.slot(items, now, commit)
+        if self.place is Place.RETURNING:
+            self._settle()
 
     def _abroad(self, items: Items, now: Now) -> None:
         for track, item in items:
@@ -109,8 +112,8 @@ class Lodging:
         to be asked again."""
         if self._crossing or self.place not in (Place.HOME, Place.RETURNING):
             return
+        self._split = self.place is Place.RETURNING
         self._host, self.place, self._recalled = host, Place.LEAVING, False
-        self._home.clear()
         done = self._thread.do(lambda writer: hand_over(writer, now, host.storage))
         done.add_done_callback(lambda done: self._post(self._left, done, now))
 
@@ -122,19 +125,24 @@ class Lodging:
         given = done.result()
         host.thread.do(lambda writer: adopt(writer, given, now))
         self.place = Place.ABROAD
+        self._home.clear()
         waiting, self._waiting = self._waiting, []
         for items, then in waiting:
             self._abroad(items, then)
         self._told("moved-to-fallback", {"fallback": host.storage, "commits": len(given.commits)})
 
     def _stay(self, given: Handover | None, now: Now) -> None:
-        """Nobody takes them, or handing them over failed (which the writer says): all goes on at home."""
-        host, self._host, self.place = self._host, None, Place.HOME
+        """Nobody takes them, or handing them over failed (which the writer says): all goes on at home. Tracks that are
+        with the host since an earlier time come home now."""
         self._thread.do(all_home if given is None else partial(take_back, given=given, now=now))
+        self.place, self._since_us = Place.RETURNING, now.mono_us - HOME_US
+        if not self._split:
+            self._home.update(state.spec.track for state in self._collector.states())
         waiting, self._waiting = self._waiting, []
         for items, then in waiting:
-            self._thread.slot(items, then, False)
-        self._told("moved-home", {"fallback": host.storage if host is not None else ""})
+            self.slot(items, then, False)
+        if self.place is Place.RETURNING:
+            self._settle()
 
     # -- home -----------------------------------------------------------------------------------------------------
 
@@ -207,10 +215,12 @@ class Lodging:
             held = self._crossing.pop(track, [])
             items += [(state, CoverItem(_begins(held, now), cause)), *((state, item) for item in held)]
         self.slot(items, now, False)
-        if self.place is Place.RETURNING and all(state.spec.track in self._home for state in self._collector.states()):
-            self._settle(host)
 
-    def _settle(self, host: Host) -> None:
+    def _settle(self) -> None:
+        """Are all at home?"""
+        host = self._host
+        if host is None or not all(state.spec.track in self._home for state in self._collector.states()):
+            return
         self._thread.do(all_home)
         self.place, self._host = Place.HOME, None
         self._home.clear()

@@ -91,6 +91,7 @@ def hand_over(writer: LogWriter, now: Now, to: str) -> Handover:
 
 def adopt(writer: LogWriter, given: Handover, now: Now) -> None:
     """Write the commits of another log's tracks here, with the bytes they were closed in."""
+    writer._close_commit(now)  # what these tracks left here when they were here before comes first
     writer._backlog += given.commits
     writer.ledger.add(LedgerKind.MOVED, now.utc_us, given.body)
 

@@ -143,6 +143,7 @@ class Two:
 
     def __init__(self, seed: int, tracks: int = 3) -> None:
         self.rng, self.us, self.number = random.Random(seed), 1_000_000, 0
+        self.host_commits = True
         self.posted: list[Callable[[], object]] = []
         self.opening: list[Callable[[], object]] = []
         self.home, self.host = Store(self, ROOTS[0]), Store(self, ROOTS[1])
@@ -217,12 +218,15 @@ class Two:
             if commit:
                 store.last_commit_us = self.us
             if store is self.host:
+                commit = commit and self.host_commits
                 store.thread.slot(items, self.now, commit)
             elif items or commit:
                 self.lodging.slot(items, self.now, commit)
         self.reopening.step(self.now)
         self._lodge()
         self.run(share)
+        both = [{id(state) for state in store.thread.writer._touched.values()} for store in (self.home, self.host)]
+        assert not both[0] & both[1], "two threads write one track"
 
     def _lodge(self) -> None:
         writer, life = self.home.thread.writer, self.life

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from typing import cast
 
 import pytest
 import rig
 from two_logs import OPTIONS, ROOTS, SLOT_US, Two
 
-from mediadb.lodging import Place
+from mediadb.lodging import Host, Place
 
 HOWS = ("gone", "EIO", "ENOSPC")
 
@@ -33,6 +34,53 @@ def test_it_goes_again_at_every_moment_of_the_way_home(how: str) -> None:
             two.slot(1.0)
         two.end()
         two.check()
+
+
+@pytest.mark.fast
+def test_back_abroad_before_the_other_log_committed_what_was_left_there() -> None:
+    two = Two(3)
+    for _ in range(15):
+        two.slot(1.0)
+    two.breaks("gone")
+    two.until(lambda: two.lodging.place is Place.ABROAD, 1.0)
+    two.heals()
+    two.until(lambda: two.lodging.place is Place.RETURNING, 1.0)
+    two.host_commits = False
+    two.until(lambda: two.lodging.place is Place.HOME, 1.0)
+    two.breaks("gone")
+    two.until(lambda: two.lodging.place is Place.ABROAD, 1.0)
+    two.host_commits = True
+    two.end()
+    two.check()
+
+
+@pytest.mark.fast
+def test_who_stands_in_leaves_while_tracks_go_out_of_which_some_never_came_home() -> None:
+    two = Two(4)
+    for _ in range(15):
+        two.slot(1.0)
+    two.breaks("gone")
+    two.until(lambda: two.lodging.place is Place.ABROAD, 1.0)
+    two.heals()
+    two.until(lambda: two.lodging.place is Place.RETURNING and len(two.lodging._home) == 1, 1.0)
+    two.breaks("gone")
+    two.lodging.leave(cast("Host", two.host), two.now)
+    assert not two.lodging.recall(two.now)
+    for _ in range(4):
+        two.slot(1.0)
+    assert two.lodging.place is Place.HOME
+    assert two.home.said.count("moved-home") == 1
+    two.end()
+    two.check()
+
+
+@pytest.mark.fast
+def test_a_storage_without_a_camera_comes_home_too() -> None:
+    two = Two(5, tracks=0)
+    two.breaks("gone")
+    two.until(lambda: two.lodging.place is Place.ABROAD)
+    two.end()
+    assert two.home.said[-1] == "moved-home"
 
 
 @pytest.mark.fast
