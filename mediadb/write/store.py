@@ -347,6 +347,8 @@ class LogWriter:
         while supersedes:  # one block names one: further ones go into blocks without chunks
             self._append(segment, PendingCommit([], {}, now.utc_us), supersedes.pop(0))
         segment.sync()
+        if not segment.has_durable:
+            self._check_place()  # made a moment ago: not below an empty mount point?
         self._durable = (self._epoch, self._counter - 1)
         segment.publish()
         self._supersedes.clear()

@@ -49,7 +49,7 @@ class Mount:
     def take(self, instead: Path | None = None) -> None:
         self.path.rename(self.away)
         if instead is None:
-            self.path.mkdir()
+            self.path.mkdir(exist_ok=True)  # a writer that looked a moment before may have made it
         else:
             shutil.copytree(instead, self.path)
 
