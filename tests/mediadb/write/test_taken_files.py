@@ -3,6 +3,7 @@ from what is still held, and what cannot be brought back is said to be lost."""
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import rig
+from fault_fs import FaultFs
 from rig import Rig
 
 from mediadb.errors import StorageLocked
@@ -239,3 +241,24 @@ def test_the_volume_file_is_written_again(tmp_path: Path, stops: bool) -> None:
         run.seconds(1, 11)
     assert run.codes() == ["file-restored"]
     assert (tmp_path / "VOLUME").read_bytes()[:28] == before[:28]
+
+
+def test_a_month_that_cannot_be_written_again_at_once_waits_for_room() -> None:
+    fs = FaultFs()
+    run = Rig(fs)
+    run.frames(0, 25)
+    run.commit()
+    before = list(read_ledger(fs, run.log.ledger_folder))
+    (name,) = ledger_files(fs, run.log.ledger_folder)
+    del fs.names[run.log.ledger_folder / name]
+    fs.fail_always["create"] = errno.ENOSPC
+    run.frames(25, 25)
+    run.commit()
+    run.commit()
+    assert [code for code, _ in run.troubles] == ["ledger-error"]
+    assert run.acked[rig.track_id(0)] == 50
+    fs.heal()
+    run.commit()
+    assert [code for code, _ in run.troubles] == ["ledger-error", "file-restored", "storage-recovered"]
+    kept = list(read_ledger(fs, run.log.ledger_folder))
+    assert kept[: len(before)] == before
