@@ -8,6 +8,7 @@ with its place. Used by `mediadb.read.reader` only.
 from __future__ import annotations
 
 import uuid
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,8 +24,9 @@ from mediadb.read.damage import DamageBook
 from mediadb.read.index import StorageIndex
 from mediadb.read.recent_cache import RecentCache
 from mediadb.segment_files import OPEN, SEALED
-from mediadb.types import ChunkFlag, Sample, TrackConfig, TrackSpec
+from mediadb.types import ChunkFlag, Kind, Sample, TrackConfig, TrackSpec
 
+LONGEST_GROUP_US: Final = 600_000_000  # a longer group of pictures is said damaged in part only
 VERIFIED_BYTES: Final = 32 << 20  # checked payloads kept for ranges of a virtual file
 
 
@@ -277,9 +279,20 @@ class ChunkReader:
                 return status.size >= ref.row.offset + ref.row.length
         return False
 
+    def _shown_until(self, ref: ChunkRef) -> int:
+        """How far nothing can be shown without `ref`: of a KEY to the end of its group."""
+        if ref.kind != Kind.KEY:
+            return ref.end_us
+        ends = [ref.end_us]
+        for part in self._index.parts(ref.track, ref.recv_us, ref.recv_us + LONGEST_GROUP_US, ref.run):
+            media = part.media
+            rows = range(bisect_left(media.seq, ref.seq, 0, part.count), part.count)
+            ends += [media.recv_us[i] + media.duration_us[i] for i in rows if media.gop[i] == ref.seq]
+        return max(ends)
+
     def _corrupt(self, ref: ChunkRef, what: str, lasting: bool = True) -> ChunkCorrupt:
         if self._is_there(ref):  # a lost or cut file is known as such
-            self._book.met(ref, what, lasting)
+            self._book.met(ref, self._shown_until(ref), what, lasting)
         return ChunkCorrupt(
             f"{ref.name} at {ref.row.offset}: {what}; run mediadb verify",
             file=ref.name,

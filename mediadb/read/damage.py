@@ -28,14 +28,15 @@ class DamageBook:
         self._known = coverage.damaged_chunks
         self._lock = threading.Lock()
 
-    def met(self, ref: ChunkRef, what: str, lasting: bool) -> None:
-        """`ref` did not verify. Not `lasting`: its disk gave an error, which may pass; the ledger is not told."""
+    def met(self, ref: ChunkRef, end_us: int, what: str, lasting: bool) -> None:
+        """`ref` did not verify, so nothing can be shown up to `end_us`. Not `lasting`: its disk gave an error, which
+        may pass; the ledger is not told."""
         key = ref.name, ref.row.offset
         with self._lock:
             if key in self._known or len(self._known) >= MAX_PLACES:
                 return
-            self._coverage.found(ref.track, Damage(*key, str(ref.segment), ref.recv_us, ref.end_us))
-        self._tell(CORRUPT, {**_place(ref), "what": what, "lasting": lasting})
+            self._coverage.found(ref.track, Damage(*key, str(ref.segment), ref.recv_us, end_us))
+        self._tell(CORRUPT, {**_place(ref, end_us), "what": what, "lasting": lasting})
 
     def verified(self, ref: ChunkRef) -> None:
         """`ref` verified: when it did not before, that is over (a good copy came, or the disk reads again)."""
@@ -46,19 +47,19 @@ class DamageBook:
             if key not in self._known:
                 return
             self._coverage.healed(ref.track, *key)
-        self._tell(WHOLE, {**_place(ref), "whole": True})
+        self._tell(WHOLE, {**_place(ref, ref.end_us), "whole": True})
 
     def _tell(self, code: str, params: dict[str, object]) -> None:
         if self._told is not None:
             self._told(code, params)
 
 
-def _place(ref: ChunkRef) -> dict[str, object]:
+def _place(ref: ChunkRef, end_us: int) -> dict[str, object]:
     return {
         "track": str(ref.track),
         "segment": str(ref.segment),
         "name": ref.name,
         "offset": ref.row.offset,
         "start_us": ref.recv_us,
-        "end_us": ref.end_us,
+        "end_us": end_us,
     }
