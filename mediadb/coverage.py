@@ -110,15 +110,25 @@ class Coverage:
                 runs=self._lives(outside.evidence, now_us),
                 transitions=facts.transitions.near(low_us, high_us),
                 gaps=facts.gaps.near(low_us, high_us),
-                removed=facts.removed.near(low_us, high_us),
-                lost=self._lost(facts, media, start_us, end_us),
-                damaged=self._damage(facts, start_us, end_us),
+                removed=[*facts.removed.near(low_us, high_us), *(s for one in outside.beside for s in one.removed)],
+                lost=[*self._lost(facts, media, start_us, end_us), *(s for one in outside.beside for s in one.lost)],
+                damaged=[*self._damage(facts, start_us, end_us), *(s for one in outside.beside for s in one.damaged)],
                 troubles=self._troubles(start_us, end_us),
                 tolerance_us=outside.tolerance_us,
                 known_since_us=min(outside.known_since_us, facts.first_us),
                 filmed=frozenset(facts.filmed) | _filmed(track, outside.evidence),
             )
         return fold(given, start_us, end_us)
+
+    def held(self, track: uuid.UUID, media: Sequence[MediaSpan], start_us: int, end_us: int) -> Held:
+        """For the coverage of another storage whose footage was written here for a while. `media` as in `intervals`."""
+        with self._lock:
+            self._facts.refresh()
+            if month_of(start_us - MARGIN_US) < self._facts.since:
+                self._read_all()
+            facts = self._facts.facts_of(track)
+            removed = facts.removed.near(start_us - MARGIN_US, end_us + MARGIN_US)
+            return Held(removed, self._lost(facts, media, start_us, end_us), self._damage(facts, start_us, end_us))
 
     def _read_all(self) -> None:
         """Earlier months too: from now on everything is in memory."""
@@ -263,12 +273,23 @@ class Coverage:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """What a storage says of footage that it held: taken by a rule, lost with its segment, damaged."""
+
+    removed: Sequence[Statement] = ()
+    lost: Sequence[Statement] = ()
+    damaged: Sequence[Statement] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Outside:
-    """What the index knows of a track beyond the media of the range asked for."""
+    """What the index knows of a track beyond the media of the range asked for. `beside`: of storages that stood in; the
+    words of this one's ledger about that time are of a disk that could not be written."""
 
     tolerance_us: int
     known_since_us: int = FUTURE_US
     evidence: Sequence[RunEvidence] = ()
+    beside: Sequence[Held] = ()
 
 
 def unseen(storage: str, start_us: int, end_us: int, now_us: int) -> list[Interval]:

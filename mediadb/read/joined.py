@@ -18,7 +18,7 @@ from functools import partial
 from typing import TypeVar
 
 from mediadb.catalog import TrackRow
-from mediadb.coverage import unseen
+from mediadb.coverage import Held, unseen
 from mediadb.errors import ChunkGone, StorageMissing
 from mediadb.format.footer import ConfigPlace
 from mediadb.ledger_facts import (
@@ -65,6 +65,14 @@ class JoinedReader(Reader):
         for own in _answers([partial(member.coverage, tracks, start_us, end_us) for member in others], ok=True):
             found = {track: overlay(found[track], own[track]) for track in tracks}
         return found
+
+    def _beside(self, track: uuid.UUID, media: Sequence[MediaSpan], start_us: int, end_us: int) -> Sequence[Held]:
+        def of(member: Reader) -> Held:
+            if member.index.files.shut:
+                raise StorageMissing(member.storage)
+            return member._coverage.held(track, media, start_us, end_us)
+
+        return _answers([partial(of, member) for member in self._members[1:]], ok=True)
 
     def known_tracks(self) -> list[TrackInfo]:
         found: dict[uuid.UUID, TrackInfo] = {}
@@ -241,7 +249,7 @@ def _better(base: Cause, over: Cause) -> bool:
         return False
     if over.state is State.RECORDED:
         return True
-    if over.state in _GONE:  # what the other storage held was taken by a rule; a loss here stays one
+    if over.state in _GONE or over.reason in _LOST:  # what the other storage held went there; a loss here stays one
         return base.state is State.STORAGE_ERROR and base.reason not in _LOST
     return base.state is State.STORAGE_ERROR and over.state in _STATED
 

@@ -16,12 +16,12 @@ from typing import Final
 
 from mediadb.catalog import Catalog
 from mediadb.catalog_view import CatalogView
-from mediadb.coverage import Coverage, Outside, RunEvidence, Told
+from mediadb.coverage import Coverage, Held, Outside, RunEvidence, Told
 from mediadb.errors import StorageMissing
 from mediadb.format.columns import ChunkRow
 from mediadb.format.constants import NO_TIME
 from mediadb.fs import Fs, RealFs
-from mediadb.ledger_facts import BESIDE_US, FUTURE_US, PAST_US, RunLife
+from mediadb.ledger_facts import BESIDE_US, FUTURE_US, PAST_US, MediaSpan, RunLife
 from mediadb.read.chunks import ChunkData, ChunkReader, ChunkRef, ChunkTable, StoredChunk
 from mediadb.read.damage import DamageBook
 from mediadb.read.index import StorageIndex
@@ -191,9 +191,14 @@ class Reader:
             self.index.look_again(track, start_us - margin, end_us + margin)
             media = self.index.spans(track, start_us - margin, end_us + margin)
             since = self.index.first_us(track)
-            outside = Outside(self.index.tolerance_us(track), since, self._evidence())
+            beside = self._beside(track, media, start_us, end_us)
+            outside = Outside(self.index.tolerance_us(track), since, self._evidence(), beside)
             out[track] = self._coverage.intervals(track, media, outside, start_us, end_us)
         return out
+
+    def _beside(self, track: uuid.UUID, media: Sequence[MediaSpan], start_us: int, end_us: int) -> Sequence[Held]:
+        """What storages that stood in for this one say of what they held."""
+        return ()
 
     def _evidence(self) -> list[RunEvidence]:
         """Signs of life in segments that no ledger record tells of yet."""

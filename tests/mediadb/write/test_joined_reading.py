@@ -140,3 +140,4 @@ def test_what_a_rule_took_where_it_stood_in_is_deleted_not_lost() -> None:
         Interval(20, 30, lost),
         Interval(30, 40, recorded),
     ]
+    assert overlay(base[:2], [Interval(0, 40, lost)])[1] == Interval(10, 20, lost)
