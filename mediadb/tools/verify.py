@@ -238,6 +238,9 @@ def _say(says: _LedgerSays, page: Page) -> None:
         if record.kind == LedgerKind.SEGMENT_SEAL:
             ranges = {uuid.UUID(t["track"]): (int(t["first_seq"]), int(t["next_seq"])) for t in body.get("tracks", [])}
             says.names[str(body.get("segment"))] = str(body.get("name"))
+            known = says.sealed.get(str(body.get("segment")), (0, {}))[1]  # sealed again it may hold less
+            for track, (low, high) in known.items():
+                ranges[track] = (low, max(high, ranges.get(track, (low, high))[1]))
             says.sealed[str(body.get("segment"))] = (int(str(body.get("run")), 16), ranges)
         elif record.kind == LedgerKind.REMOVED:
             says.removed.add(str(body.get("segment")))
@@ -258,7 +261,10 @@ def _across(results: list[SegmentResult], ledger: _LedgerSays, verdict: Verdict)
     for result in results:
         if result.header is None:
             continue
-        there.add(str(result.header.segment))
+        segment = str(result.header.segment)
+        there.add(segment)
+        if result.misplaced is None and not result.findings:
+            _ends(result, ledger.sealed.get(segment, (0, {}))[1], verdict)
         for track, (low, high) in result.sequences.items():
             row = (low, result.misplaced is not None, high, str(result.path))
             ranges.setdefault((result.header.run, track), []).append(row)
@@ -284,6 +290,15 @@ def _across(results: list[SegmentResult], ledger: _LedgerSays, verdict: Verdict)
                 what = f"track {track} of run {run:016x}: sequence number {low} is there twice"
                 verdict.findings.append(Finding(path, 0, what))
             expected = max(expected, high)
+
+
+def _ends(result: SegmentResult, sealed: dict[uuid.UUID, tuple[int, int]], verdict: Verdict) -> None:
+    """A segment that seems whole holds each track as far as it did when it was sealed."""
+    for track, (low, high) in sealed.items():
+        end = result.sequences.get(track, (low, low))[1]
+        if end < high:
+            what = f"track {track}: sequence numbers {end} to {high - 1} were sealed here and are not there any more"
+            verdict.findings.append(Finding(str(result.path), 0, what))
 
 
 def verify_export(fs: Fs, manifest: Path) -> Verdict:

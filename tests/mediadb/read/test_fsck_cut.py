@@ -200,6 +200,16 @@ def test_a_segment_without_one_commit_stays_explained_and_goes_when_it_is_due(
     assert not list(finished.rglob("*.rseg"))
 
 
+def test_verify_knows_what_the_last_segment_of_a_run_held(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No later segment shows that numbers are missing; the ledger does."""
+    path = sorted((finished / "log").rglob("*.rseg"))[-1]
+    os.truncate(path, scan_segment(FS, path).blocks[2].offset)
+    assert tool(capsys, "fsck", finished, "--repair")[0] == 1
+    assert words(finished) == [RECORDED, DAMAGED]
+    code, out = tool(capsys, "verify", finished)
+    assert (code, {finding["file"] for finding in out["findings"]}) == (1, {str(path)})
+
+
 def test_damage_in_the_middle_and_of_the_footer_stays_explained(
     finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
