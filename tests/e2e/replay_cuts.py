@@ -88,7 +88,7 @@ class Replays:
         """Make the disk as it may have been at `times` moments, and look."""
         rng = random.Random(self.seed)
         first = next(n for n, note in enumerate(notes) if note.at >= self.acks[0][0])
-        cuts = sorted(rng.sample(range(first, len(notes)), times))
+        cuts = sorted(rng.sample(range(first + 1, len(notes)), times))
         image = self.folder / "image"
         with image.open("w+b") as file:
             file.truncate(SIZE)
