@@ -114,7 +114,9 @@ class Lodging:
             return
         self._split = self.place is Place.RETURNING
         self._host, self.place, self._recalled = host, Place.LEAVING, False
-        done = self._thread.do(lambda writer: hand_over(writer, now, host.storage))
+        tracks = {state.spec.track for state in self._collector.states()} if self._split else set()
+        there = tracks - self._home
+        done = self._thread.do(lambda writer: hand_over(writer, now, host.storage, there))
         done.add_done_callback(lambda done: self._post(self._left, done, now))
 
     def _left(self, done: Future[Handover], now: Now) -> None:

@@ -33,8 +33,8 @@ class Moves:
         out = []
         departed = 0 if turns and turns[0][1] else None  # who arrives first began elsewhere
         for number, arrives in turns:
-            if not arrives:
-                departed = number
+            if not arrives:  # at once again: nothing of its stay was written here
+                departed = out.pop()[0] if out and out[-1][1] == number else number
             elif departed is not None:
                 out.append((departed, number))
                 departed = None

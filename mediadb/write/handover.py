@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -73,13 +73,13 @@ class Handover:
     body: Record
 
 
-def hand_over(writer: LogWriter, now: Now, to: str) -> Handover:
+def hand_over(writer: LogWriter, now: Now, to: str, there: Collection[uuid.UUID] = ()) -> Handover:
     """Everything that is not durable, in order, for the log of storage `to`. From here on the tracks are not this
-    writer's: nothing of them may be given to it before they come home."""
+    writer's: nothing of them may be given to it before they come home. `there`: those that did not since last time."""
     writer._close_commit(now)
     commits, writer._backlog = writer._backlog, []
     writer.lent = True
-    numbers = {track: state.next_seq for track, state in list(writer._tracks.items())}
+    numbers = {track: state.next_seq for track, state in list(writer._tracks.items()) if track not in there}
     for commit in reversed(commits):
         for chunk in reversed(commit.chunks):
             if chunk.header.seq != NO_SEQ:

@@ -32,6 +32,7 @@ class Plan:
     cameras: int = 2  # per storage
     seconds: float = 5.0
     bitrate: str = "400k"
+    again: int = 0  # how often the guarded disk goes once more, as soon as its footage is home
 
 
 @dataclass
@@ -189,6 +190,13 @@ def play(folder: Path, plan: Plan) -> Stage:
             stage.check(held == [], f"{name}: still holds {held}")
             run("fsck.ext4", "-fn", stage.disks[name].device)  # raises when it is in use or damaged
             stage.disks[name].attach()
+        for turn in range(plan.again):
+            stage.until_event("moved-home", turn + 1)
+            time.sleep(0.2 + 0.2 * turn)  # before, or just behind, the first commit at home
+            stage.take("guarded")
+            time.sleep(4.5)
+            stage.disks["guarded"].attach()
+        stage.until_event("moved-home", plan.again + 1)
         stage.finish()
         return stage
 
@@ -198,10 +206,11 @@ def command(argv: list[str], words: str | None, scene: Callable[[Path, Plan], St
     parser.add_argument("--cameras", type=int, default=6, help="per storage")
     parser.add_argument("--bitrate", default="1M")
     parser.add_argument("--for", type=float, default=20, dest="seconds")
+    parser.add_argument("--again", type=int, default=4, help="outages behind each other (lost-mount)")
     args = parser.parse_args(argv)
     need()
     with tempfile.TemporaryDirectory() as folder:
-        stage = scene(Path(folder), Plan(args.cameras, args.seconds, args.bitrate))
+        stage = scene(Path(folder), Plan(args.cameras, args.seconds, args.bitrate, args.again))
     table(stage.rows)
     for line in stage.wrong:
         print(f"BROKEN: {line}")

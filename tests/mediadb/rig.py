@@ -136,13 +136,14 @@ def read_all(fs: Fs, path: Path) -> bytes:
 
 
 def segment_paths(fs: Fs, root: Path = ROOT) -> list[Path]:
-    """All segment files of storage "main", oldest first."""
+    """All segment files of a volume with one storage, oldest first."""
     out = []
-    base = root / "log" / "main"
-    for log in fs.listdir(base):
-        for day in fs.listdir(base / log):
-            names = fs.listdir(base / log / day)
-            out += [base / log / day / name for name in names if name.endswith((".open", ".rseg"))]
+    for storage in fs.listdir(root / "log"):
+        base = root / "log" / storage
+        for log in fs.listdir(base):
+            for day in fs.listdir(base / log):
+                names = fs.listdir(base / log / day)
+                out += [base / log / day / name for name in names if name.endswith((".open", ".rseg"))]
     return sorted(out)
 
 

@@ -25,6 +25,7 @@ from mediadb.locks import OpenRequest, open_log
 from mediadb.lodging import Lodging, Place
 from mediadb.reopening import Held, Reopening
 from mediadb.store_life import Phase, StoreLife
+from mediadb.tools.verify import verify_volume
 from mediadb.types import Names
 from mediadb.write.collect import Collector, TrackWriter
 from mediadb.write.commits import CommitInfo, StoreOptions
@@ -97,11 +98,9 @@ class StepThread(WriterThread):
 class Store:
     """One log: writer, collector, and the words they say."""
 
-    storage = "main"  # of both: `rig` reads that folder
-
-    def __init__(self, two: Two, root: Path) -> None:
-        self.two, self.root, self.fs = two, root, GoingFs()
-        self.request = OpenRequest(root, "main", rig.SERVER, 77, two.utc_us(), True)
+    def __init__(self, two: Two, root: Path, storage: str) -> None:
+        self.two, self.root, self.storage, self.fs = two, root, storage, GoingFs()
+        self.request = OpenRequest(root, storage, rig.SERVER, 77, two.utc_us(), True)
         self.said: list[str] = []
         log = open_log(self.fs, self.request)
         self.thread = StepThread(log, rig.SERVER, OPTIONS, two, cast("Bridge", self), two.post)
@@ -146,7 +145,7 @@ class Two:
         self.host_commits = True
         self.posted: list[Callable[[], object]] = []
         self.opening: list[Callable[[], object]] = []
-        self.home, self.host = Store(self, ROOTS[0]), Store(self, ROOTS[1])
+        self.home, self.host = Store(self, ROOTS[0], "main"), Store(self, ROOTS[1], "spare")
         self.host.guest = self.home
         nothing = SimpleNamespace(shut=lambda: None, reopen=lambda: None)
         home = self.home
@@ -279,7 +278,9 @@ class Two:
             store.thread.log.close()
 
     def check(self) -> None:
-        """Every sample lies on exactly one of the two disks."""
+        """Every sample lies on exactly one of the two disks, and either one's ledger knows which numbers it lacks."""
+        for store in (self.home, self.host):
+            assert verify_volume(store.fs, store.root).findings == []
         for number, writer in enumerate(self.writers):
             track = writer.state.spec.track
             found = [rig.numbers(store.fs, track, store.root) for store in (self.home, self.host)]

@@ -35,3 +35,9 @@ def test_only_whole_holes_are_explained() -> None:
     assert home.explains(7, TRACK, 30, 40)
     assert not home.explains(7, TRACK, 19, 50)
     assert not home.explains(7, TRACK, 50, 51)
+
+
+def test_home_and_out_again_before_anything_was_written_there() -> None:
+    home = moves("a", ("a", "b", 20), ("b", "a", 50), ("a", "b", 50), ("b", "a", 60))
+    assert home.explains(7, TRACK, 20, 60)
+    assert not home.explains(7, TRACK, 20, 61)
