@@ -30,7 +30,7 @@ class Moves:
     def elsewhere(self, run: int, track: uuid.UUID) -> list[tuple[int, int]]:
         """Ranges [low, high) of numbers that are not expected here."""
         turns = self._turns.get((run, track), [])
-        out = []
+        out: list[tuple[int, int]] = []
         departed = 0 if turns and turns[0][1] else None  # who arrives first began elsewhere
         for number, arrives in turns:
             if not arrives:  # at once again: nothing of its stay was written here
