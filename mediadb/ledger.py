@@ -75,8 +75,9 @@ class LedgerWriter:
 
     @property
     def safe(self) -> bool:
-        """All that was added is durable, here or where it waits."""
-        return self._held == len(self._pending)
+        """All that was added is durable, here or where it waits. For the writer thread: it may wait for a disk."""
+        with self._lock:
+            return self._held == len(self._pending)
 
     def add(self, kind: LedgerKind, time_us: int, body: Record) -> None:
         """Queue a record for the next flush. Beyond 100,000 waiting ones the newest are dropped and counted."""

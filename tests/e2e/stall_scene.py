@@ -15,6 +15,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from tests.disks import MIB, Disk, need
@@ -153,9 +154,21 @@ def play(folder: Path, plan: Plan) -> Found:
         )
 
 
-def play_stop(folder: Path, seconds: float = 2) -> tuple[int, float, str]:
-    """Stop the server while its disk does not answer: exit status, how long it took until it had said what is lost, its
-    log. The kernel lets the process itself go only when the call returns."""
+@dataclass
+class Ended:
+    """How a server ended while its disk did not answer. `told` are the states and reasons, in order, between the last
+    footage before and the first after, as the next start says; `took_s` is how long it took until it had said what is
+    lost."""
+
+    status: int
+    took_s: float
+    log: str
+    told: list[tuple[str, str, float]]  # state, reason, how long
+
+
+def play_end(folder: Path, seconds: float, *, kill: bool = False) -> Ended:
+    """Stop or kill the server when its disk has not answered for a while, and start it again. The kernel lets the
+    process itself go only when the call returns."""
     with ExitStack() as stack:
         disk = stack.enter_context(Disk(folder / "disk"))
         farm = Farm(folder, 1, ["--size", "320x180", "--bitrate", "200k", "--gop", str(GOP)])
@@ -167,15 +180,31 @@ def play_stop(folder: Path, seconds: float = 2) -> tuple[int, float, str]:
         wait_until(lambda: server.alive() and server.recording() == 1, 40, server.log)
         process = server.process
         assert process is not None
+        time.sleep(2)
         with sick_disk.frozen(disk):
-            time.sleep(seconds)
+            frozen_s, began = time.time(), time.monotonic()
+            wait_until(lambda: '"storage-stalled"' in server.log(), 30, server.log)
+            time.sleep(max(0.0, seconds - (time.monotonic() - began)))
             began = time.monotonic()
-            process.terminate()
-            wait_until(lambda: '"event": "not-durable"' in server.log(), 30, server.log)
+            if kill:
+                process.kill()
+            else:
+                process.terminate()
+                wait_until(lambda: '"event": "not-durable"' in server.log(), 30, server.log)
             took = time.monotonic() - began
         process.communicate(timeout=30)
-        server.process = None
-        return process.returncode, took, server.log()
+        server.process, log = None, server.log()
+        server.start()
+        wait_until(lambda: server.alive() and server.recording() == 1, 40, server.log)
+        query = f"start={sick_disk.utc(frozen_s - 1.5)}&end={sick_disk.utc(server.started_s)}"
+        told = server.get(f"/api/v1/cameras/cam0/coverage?{query}")["tracks"][0]["intervals"]
+        server.stop()
+        return Ended(process.returncode, took, log, [_word(one) for one in told])
+
+
+def _word(interval: dict[str, str]) -> tuple[str, str, float]:
+    start, end = (datetime.fromisoformat(interval[key]) for key in ("start", "end"))
+    return interval["state"], interval.get("reason", ""), (end - start).total_seconds()
 
 
 def _cameras(server: Server, low: Farm, high: Farm, disks: dict[str, Disk], plan: Plan) -> dict[str, tuple[Path, str]]:

@@ -112,11 +112,13 @@ async def after(scene: Scene, run: int, at_s: float) -> list[tuple[float, str, s
     for number in range(50):
         writer.append(rig.frame(writer.state.spec.track, number, base_us=rig.T0 + round(at_s * S)))
     again.clock.at_us += 2 * S
+    await asyncio.wrap_future(store.thread._keeper.submit(lambda: None))  # behind recovery
     await store.flush()
-    await store.flush()  # behind recovery
     track = rig.track_id(0)
     found = (await store.read(store.reader.coverage, [track], rig.T0, again.clock.utc_us()))[track]
     assert await store.close() == []
+    if any(one.kind == LedgerKind.RUN_STOP and one.run == 5 for one in said(disk)):
+        assert [one for one in said(disk) if one.kind == LedgerKind.GAP] == [], "no run crashed"
     assert again.waiting.load() == []
     assert not [name for name in other.listdir(DATA) if name.endswith(".waiting")], "moved, not copied"
     words = [((one.start_us - rig.T0) / S, str(one.cause.state), one.cause.reason) for one in found]
