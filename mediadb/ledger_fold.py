@@ -49,6 +49,7 @@ NOT_CONFIGURED = Cause(State.NOT_SCHEDULED, "not-configured")
 IN_FUTURE = Cause(State.NOT_SCHEDULED, "future")
 STARTING = Cause(State.SERVER_DOWN, "starting")
 NO_STATEMENT = Cause(State.UNEXPLAINED)
+_TAKEN = frozenset({State.DELETED, State.GROOMED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,13 +311,23 @@ class _Settler:
     def settle(self) -> list[_Piece]:
         out: list[_Piece] = []
         for i, piece in enumerate(self._pieces):
-            if piece.span is not None or piece.cause.state is not State.RECORDED:
-                out.append(piece)
-                continue
             before = self._pieces[i - 1] if i else None
             after = self._pieces[i + 1] if i + 1 < len(self._pieces) else None
+            if piece.span is not None or piece.cause.state is not State.RECORDED:
+                out.append(self._seam(piece, before, after))
+                continue
             out.append(_Piece(piece.start_us, piece.end_us, self._cause(piece, before, after)))
         return out
+
+    def _seam(self, piece: _Piece, before: _Piece | None, after: _Piece | None) -> _Piece:
+        """Where footage went from one storage to another nothing is missing between two pictures; nor is it when a rule
+        took one of them, or both."""
+        short = piece.end_us - piece.start_us <= self._given.tolerance_us
+        if piece.span is not None or piece.cause.state is not State.STORAGE_ERROR or not short:
+            return piece
+        beside = [p for p in (before, after) if p is not None and (p.span is not None or p.cause.state in _TAKEN)]
+        taken = [p.cause for p in beside if p.span is None]
+        return _Piece(piece.start_us, piece.end_us, taken[0]) if taken and len(beside) == 2 else piece
 
     def _cause(self, hole: _Piece, before: _Piece | None, after: _Piece | None) -> Cause:
         length = hole.end_us - hole.start_us

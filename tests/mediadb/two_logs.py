@@ -271,7 +271,7 @@ class Two:
             self.slot(1.0, film=False)
         for store in (self.home, self.host):
             assert store.collector.held == 0
-            assert not {"shed", "refused", "sample-failed", "keeper-failed", "recovery-failed"} & set(store.said)
+            assert not {"shed", "refused", "sample-failed"} & set(store.said)
             store.thread.drain()
             assert store.thread.failure is None
             assert store.thread.writer.close(self.now) == []

@@ -499,3 +499,21 @@ def test_a_clock_set_back_explains_nothing_behind_the_end_of_its_run() -> None:
         media=[media(10, 100, 1, 0, clock=0), media(40, 47, 1, 1, clock=1), media(110, 1000, 2)],
     )
     assert (100, 110, "server-down", "crash") in states(given, 10, 200)
+
+
+def test_the_seam_between_two_storages_goes_with_the_footage_beside_it() -> None:
+    away, aged = Cause(State.STORAGE_ERROR, "storage-missing"), Cause(State.DELETED, "age")
+    words = [Transition(0, REC, 1), Transition(500_000, away, 1), Transition(502_000, REC, 1)]
+    known = FoldInput(
+        now_us=2_000_000,
+        media=[MediaSpan(502_000, 1_000_000, 1)],
+        runs=[RunLife(1, 0, 1_000_000, True)],
+        transitions=words,
+        removed=[Statement(0, 500_000, aged)],
+        tolerance_us=100_000,
+    )
+    assert [(i.cause, i.end_us) for i in fold(known, 0, 1_000_000)] == [(aged, 502_000), (REC, 1_000_000)]
+    far = dataclasses.replace(
+        known, media=[MediaSpan(702_000, 1_000_000, 1)], transitions=[*words[:2], Transition(702_000, REC, 1)]
+    )
+    assert [i.cause for i in fold(far, 0, 1_000_000)] == [aged, away, REC]
