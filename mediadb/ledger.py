@@ -1,6 +1,7 @@
 """The ledger of a log on disk: records appended in page batches to monthly files, and read back.
 
-Law: framing and files only; what follows from the records is folded elsewhere. Nothing here is ever rewritten. A
+Law: framing and files only; what follows from the records is folded elsewhere. Nothing here is rewritten; parts that
+are closed may be made small (`ledger_condense`). A
 batch that does not verify is skipped (torn tail, damage) and told; one bad page never hides the others. Used by the
 writer thread (append) and by any reader thread (read).
 """
@@ -64,7 +65,7 @@ class LedgerWriter:
         self._file: BlockFile | None = None
         self._month = ""
         self._number = 0
-        self._part_bad = False  # the newest part failed: what waits goes into another one
+        self._part_bad = False  # the newest part failed or is closed for good: what waits goes into another one
         self._pending: list[LedgerRecord] = []
         self._lock = threading.Lock()  # the writer thread and reclaim both flush
         self.dropped = 0
@@ -198,6 +199,17 @@ class LedgerWriter:
                 self._waiting.clear()
             except OSError:
                 return  # it will be moved once more at the next start, which says the same twice
+
+    def roll(self, wall_us: int) -> list[str]:
+        """What waits is durable, and what comes goes into another part: the names of those that stay as they are now,
+        for `ledger_condense`. Raises OSError."""
+        with self._lock:
+            self._flush(wall_us)
+            file, self._file = self._file, None
+            if file is not None:
+                file.close()
+            self._part_bad = True
+            return ledger_files(self._fs, self._folder)
 
     def move(self, fs: Fs, folder: Path, epoch: int) -> None:
         """After `close`: the log was opened again, perhaps elsewhere; what waits goes there."""

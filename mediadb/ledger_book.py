@@ -18,6 +18,7 @@ from mediadb.format.ledger_page import LedgerKind, LedgerRecord, Page, walk_page
 from mediadb.format.records import Record, decode_cause, decode_names, decode_spec
 from mediadb.fs import Fs
 from mediadb.ledger import ledger_files
+from mediadb.ledger_condense import parts_in
 from mediadb.ledger_facts import CHUNK_DAMAGED, PAST_US, Statement, Transition
 from mediadb.ledger_packed import Causes, Closed, Extents, Words
 from mediadb.ledger_rescue import LEDGER_LOST
@@ -44,6 +45,7 @@ class Damage:
 
 
 STALLED = "storage-stalled"
+TRIES = 5  # while files are replaced under the reader
 PUT_AWAY = 256  # segments removed before their extents are put away
 AHEAD_US = 2_000_000  # nothing is said of times that are further ahead
 
@@ -88,7 +90,14 @@ class LedgerFacts:
 
     def __init__(self, fs: Fs, root: Path, since: str = "") -> None:
         self._fs, self._root, self.since = fs, root, since
+        self.damaged_chunks: set[tuple[str, int]] = set()
+        self._begin_again()
+
+    def _begin_again(self) -> None:
+        """Nothing is read yet."""
         self._read: dict[Path, int] = {}
+        self._inodes: dict[Path, int] = {}
+        self._void: set[Path] = set()  # parts of which another file has the statements as well
         self._order = 0
         self._causes = Causes()
         self._ids: dict[str, uuid.UUID] = {}  # texts of tracks, read a million times
@@ -100,12 +109,25 @@ class LedgerFacts:
         self._gone: dict[int, Cause] = {}  # removed since extents were last put away
         self._numbers: dict[str, int] = {}  # by log and file name without suffix
         self._early: dict[str, Cause] = {}  # by the same: removed, and not yet said to be sealed
-        self.damaged_chunks: set[tuple[str, int]] = set()
+        self.damaged_chunks.clear()
         self.known: dict[uuid.UUID, tuple[TrackSpec, Names]] = {}  # with or without footage
         self.troubles: list[tuple[int, str]] = []  # when, and the code
 
     def refresh(self) -> None:
         """Read what was appended since the last call. Pages that do not verify are passed over."""
+        for _ in range(TRIES):
+            self._read_more()
+            if not self._moved:
+                return
+
+    def _read_more(self) -> None:
+        self._moved = False
+        if self._was_condensed():
+            told = [(track, one) for track, facts in self.tracks.items() for one in facts.damaged.values()]
+            self._begin_again()
+            self._was_condensed()
+            for track, damage in told:
+                self.damage(track, damage)
         files = []
         for log in self._fs.listdir(self._root):
             for name in ledger_files(self._fs, self._root / log):
@@ -113,7 +135,7 @@ class LedgerFacts:
                     continue
                 path = self._root / log / name
                 status = self._fs.stat(path)
-                if status is not None and status.size > self._read.get(path, 0):
+                if status is not None and status.size > self._read.get(path, 0) and path not in self._void:
                     files.append(self._read_on(path, status.size))
         # A clock that was set back goes on in the file of an older month: pages are numbered, months are not trusted.
         for _, page, log in heapq.merge(*files, key=lambda one: one[0]):
@@ -123,11 +145,34 @@ class LedgerFacts:
         if len(self._gone) >= PUT_AWAY:
             self._put_away()
 
+    def _was_condensed(self) -> bool:
+        """Was a file that was read made small since? Looks which parts are void. A condensed file says all that others
+        said: everything is read again."""
+        again = False
+        for log in self._fs.listdir(self._root):
+            folder = self._root / log
+            for name in ledger_files(self._fs, folder):
+                status = self._fs.stat(folder / name)
+                if status is None or status.inode == self._inodes.get(folder / name):
+                    continue
+                self._inodes[folder / name] = status.inode
+                parts = {folder / one for one in parts_in(self._fs, folder / name)}
+                again |= any(self._read.get(path) for path in parts)
+                self._void |= parts - {folder / name}
+        return again
+
     def _read_on(self, path: Path, size: int) -> Iterator[tuple[tuple[int, int], Page, str]]:
         """Pages behind those read, each when it is its turn: a file is never in memory whole."""
         at = self._read.get(path, 0)
-        fd = self._fs.open_read(path)
         try:
+            fd = self._fs.open_read(path)
+        except FileNotFoundError:
+            self._moved = True  # it was made small, and this part is in another file now
+            return
+        try:
+            if self._fs.fstat(fd).inode != self._inodes[path]:
+                self._moved = True
+                return
             for offset, page in walk_pages(lambda length, offset: self._fs.pread(fd, length, offset), at, size):
                 self._read[path] = offset + page.batch_len
                 yield (page.epoch, page.number), page, path.parent.name
@@ -175,6 +220,8 @@ class LedgerFacts:
                         self._early[key] = _rule(body)
                         if len(self._early) > PUT_AWAY:
                             del self._early[next(iter(self._early))]
+            elif record.kind == LedgerKind.FORGOTTEN:
+                self._forgotten(body)
             elif record.kind == LedgerKind.SEGMENT_SEAL:
                 self._sealed(body, log)
             elif record.kind == LedgerKind.DAMAGED:
@@ -292,6 +339,16 @@ class LedgerFacts:
                 ):
                     del track.damaged[key]
                     self.damaged_chunks.discard(key)
+
+    def _forgotten(self, body: Record) -> None:
+        """Removals of segments that nothing else is said of any more."""
+        cause = _rule(body)
+        for entry in body["tracks"]:
+            track = self._track(entry["track"])
+            for low, high in entry["spans"]:
+                track.removed.add(Statement(int(low), int(high), cause))
+            for low, high in entry["past"]:
+                track.past.add(Statement(int(low), int(high), cause))
 
     def _sealed(self, body: dict[str, object], log: str) -> None:
         run = int(str(body["run"]), 16)

@@ -51,6 +51,8 @@ class LedgerKind(enum.IntEnum):
     MOVED = 16
     WAITED = 17
     CLOCK = 18
+    CONDENSED = 19
+    FORGOTTEN = 20
 
 
 class LedgerRecord(NamedTuple):

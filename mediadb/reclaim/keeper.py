@@ -43,12 +43,14 @@ class Clocks(Protocol):
 @dataclass(slots=True)
 class KeeperCalls:
     """Who is told: `tell(code, params)` takes trouble and the code "reclaimed"; `removed` each segment that went,
-    `changed` each of which tracks went. `open_cameras`: bytes of cameras in segments without a footer."""
+    `changed` each of which tracks went. `open_cameras`: bytes of cameras in segments without a footer. `sealing`: some
+    of those get theirs just now, and may go then: no room is not told."""
 
     tell: Tell
     removed: Callable[[Path], None]
     changed: Callable[[Path], None]
     open_cameras: Callable[[], Mapping[uuid.UUID, int]] = field(default=dict)
+    sealing: Callable[[], bool] = lambda: False
 
 
 def camera_bytes(segments: Iterable[LiveSegment]) -> dict[uuid.UUID, int]:
@@ -205,30 +207,34 @@ class ReclaimKeeper:
         else:
             self._weighed = options, going * 2 > sealed
 
-    def make_room(self, length: int) -> None:
+    def make_room(self, length: int) -> bool:
         """Room for `length` more bytes (no more than the limit of size sets aside for a segment), within that limit and
-        on the disk, before a segment for them is made. Raises OSError (EDQUOT) when nothing may go any more and the
-        limit of size leaves no room."""
+        on the disk, before a segment for them is made. False when that is not there yet: something is sealed just now,
+        or there is nothing to remove. Raises OSError (EDQUOT) when nothing may go any more and the limit of size leaves
+        no room."""
         with self._lock:
             for _ in range(STEPS_AT_ONCE):
                 reclaimer = self._reclaimer
                 if reclaimer is None:
-                    return
+                    return True
                 quota = reclaimer.options.quota_bytes
                 free, total = reclaimer.free_bytes()
                 length = min(length, headroom(total if quota is None else min(quota, total)))
                 if quota is None and free >= length + MIN_RESERVE_BYTES:
-                    return
+                    return True
                 report = self._step(length)
                 if report is None or not report.more:
                     break
             else:
-                return
+                return True
+            if self._calls.sealing():
+                return False
             used = report.used_bytes - report.freed_bytes if report is not None else 0
             if report is not None and quota is not None and used + length > quota and report.brake.quota_floor <= quota:
                 raise OSError(
                     errno.EDQUOT, f"max_size {quota} is reached and nothing may go: {used} bytes are kept", "max_size"
                 )
+            return report is None or not report.short_bytes
 
     def _step(self, ahead: int) -> Report | None:
         reclaimer, clock = self._reclaimer, self._clock
@@ -242,7 +248,7 @@ class ReclaimKeeper:
             if not removal.whole:
                 params["tracks"] = len(removal.rules or ())
             self._calls.tell("reclaimed", params)
-        if report.errors or report.short_bytes:
+        if report.errors or (report.short_bytes and not self._calls.sealing()):
             self._calls.tell("reclaim-short", {"errors": report.errors, "short_bytes": report.short_bytes})
         self._watch_room(reclaimer, report)
         self._watch_brake(report.brake)
@@ -305,6 +311,8 @@ class ReclaimKeeper:
         except OSError:
             return  # a disk that does not answer is found by the next commit
         full = bool(report.short_bytes) and free < MIN_RESERVE_BYTES
+        if full and self._calls.sealing():
+            return
         if full is not self._full:
             self._full = full
             params: dict[str, object] = {"free_bytes": free, "short_bytes": report.short_bytes}

@@ -91,6 +91,10 @@ class LogLedger:
                     if segment in says.sealed or body.get("damaged"):
                         says.again.add(segment)
                     says.sealed[segment] = (name, int(body["bytes"]))
+                elif kind == LedgerKind.CONDENSED:
+                    for run, epoch, low, high in body["pages"]:
+                        held = says.pages.setdefault((int(run, 16), int(epoch)), {})
+                        held.update(dict.fromkeys(range(int(low), int(high)), path))
                 elif kind == LedgerKind.REMOVED:
                     says.removed.add(str(body["segment"]))
             except (KeyError, ValueError, TypeError):

@@ -25,6 +25,7 @@ from mediadb.write.segment import seal_record
 
 OF_OLD_FILES: Final = (
     LedgerKind.SEGMENT_BIRTH, LedgerKind.SEGMENT_SEAL, LedgerKind.LANE, LedgerKind.POISONED, LedgerKind.DAMAGED,
+    LedgerKind.CONDENSED,
 )  # fmt: skip
 Removed = dict[uuid.UUID, list[tuple[int, int]]]
 
@@ -69,7 +70,7 @@ class OldLedger:
                 for entry in body["tracks"]:
                     if entry["first_us"] is not None:
                         self._tell(run, entry)
-            elif kind in (LedgerKind.REMOVED, LedgerKind.GROOMED):
+            elif kind in (LedgerKind.REMOVED, LedgerKind.GROOMED, LedgerKind.FORGOTTEN):
                 for entry in body["tracks"]:
                     spans = self.removed.setdefault(uuid.UUID(entry["track"]), [])
                     spans += [(int(low), int(high)) for low, high in entry["spans"]]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -178,7 +178,7 @@ class _LedgerSays:
     sealed: dict[str, tuple[int, dict[uuid.UUID, tuple[int, int]]]] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)  # file name of each sealed segment
     removed: set[str] = field(default_factory=set)
-    holes: list[tuple[int, uuid.UUID, int, int]] = field(default_factory=list)  # run, track, numbers: told by salvage
+    holes: list[tuple[int, uuid.UUID, int, int]] = field(default_factory=list)  # run, track, numbers that are not there
     moves: Moves = field(default_factory=lambda: Moves(""))
 
 
@@ -200,11 +200,21 @@ def _ledger(fs: Fs, root: Path, verdict: Verdict) -> _LedgerSays:
                 numbers.setdefault((page.run, page.epoch), {})[page.number] = Finding(str(path), offset, "")
                 try:
                     _say(says, page)
+                    for run, epoch, low, high in _condensed(page):
+                        held = dict.fromkeys(range(low, high), Finding(str(path), offset, ""))
+                        numbers.setdefault((int(run, 16), epoch), {}).update(held)
                 except (KeyError, ValueError, TypeError, AttributeError):
                     verdict.findings.append(Finding(str(path), offset, "a record lacks what its kind must say"))
         _numbers(numbers, torn, verdict)
         verdict.notes += [f"{t.path}: torn ledger page at {t.offset}, never acknowledged" for t in torn]
     return says
+
+
+def _condensed(page: Page) -> Iterator[tuple[str, int, int, int]]:
+    """Numbers of the pages that stand here in fewer words: (run, epoch, first, end)."""
+    for record in page.records:
+        if record.kind == LedgerKind.CONDENSED:
+            yield from record.body["pages"]
 
 
 def _page(path: Path, raw: bytes, offset: int, page: Page, verdict: Verdict) -> None:
@@ -244,6 +254,10 @@ def _say(says: _LedgerSays, page: Page) -> None:
             says.sealed[str(body.get("segment"))] = (int(str(body.get("run")), 16), ranges)
         elif record.kind == LedgerKind.REMOVED:
             says.removed.add(str(body.get("segment")))
+        elif record.kind == LedgerKind.FORGOTTEN:
+            for track in body.get("tracks", []):
+                numbers = [(int(run, 16), uuid.UUID(track["track"]), low, high) for run, low, high in track["numbers"]]
+                says.holes += numbers
         elif record.kind == LedgerKind.MOVED:
             says.moves.add(record.run, body)
         elif record.kind == LedgerKind.TROUBLE and body.get("code") == NOT_SALVAGED:

@@ -31,6 +31,8 @@ from mediadb.write.items import Now
 from mediadb.write.segment import OPEN_SUFFIX, SEALED_SUFFIX, SegmentWriter, seal_record, segment_name
 
 ROLL_RETRY_US = SEAL_RETRY_US = LOOK_US = 10_000_000
+SEALS_AWAITED = 64
+SEAL_WAIT_S = 10.0
 CLOCK_ROLL_US = 10_000_000  # a clock that is set again and again does not make a file each time
 AHEAD_SHARE = 4  # the next file is made when less than a quarter of this one's time or room is left
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -67,7 +69,9 @@ class Segments:
         self._given_up: list[tuple[SegmentWriter, bool]] = []  # with: did it only lack room? Under `_lock`
         self._no_space = False
         self._told = False  # that the next file could not be made
-        self.make_room: Callable[[int], None] = lambda _: None  # retention, before a file; raises OSError
+        self.make_room: Callable[[int], bool] = lambda _: True  # retention, before a file; raises OSError
+        self._seals = threading.Condition()
+        self._sealing = 0  # seals that were asked for and are not done. Under `_seals`
 
     def live(self) -> Sequence[LiveSegment]:
         """Segments without a footer, oldest first; any thread."""
@@ -99,8 +103,38 @@ class Segments:
             self._next_roll_us = now.mono_us + ROLL_RETRY_US
             self._not_created(error, now)
             return segment
-        self._beside(lambda: self._finish(segment, now))
+        self._seal_beside(lambda: self._finish(segment, now))
         return fresh
+
+    @property
+    def sealing(self) -> bool:
+        """Are segments waiting for a footer that they will get? Retention may take them then. Any thread."""
+        return self._sealing > 0
+
+    def _seal_beside(self, seal: Callable[[], None]) -> None:
+        def run() -> None:
+            try:
+                seal()
+            finally:
+                with self._seals:
+                    self._sealing -= 1
+                    self._seals.notify_all()
+
+        with self._seals:
+            self._sealing += 1
+        self._beside(run)
+
+    def _await_room(self) -> None:
+        """On the writer thread: room for another segment, also when seals are behind and it takes a while. Goes on
+        without when there is nothing to wait for. Raises OSError."""
+        for _ in range(SEALS_AWAITED):
+            with self._seals:
+                waiting = self._sealing
+            if self.make_room(self._options.segment_limit) or not waiting:
+                return
+            with self._seals:
+                if not self._seals.wait_for(lambda: self._sealing < waiting, SEAL_WAIT_S):  # noqa: B023
+                    return
 
     def clock_set(self) -> None:
         """What comes now has other times: not in the present segment, if that is not a moment old."""
@@ -192,15 +226,22 @@ class Segments:
                 raise OSError(errno.ENOSPC, f"{free} bytes free for the next segment", str(self._log.folder))
             segment = self._create(number, now)
         except (OSError, StorageMissing) as error:
-            self._made = error
+            self._not_made(error)
             return
         try:
             segment.reserve(room)
         except OSError as error:
             self._discard(segment)
-            self._made = error
+            self._not_made(error)
         else:
             self._made = segment
+
+    def _not_made(self, error: Exception) -> None:
+        """Without room while others are sealed: no trouble yet, it is tried again."""
+        if self._sealing and getattr(error, "errno", None) in NO_SPACE:
+            self._making = False
+        else:
+            self._made = error
 
     def _take_made(self, now: Now) -> None:
         made, self._made = self._made, None
@@ -227,6 +268,7 @@ class Segments:
             segment = None
         if segment is None:
             self._check_room(waiting_bytes)
+            self._await_room()
             segment = self._create(self._number, now)
             self._number += 1
             self._created()
@@ -306,7 +348,7 @@ class Segments:
                 else:
                     self._sealed(segment, path, head, now)
 
-        self._beside(seal)
+        self._seal_beside(seal)
 
     def ending(self) -> None:
         """From here on jobs run at once and nothing waits for its turn."""

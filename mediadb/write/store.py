@@ -105,6 +105,10 @@ class LogWriter:
         """Segments without a footer, oldest first (LiveSource)."""
         return self._segments.live()
 
+    def sealing(self) -> bool:
+        """Are segments waiting for a footer that they will get?"""
+        return self._segments.sealing
+
     # -- writer thread --------------------------------------------------------------------------------------------
 
     def start(self, now: Now) -> None:
@@ -205,8 +209,9 @@ class LogWriter:
             self._write_backlog(now)
         self._segments.clock_set()
 
-    def use_room(self, make_room: Callable[[int], None]) -> None:
-        """What is asked for room before a segment is made: it may wait, and raises OSError when there is none."""
+    def use_room(self, make_room: Callable[[int], bool]) -> None:
+        """What is asked for room before a segment is made: it may wait, says whether there is some, and raises OSError
+        when there must be some and is none."""
         self._segments.make_room = make_room
 
     # -- collecting -----------------------------------------------------------------------------------------------

@@ -96,7 +96,7 @@ def test_what_is_protected_stays_and_the_storage_is_full(tmp_path: Path) -> None
 def test_a_writer_without_room_says_so_and_goes_on_when_there_is_some(tmp_path: Path) -> None:
     made = Kept(tmp_path, {}, ReclaimOptions())
 
-    def full(length: int) -> None:
+    def full(length: int) -> bool:
         raise OSError(errno.EDQUOT, "nothing may go")
 
     made.rig.writer.use_room(full)
@@ -105,7 +105,7 @@ def test_a_writer_without_room_says_so_and_goes_on_when_there_is_some(tmp_path: 
     assert made.rig.writer.failed
     assert "storage-error" in [code for code, _ in made.rig.troubles]
     assert len(segment_paths(made.fs, tmp_path)) == files, "no file beyond the limit"
-    made.rig.writer.use_room(lambda _: None)
+    made.rig.writer.use_room(lambda _: True)
     made.rig.film(5, 3)
     assert not made.rig.writer.failed
     assert set(made.rig.acked.values()) == {50 * 25}

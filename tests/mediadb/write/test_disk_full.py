@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import queue
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -355,3 +358,32 @@ def test_another_failure_of_the_intent_removes_nothing() -> None:
     fs.arm("pwritev", 1, errno.EIO)
     assert reclaimer.step(run.utc_us, run.mono_us).errors
     assert rig.segment_paths(fs) == before
+
+
+def test_room_that_a_seal_will_give_is_waited_for() -> None:
+    """The thread of the seals is behind: a segment without a footer cannot be removed yet, and that is no full disk."""
+    jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+    go = threading.Event()
+    run = Rig(FaultFs(), StoreOptions(create=True), beside=jobs.put)
+    segments = run.writer._segments
+    sealing: list[bool] = []
+
+    def room(length: int) -> bool:
+        sealing.append(segments.sealing)
+        go.set()
+        return not sealing[-1]
+
+    def seal() -> None:
+        assert go.wait(30)
+        jobs.get()()
+
+    run.writer.use_room(room)
+    segments._seal_beside(lambda: None)  # of an earlier segment
+    keeper = threading.Thread(target=seal)
+    keeper.start()
+    run.frames(0, 25)
+    run.commit()
+    keeper.join()
+    assert sealing[:2] == [True, False], "asked again when the seal was done"
+    assert not run.writer.failed
+    assert run.troubles == []
