@@ -20,7 +20,7 @@ from mediadb.errors import StorageError, StorageMissing
 from mediadb.format.ledger_page import LedgerKind
 from mediadb.fs import Fs, RealFs
 from mediadb.guests import Guests
-from mediadb.ledger_condense import condense, ledger_bytes, share_of
+from mediadb.ledger_condense import keep_share
 from mediadb.ledger_cut import cut_months
 from mediadb.locks import LogHandle, OpenRequest, no_log, open_log
 from mediadb.lodging import Lodging, Place
@@ -353,17 +353,8 @@ class AsyncStore:
         """Never on a disk that was put in the place of ours."""
         if not self._reopening.life.away and self._thread.log.still_there():
             self._reclaim.step()
-            self._condense_ledger()
-
-    def _condense_ledger(self) -> None:
-        """The ledger does not take the place of footage: beyond its share of the room it is made small."""
-        log, quota = self._thread.log, self._options.quota_bytes
-        total = log.fs.free_bytes(log.root)[1]
-        share = share_of(total if quota is None else min(quota, total))
-        used = ledger_bytes(log.fs, log.ledger_folder)
-        if used > max(share, 2 * self._ledger_bytes):
-            closed = self._thread.writer.ledger.roll(self._clock.utc_us())
-            self._ledger_bytes = condense(log.fs, log.ledger_folder, closed)
+            ledger, quota = self._thread.writer.ledger, self._options.quota_bytes
+            self._ledger_bytes = keep_share(self._thread.log, ledger, quota, self._ledger_bytes, self._clock.utc_us())
 
     def _found(self, code: str, params: dict[str, object]) -> None:
         """On a reading thread: footage that does not verify (or does again), or that is not there any more."""

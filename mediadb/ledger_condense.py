@@ -17,8 +17,9 @@ from typing import Final
 from mediadb.format.ledger_page import LedgerKind, LedgerRecord, Page, encode_page, walk_pages
 from mediadb.format.records import Record
 from mediadb.fs import Fs, write_all
-from mediadb.ledger import ledger_files
+from mediadb.ledger import LedgerWriter, ledger_files
 from mediadb.ledger_packed import TOUCHING_US
+from mediadb.locks import LogHandle
 
 MIN_SHARE_BYTES: Final = 2 << 20
 MAX_SHARE_BYTES: Final = 256 << 20
@@ -39,6 +40,16 @@ def share_of(total_bytes: int) -> int:
 def ledger_bytes(fs: Fs, folder: Path) -> int:
     """What the files of a ledger hold. Raises OSError."""
     return sum(status.size for name in ledger_files(fs, folder) if (status := fs.stat(folder / name)) is not None)
+
+
+def keep_share(log: LogHandle, ledger: LedgerWriter, quota_bytes: int | None, small_bytes: int, now_us: int) -> int:
+    """Make the ledger of a log small when it is beyond its share, and twice what it was when it was made small last:
+    `small_bytes` (0: never). Returns those bytes. Raises OSError."""
+    total = log.fs.free_bytes(log.root)[1]
+    share = share_of(total if quota_bytes is None else min(quota_bytes, total))
+    if ledger_bytes(log.fs, log.ledger_folder) <= max(share, 2 * small_bytes):
+        return small_bytes
+    return condense(log.fs, log.ledger_folder, ledger.roll(now_us))
 
 
 def parts_in(fs: Fs, path: Path) -> frozenset[str]:
