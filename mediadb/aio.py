@@ -20,7 +20,6 @@ from mediadb.errors import StorageError, StorageMissing
 from mediadb.format.ledger_page import LedgerKind
 from mediadb.fs import Fs, RealFs
 from mediadb.guests import Guests
-from mediadb.ledger_condense import keep_share
 from mediadb.ledger_cut import cut_months
 from mediadb.locks import LogHandle, OpenRequest, no_log, open_log
 from mediadb.lodging import Lodging, Place
@@ -80,12 +79,10 @@ class AsyncStore:
             lambda path: self._own.removed(path),
             lambda path: self._own.changed(path),
             lambda: camera_bytes(self._thread.writer.live_segments()),
-            lambda: self._thread.writer.sealing(),
         )
         self._reclaim = ReclaimKeeper(_limits(options), clock, calls, told=options.limits is not None)
         self._now = SlotClock(clock, self._clock_stepped).now
         self._last_commit_us = clock.monotonic_us()
-        self._ledger_bytes = 0  # of the ledger when it was made small last
         self._counts = {"commits": 0, "committed_samples": 0, "committed_bytes": 0, "troubles": 0, "commit_us": 0,
                         "commit_max_us": 0, "reclaimed_segments": 0}  # fmt: skip
         self.volume_id: uuid.UUID
@@ -328,7 +325,7 @@ class AsyncStore:
         except Exception as error:
             self._post(self.on_trouble, "reader-failed", {"text": repr(error)})
         thread = self._thread
-        self._reclaim.open(thread.log, thread.writer.ledger, newest_us)
+        self._reclaim.open(thread.log, thread.writer.ledger, newest_us, thread.writer.sealing)
         thread.writer.use_room(self._reclaim.make_room)
         thread.beside(self._reclaim.repeat_unfinished)
         thread.beside(self._cut_ledger)
@@ -353,8 +350,6 @@ class AsyncStore:
         """Never on a disk that was put in the place of ours."""
         if not self._reopening.life.away and self._thread.log.still_there():
             self._reclaim.step()
-            ledger, quota = self._thread.writer.ledger, self._options.quota_bytes
-            self._ledger_bytes = keep_share(self._thread.log, ledger, quota, self._ledger_bytes, self._clock.utc_us())
 
     def _found(self, code: str, params: dict[str, object]) -> None:
         """On a reading thread: footage that does not verify (or does again), or that is not there any more."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from mediadb.ledger import LedgerWriter
+from mediadb.ledger_condense import keep_share
 from mediadb.locks import LogHandle
 from mediadb.reclaim.brake import FREE, SHORTENED, ClockBrake, Verdict
 from mediadb.reclaim.forecast import Outlook, Rates, outlook
@@ -43,14 +44,12 @@ class Clocks(Protocol):
 @dataclass(slots=True)
 class KeeperCalls:
     """Who is told: `tell(code, params)` takes trouble and the code "reclaimed"; `removed` each segment that went,
-    `changed` each of which tracks went. `open_cameras`: bytes of cameras in segments without a footer. `sealing`: some
-    of those get theirs just now, and may go then: no room is not told."""
+    `changed` each of which tracks went. `open_cameras`: bytes of cameras in segments without a footer."""
 
     tell: Tell
     removed: Callable[[Path], None]
     changed: Callable[[Path], None]
     open_cameras: Callable[[], Mapping[uuid.UUID, int]] = field(default=dict)
-    sealing: Callable[[], bool] = lambda: False
 
 
 def camera_bytes(segments: Iterable[LiveSegment]) -> dict[uuid.UUID, int]:
@@ -74,6 +73,9 @@ class ReclaimKeeper:
         self._lock = threading.Lock()
         self._weighed: tuple[ReclaimOptions, bool] | None = None  # limits, and would they delete more than half?
         self._reclaimer: Reclaimer | None = None
+        self._log: LogHandle | None = None
+        self._sealing: Callable[[], bool] = lambda: False
+        self._ledger_bytes = 0  # of the ledger when it was made small last
         self._full = False
         self._told_brake = FREE
         self._last_us = clock.monotonic_us()
@@ -82,10 +84,14 @@ class ReclaimKeeper:
         self._rates = Rates()
         self._written: dict[uuid.UUID, int] = {}  # of each track since the rates were folded
 
-    def open(self, log: LogHandle, ledger: LedgerWriter, newest_us: int | None) -> None:
-        """From now on `step` works; `newest_us`: the newest footage on the volume (for the clock brake)."""
+    def open(
+        self, log: LogHandle, ledger: LedgerWriter, newest_us: int | None, sealing: Callable[[], bool] = lambda: False
+    ) -> None:
+        """From now on `step` works; `newest_us`: the newest footage on the volume (for the clock brake). `sealing`:
+        segments get their footer just now, and may go then: no room is not told."""
         calls = self._calls
         with self._lock:
+            self._log, self._ledger_bytes, self._sealing = log, 0, sealing
             self._memory = memory = read_memory(log.fs, log.folder)
             way = Way(memory.way == REWRITING, memory.seeks)
             self._reclaimer = Reclaimer(
@@ -186,10 +192,17 @@ class ReclaimKeeper:
         return [] if reclaimer is None else reclaimer.would_go(options or reclaimer.options, self._clock.utc_us())
 
     def step(self) -> None:
-        """Remove what the limits ask for and tell what went."""
+        """Remove what the limits ask for and tell what went; a ledger beyond its share is made small."""
         self._weigh()
         with self._lock:
             self._step(0)
+        log, reclaimer = self._log, self._reclaimer
+        if log is not None and reclaimer is not None:
+            quota, now_us = self._options.quota_bytes, self._clock.utc_us()
+            try:
+                self._ledger_bytes = keep_share(log, reclaimer.ledger, quota, self._ledger_bytes, now_us)
+            except OSError as error:  # the same again at the next step
+                self._calls.tell("reclaim-short", {"errors": [f"{log.ledger_folder}: {error}"], "short_bytes": 0})
 
     def _weigh(self) -> None:
         """Would other limits delete more than half of what is there? That may read much, and the writer waits for
@@ -227,7 +240,7 @@ class ReclaimKeeper:
                     break
             else:
                 return True
-            if self._calls.sealing():
+            if self._sealing():
                 return False
             used = report.used_bytes - report.freed_bytes if report is not None else 0
             if report is not None and quota is not None and used + length > quota and report.brake.quota_floor <= quota:
@@ -248,7 +261,7 @@ class ReclaimKeeper:
             if not removal.whole:
                 params["tracks"] = len(removal.rules or ())
             self._calls.tell("reclaimed", params)
-        if report.errors or (report.short_bytes and not self._calls.sealing()):
+        if report.errors or (report.short_bytes and not self._sealing()):
             self._calls.tell("reclaim-short", {"errors": report.errors, "short_bytes": report.short_bytes})
         self._watch_room(reclaimer, report)
         self._watch_brake(report.brake)
@@ -311,7 +324,7 @@ class ReclaimKeeper:
         except OSError:
             return  # a disk that does not answer is found by the next commit
         full = bool(report.short_bytes) and free < MIN_RESERVE_BYTES
-        if full and self._calls.sealing():
+        if full and self._sealing():
             return
         if full is not self._full:
             self._full = full
