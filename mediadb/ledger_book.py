@@ -170,7 +170,7 @@ class LedgerFacts:
             self._moved = True  # it was made small, and this part is in another file now
             return
         try:
-            if self._fs.fstat(fd).inode != self._inodes[path]:
+            if self._fs.fstat(fd).inode != self._inodes.get(path):
                 self._moved = True
                 return
             for offset, page in walk_pages(lambda length, offset: self._fs.pread(fd, length, offset), at, size):
