@@ -143,8 +143,8 @@ def ledgers(draw: st.DrawFn) -> list[tuple[int, int, int, dict[str, object]]]:
         for at, cause in draw(st.lists(st.tuples(st.integers(0, (high - low) * 24 - 7), causes), max_size=4)):
             when = start + at * 3600 * S
             records.append((run, when, LedgerKind.COVER, {"track": track, "time_us": when, **encode_cause(cause)}))
-        for day in range(low + 1, high, 3):  # heartbeats
-            records.append((run, T0 + day * DAY, LedgerKind.ALIVE, {}))
+        heartbeats = range(low + 1, high, 3)
+        records += [(run, T0 + day * DAY, LedgerKind.ALIVE, {}) for day in heartbeats]
         if draw(st.booleans()):
             when = start + S
             body = {"segment": "s", "name": f"d/{run}.rseg", "bytes": 1, "run": f"{run:016x}", "last_wall_us": end,
