@@ -36,6 +36,7 @@ class Rebuild:
         self._fs, self._fd, self._scan, self._durable, self._expected = fs, fd, scan, durable, expected
         self._removed = removed  # what a rule took out
         self._broken: set[uuid.UUID] = set()  # tracks whose torn tail has ended
+        self._begun: set[uuid.UUID] = set()  # tracks of which a chunk of this segment was kept
         self._skips = False  # does the present block follow an acknowledged one that is damaged?
         self._hole = False  # is a commit above D missing in front of it?
         self.kept = self.torn = 0
@@ -80,6 +81,7 @@ class Rebuild:
             note_continuation(track, header, None)
             track.add(header, block.offset + entry.offset)
             if not is_config:
+                self._begun.add(track_id)
                 self._expected[track_id] = header.seq + 1
                 kept += 1
         return kept
@@ -103,6 +105,8 @@ class Rebuild:
         expected = self._expected.get(track, unknown)
         # With nothing missing before it, what lies between was written elsewhere: by the log that stood in.
         whole = header.seq == expected or ((self._skips or not self._hole) and header.seq > expected)
+        # A run goes on in later epochs when its volume was away: what is known of those says nothing of this segment.
+        whole = whole or (header.seq < expected and track not in self._begun)
         continues = track not in self._broken and whole
         configs = [place.config_hash for place in known.configs] if known is not None else []
         readable = header.kind in (Kind.GAP, Kind.MARK) or header.config_hash in configs

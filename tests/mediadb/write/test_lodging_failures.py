@@ -124,3 +124,23 @@ def test_a_power_cut_behind_the_first_commit_in_the_other_log(abroad: bool) -> N
     after.recover()
     assert rig.numbers(after.fs, track, after.root) == there
     assert "acknowledged-commits-lost" not in [code for code, _ in after.troubles]
+
+
+@pytest.mark.fast
+def test_what_a_later_epoch_knows_drops_nothing_of_an_earlier_segment() -> None:
+    """ENOSPC gives a segment up, EIO keeps recovery from sealing it; the run goes on in other epochs, in both logs. The
+    last durable commit of the first epoch is vouched for by nobody, and its numbers lie before those known since."""
+    rng = random.Random(1298)
+    two = Two(1298, rng.choice((1, 2, 4)))
+    for _ in range(rng.randrange(2, 10)):
+        share = rng.choice((0.2, 0.3, 0.6, 0.9, 1.0))
+        for _ in range(rng.randrange(1, 40)):
+            two.slot(share)
+        two.breaks(rng.choice(("gone", "EIO", "ENOSPC")))
+        for _ in range(rng.randrange(1, 50)):
+            two.slot(share)
+            if rng.random() < 0.01 and two.lodging.place is not Place.HOME:
+                two.lodging.recall(two.now)
+        two.heals()
+    two.end()
+    two.check()
