@@ -9,7 +9,7 @@ import pytest
 from tests.disks import MIB, need
 from tests.e2e.turnovers_scene import Plan, play
 
-pytestmark = [pytest.mark.disks, pytest.mark.e2e]
+pytestmark = [pytest.mark.disks, pytest.mark.e2e, pytest.mark.alone]
 
 
 def test_fifty_turnovers(tmp_path: Path) -> None:
