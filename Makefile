@@ -33,8 +33,8 @@ format: venv ## format the code
 test: venv ## every test; as root installs the system packages it needs, else skips their groups and says so
 	@$(PY) scripts/test.py $(ARGS)
 
-BENCHES := ingest append seek fanout pull playback timeline reclaim start
-bench: venv ## B=ingest|append|seek|fanout|pull|playback|timeline|reclaim|start: measure, print a table, write benchmarks/out/B.json
+BENCHES := ingest beside append seek fanout pull playback timeline reclaim start
+bench: venv ## B=ingest|beside|append|seek|fanout|pull|playback|timeline|reclaim|start: measure, print a table, write benchmarks/out/B.json
 	@case " $(BENCHES) " in *" $(B) "*) [ -n "$(B)" ] && exit 0;; esac; echo "usage: make bench B=NAME [ARGS=...] with NAME of: $(BENCHES)" >&2; exit 2
 	@$(PY) -m benchmarks.$(B) $(ARGS)
 

@@ -32,7 +32,7 @@ from mediadb.reclaim.keeper import KeeperCalls, ReclaimKeeper, camera_bytes
 from mediadb.reclaim.limits import ReclaimOptions
 from mediadb.reopening import Held, Reopening, begun, request_of
 from mediadb.slot_clock import SlotClock
-from mediadb.store_life import Phase, StoreLife
+from mediadb.store_life import StoreLife
 from mediadb.types import Names, TrackSpec
 from mediadb.watched_fs import Calls, watch
 from mediadb.write.collect import Collector, TrackWriter
@@ -227,7 +227,9 @@ class AsyncStore:
         while (thread := self._lodging.busy) is not None:
             await asyncio.wrap_future(thread.flushed())
             await asyncio.sleep(0)
-        await self._settle()
+        await self._reopening.last_try(self._now())
+        if not self._reopening.life.away:
+            await asyncio.shield(self._ready)
         now = self._now()
         try:
             lost = await asyncio.wrap_future(self._thread.close(now))
@@ -243,17 +245,6 @@ class AsyncStore:
             self._host = None
         self._desk.close()
         return lost
-
-    async def _settle(self) -> None:
-        """Before the end: a volume that was let go is tried once more, for the sake of what waits in memory."""
-        reopening = self._reopening
-        await reopening.settled()
-        if reopening.life.phase is Phase.AWAY:
-            reopening.life.retry_now()
-            reopening.step(self._now())
-            await reopening.settled()
-        if not reopening.life.away:
-            await asyncio.shield(self._ready)
 
     def limits(
         self, retention_us: int | None, quota_bytes: int | None, cameras: Mapping[uuid.UUID, CameraLimits] | None = None
@@ -489,7 +480,8 @@ class AsyncStore:
         if commit:
             self._last_commit_us = now.mono_us
         if items or commit or always:
-            self._witness.handed(items if self._lodging.place is Place.HOME else [], self._thread.next_commit, now)
+            if self._lodging.place is Place.HOME:
+                self._witness.handed(self._collector.notes, self._thread.next_commit, now)
             self._lodging.slot(items, now, commit)
 
     def _clock_stepped(self, delta_us: int, clock_run: int) -> None:

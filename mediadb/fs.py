@@ -281,9 +281,9 @@ def read_file(fs: Fs, path: Path, limit: int) -> bytes:
         fs.close(fd)
 
 
-def replace_file(fs: Fs, path: Path, content: bytes) -> None:
-    """Write a small file so that after a crash it is there whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
+def replace_file(fs: Fs, path: Path, content: bytes, temporary: Path | None = None) -> None:
+    """Write a small file so that after a crash it is there whole or not at all; `temporary` in the same folder."""
+    temporary = temporary or path.with_name(path.name + ".tmp")
     if fs.stat(temporary) is not None:
         fs.unlink(temporary)
     fd = fs.create(temporary)

@@ -16,7 +16,7 @@ from typing import Final
 
 from mediadb.format.ledger_page import LedgerKind, LedgerRecord, Page, encode_page, walk_pages
 from mediadb.format.records import Record
-from mediadb.fs import Fs, write_all
+from mediadb.fs import Fs, replace_file
 from mediadb.ledger import LedgerWriter, ledger_files
 from mediadb.ledger_packed import TOUCHING_US
 from mediadb.locks import LogHandle
@@ -25,7 +25,7 @@ MIN_SHARE_BYTES: Final = 2 << 20
 MAX_SHARE_BYTES: Final = 256 << 20
 SHARE: Final = 64  # of the volume, or of the limit of size
 PAGE_RECORDS: Final = 10_000
-TEMPORARY: Final = "condensed.tmp"
+TEMPORARY: Final = "condensed.tmp"  # no name of a month: a reader must not take it for one
 OF_SEGMENTS: Final = (LedgerKind.SEGMENT_BIRTH, LedgerKind.SEGMENT_SEAL, LedgerKind.POISONED, LedgerKind.DAMAGED)
 REMOVALS: Final = (LedgerKind.REMOVED, LedgerKind.GROOMED)
 Range = tuple[int, int]
@@ -77,17 +77,7 @@ def condense(fs: Fs, folder: Path, closed: Sequence[str]) -> int:
 def _condense_month(fs: Fs, folder: Path, parts: list[str]) -> None:
     known = _survey(fs, folder, set(parts))
     content = _Condenser(known).run(fs, folder, parts)
-    temporary = folder / TEMPORARY
-    if fs.stat(temporary) is not None:
-        fs.unlink(temporary)
-    fd = fs.create(temporary)
-    try:
-        write_all(fs, fd, [content], 0)
-        fs.fdatasync(fd)
-    finally:
-        fs.close(fd)
-    fs.rename(temporary, folder / parts[-1])
-    fs.fsync_dir(folder)
+    replace_file(fs, folder / parts[-1], content, folder / TEMPORARY)
     for name in parts[:-1]:
         fs.unlink(folder / name)
     fs.fsync_dir(folder)

@@ -115,6 +115,14 @@ class Reopening:
             await asyncio.wrap_future(self.moving)
             await asyncio.sleep(0)  # what it posted came before this
 
+    async def last_try(self, now: Now) -> None:
+        """Before the end: a volume that was let go is tried once more, for the sake of what waits in memory."""
+        await self.settled()
+        if self.life.phase is Phase.AWAY:
+            self.life.retry_now()
+            self.step(now)
+            await self.settled()
+
     def close(self) -> None:
         """Nothing more is begun; never waits for a hung disk."""
         self._worker.shutdown(wait=False)

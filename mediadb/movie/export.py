@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from mediadb.fs import Fs, write_all
+from mediadb.fs import Fs, replace_file, write_all
 from mediadb.movie.left_out import left_out
 from mediadb.movie.manifest import (
     FileFacts,
@@ -118,7 +118,8 @@ def write_manifest(
         [one.what for one in left_out(reader, ids, request.start_us, request.end_us)],
     ).record()  # fmt: skip
     manifest = request.folder / f"{stem}.json"
-    write_whole(fs, manifest, json.dumps(record, indent=1, ensure_ascii=False).encode() + b"\n")
+    content = json.dumps(record, indent=1, ensure_ascii=False).encode() + b"\n"
+    replace_file(fs, manifest, content)
     return manifest
 
 
@@ -164,21 +165,6 @@ def _write_movie(reader: Reader, fs: Fs, movie: Movie, path: Path, progress: Pro
     fs.rename(part, path)
     fs.fsync_dir(path.parent)
     return digest.hexdigest()
-
-
-def write_whole(fs: Fs, path: Path, content: bytes) -> None:
-    """A small file, replaced in one step and durable."""
-    part = path.with_name(path.name + ".part")
-    if fs.stat(part) is not None:
-        fs.unlink(part)
-    fd = fs.create(part)
-    try:
-        write_all(fs, fd, [content], 0)
-        fs.fdatasync(fd)
-    finally:
-        fs.close(fd)
-    fs.rename(part, path)
-    fs.fsync_dir(path.parent)
 
 
 def _free_stem(fs: Fs, request: ExportRequest, name: str) -> str:

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from mediadb.errors import ChunkError
-from mediadb.fs import Fs, write_all
-from mediadb.movie.export import STEP_BYTES, ExportRequest, export_tracks, write_manifest, write_whole
+from mediadb.fs import Fs, replace_file, write_all
+from mediadb.movie.export import STEP_BYTES, ExportRequest, export_tracks, write_manifest
 from mediadb.movie.manifest import FileFacts, file_name
 from mediadb.movie.movie import Movie, build_movie
 from mediadb.movie.row_range import Skipped
@@ -189,7 +189,7 @@ class PieceExport:
                 self._watch(one.size_bytes)
 
     def _save(self) -> None:
-        write_whole(self._fs, self._journal_path, self._journal.dump())
+        replace_file(self._fs, self._journal_path, self._journal.dump())
 
 
 def pieces(start_us: int, end_us: int) -> Iterator[tuple[int, int]]:

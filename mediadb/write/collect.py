@@ -42,6 +42,8 @@ class Collector:
         self.most_asked = min(self.own.limit, self.everyone.limit) // 4  # a GOP may be larger than all memory
         self.stalled = False  # the disk does not answer
         self._items: list[tuple[TrackState, Item]] = []
+        self._notes: list[tuple[TrackState, Item]] = []
+        self.notes: list[tuple[TrackState, Item]] = []  # of the last slot: what is not a sample
         self._writers: dict[uuid.UUID, TrackWriter] = {}
         self.samples = 0
         self.shed_samples = 0
@@ -62,6 +64,7 @@ class Collector:
 
     def put(self, state: TrackState, item: Item) -> None:
         self._items.append((state, item))
+        self._notes.append((state, item))
 
     def states(self) -> list[TrackState]:
         """What each track is written with at present."""
@@ -84,6 +87,7 @@ class Collector:
     def slot(self) -> list[tuple[TrackState, Item]]:
         """Everything since the last slot, in order."""
         items, self._items = self._items, []
+        self.notes, self._notes = self._notes, []
         self.own.count_again()
         self.everyone.count_again()
         return items

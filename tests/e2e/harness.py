@@ -26,14 +26,15 @@ PASSWORD = "canary-7Xq2-secret"  # must never be seen outside the files that hol
 _MARKER = re.compile(rb"RDS1 cam=(\d+) n=(\d+) us=(\d+) crc=([0-9a-f]{8}) key=([01])")
 
 
-def _start(argv: list[str], log: Path, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+def _start(argv: list[str], log: Path, env: dict[str, str] | None = None, tree: Path = ROOT) -> subprocess.Popen[bytes]:
+    python = sys.executable if tree == ROOT else str(tree / ".venv/bin/python")
     with log.open("ab") as errors:
         return subprocess.Popen(
-            [sys.executable, "-m", *argv],
+            [python, "-m", *argv],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            cwd=ROOT,
+            cwd=tree,
             env={**os.environ, **(env or {})},
             start_new_session=True,
         )
@@ -106,6 +107,7 @@ class Server:
     main_storage: str = "main"  # its name
     video: Path | None = None  # elsewhere than in `folder`
     data: Path | None = None
+    tree: Path = ROOT  # another working copy with a .venv of its own: that one's server
 
     def __post_init__(self) -> None:
         self.volume.mkdir(parents=True, exist_ok=True)
@@ -146,7 +148,9 @@ class Server:
             self.ports = {name: free_port(0) for name in self.further}
         config = self.write_config()
         self.started_s = time.time()
-        self.process = _start([*self.program, "run", "--config", str(config)], self.folder / "server.log", env)
+        self.process = _start(
+            [*self.program, "run", "--config", str(config)], self.folder / "server.log", env, self.tree
+        )
         if wait:
             wait_until(lambda: self.alive() and self.get("/healthz", raw=True) is not None, 20, self.log)
         return self
