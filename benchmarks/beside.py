@@ -29,7 +29,7 @@ def one_round(folder: Path, order: list[Path], args: argparse.Namespace) -> dict
     with ExitStack() as stack:
         stack.enter_context(running(farm))
         farm.start()
-        servers = {}
+        servers: dict[Path, Server] = {}
         for copy in order:
             server = servers[copy] = Server(folder / f"server{len(servers)}", tree=copy)
             for number in range(args.cameras):
