@@ -40,12 +40,18 @@ class Identities:
 
     async def server(self, given: uuid.UUID | None = None, lost: uuid.UUID | None = None) -> uuid.UUID:
         """This server's own UUID. `given` in the configuration wins; else the one made at the first start; else
-        `lost`, what was salvaged from a damaged database; else a new one."""
+        `lost`, what was salvaged from a damaged database; else a new one.
+
+        A database may be new because the old one was lost: then the footage belongs to another server until its id is
+        given, and what was bound in between has recorded nothing. It is forgotten, so that footage can be asked."""
         async with self._db.engine.begin() as connection:
             found = (await connection.execute(sa.select(servers.c.id))).scalar()
             if found is not None and given in (None, uuid.UUID(found)):
                 return uuid.UUID(found)
             identity = given or lost or new_uuid()
+            if found is not None and (await connection.execute(sa.select(storages.c.name).limit(1))).scalar() is None:
+                await connection.execute(sa.delete(cameras))
+                await connection.execute(sa.delete(hardware))
             await connection.execute(sa.delete(servers))
             await connection.execute(sa.insert(servers), [{"id": str(identity), "created_us": self._clock.utc_us()}])
             return identity

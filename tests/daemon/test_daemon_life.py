@@ -49,6 +49,25 @@ def test_identities_and_footage_outlive_a_restart(daemon: DaemonProcess, number:
     assert daemon.stop() == 0
 
 
+def test_after_a_lost_state_database_the_given_id_brings_server_and_cameras_back(daemon: DaemonProcess) -> None:
+    """Even when the server was started once in between, as a stranger to its own footage."""
+    daemon.start()
+    daemon.wait_for(daemon.recording)
+    before, server = daemon.camera(), daemon.get("status")["id"]
+    assert daemon.stop() == 0
+    for path in (daemon.folder / "data").glob("state.db*"):
+        path.unlink()
+    daemon.start()
+    assert daemon.get("storages")["items"][0]["code"] == "storage-foreign"
+    assert daemon.camera()["id"] != before["id"]
+    assert daemon.stop() == 0
+    daemon.server = f'id = "{server}"\n'
+    daemon.start()
+    daemon.wait_for(daemon.recording)
+    assert (daemon.get("status")["id"], daemon.camera()["id"]) == (server, before["id"])
+    assert daemon.stop() == 0
+
+
 def test_the_service_manager_is_told(daemon: DaemonProcess, tmp_path: Path) -> None:
     address = tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:

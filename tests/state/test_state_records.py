@@ -53,6 +53,20 @@ async def test_the_server_has_one_uuid_until_the_configuration_says_otherwise(db
     assert await Identities(db, FakeClock()).server() == given
 
 
+async def test_the_id_given_after_a_lost_database_forgets_what_recorded_nothing(db: StateDb) -> None:
+    who = Identities(db, FakeClock())
+    await who.server()
+    gate = await who.hardware("rtsp", "rtsp://a/")
+    await who.camera(gate, 0)
+    await who.server(given := uuid.uuid4())
+    assert not await who.knows_hardware()
+    gate = await who.hardware("rtsp", "rtsp://a/")
+    await who.remember_volume(KnownVolume("main", uuid.uuid4(), "/srv/a", 3))
+    await who.server(given)
+    await who.server(uuid.uuid4())
+    assert await who.hardware("rtsp", "rtsp://a/") == gate, "it has recorded: kept for ever"
+
+
 async def test_volumes_are_remembered_by_storage_name(db: StateDb) -> None:
     who = Identities(db, FakeClock())
     volume = uuid.uuid4()
