@@ -1,7 +1,8 @@
 """B=ingest: record cameras with recorderd, then the same cameras with one `ffmpeg -c copy` process each; compare CPU.
 
 Promises 1 (nothing lost), 2 (cheap), 4 (small). Farm, recorder and ffmpeg run on this machine; the farm's CPU is left
-out. Options: --cameras 200 --seconds 60 --bitrate 4M --pacing 4 --ffmpeg N (default: as many as cameras) --rounds 1.
+out. The two run in turn; `B=beside` runs them at once.
+Options: --cameras 200 --seconds 60 --bitrate 4M --pacing 4 --ffmpeg N (default: as many as cameras) --rounds 1.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.report import cpu_s, publish, rss_bytes, tree, verdict
 from mediadb.read.reader import Reader
-from tests.e2e.harness import Farm, Server, marker, running, wait_until
+from tests.e2e.harness import PASSWORD, Farm, Server, marker, running, wait_until
 
 
 @dataclass(slots=True)
@@ -81,14 +84,13 @@ def loop_lag_ms(port: int) -> float:
     return float("nan")
 
 
-def ffmpeg(folder: Path, farm: Farm, args: argparse.Namespace) -> float:
-    """ms of CPU per stream and second of one ffmpeg process per camera."""
+@contextmanager
+def ffmpegs(folder: Path, farm: Farm, count: int) -> Iterator[list[int]]:
+    """One `ffmpeg -c copy` process for each of so many cameras; gives their process ids when all of them record."""
     folder.mkdir()
-    from tests.e2e.harness import PASSWORD
-
-    processes = []
+    processes: list[subprocess.Popen[bytes]] = []
     try:
-        for number in range(args.ffmpeg):
+        for number in range(count):
             url = farm.url(number).replace("//", f"//admin:{PASSWORD}@")
             processes.append(subprocess.Popen(
                 ["ffmpeg", "-nostdin", "-v", "error", "-rtsp_transport", "tcp", "-i", url, "-c", "copy",
@@ -98,15 +100,22 @@ def ffmpeg(folder: Path, farm: Farm, args: argparse.Namespace) -> float:
             time.sleep(0.05)
         time.sleep(8)
         alive = [process.pid for process in processes if process.poll() is None]
-        assert len(alive) == args.ffmpeg, f"only {len(alive)} ffmpeg processes record"
-        start, start_cpu = time.monotonic(), cpu_s(alive)
-        time.sleep(args.seconds)
-        return (cpu_s(alive) - start_cpu) * 1000 / (time.monotonic() - start) / args.ffmpeg
+        assert len(alive) == count, f"only {len(alive)} ffmpeg processes record"
+        yield alive
     finally:
         for process in processes:
             process.kill()
         for process in processes:
             process.wait()
+
+
+def ffmpeg(folder: Path, farm: Farm, args: argparse.Namespace) -> float:
+    """ms of CPU per stream and second of one ffmpeg process per camera."""
+    with ffmpegs(folder, farm, args.ffmpeg) as alive:
+        start, start_cpu = time.monotonic(), cpu_s(alive)
+        time.sleep(args.seconds)
+        per_second: float = (cpu_s(alive) - start_cpu) * 1000 / (time.monotonic() - start) / args.ffmpeg
+        return per_second
 
 
 def one_round(args: argparse.Namespace) -> tuple[Recorder, float]:
