@@ -23,6 +23,7 @@ _FALLOC_PUNCH_HOLE: Final = 0x02
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 FAILPOINT_ENV: Final = "MEDIADB_FAILPOINT"
 BIG_READ: Final = 4 << 20  # from here on a read asks first how long the file is
+NOWHERE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # the path leads to nothing
 MAX_OFFSET: Final = (1 << 62) - 1
 
 # Names of the steps of the writing procedures, as in docs/format/README.md.
@@ -51,7 +52,11 @@ class FileStat(NamedTuple):
 class Fs(Protocol):
     """The file calls. Errors are OSError with errno, as the operating system gives them."""
 
-    def open_read(self, path: Path) -> int: ...
+    def open_read(self, path: Path) -> int:
+        """Never waits: what is neither file nor disk (a pipe, a socket, a device, a folder, a link to itself) is read
+        as an empty file."""
+        ...
+
     def open_write(self, path: Path) -> int:
         """Open an existing file for reading and writing; a symbolic link is refused (ELOOP)."""
         ...
@@ -92,11 +97,11 @@ class Fs(Protocol):
         ...
 
     def listdir(self, path: Path) -> list[str]:
-        """Sorted names; an empty list when there is no such folder."""
+        """Sorted names; an empty list when there is no such folder (nor where a link leads to itself)."""
         ...
 
     def stat(self, path: Path) -> FileStat | None:
-        """None when there is no such file."""
+        """None when there is no such file (nor where a link leads to itself)."""
         ...
 
     def fstat(self, fd: int) -> FileStat: ...
@@ -123,7 +128,17 @@ class RealFs:
         self._kill_at, self._kill_left = name, int(number or "1")
 
     def open_read(self, path: Path) -> int:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno not in (errno.ENXIO, errno.ELOOP):  # a socket, a link that leads to itself
+                raise
+        else:
+            kind = os.fstat(fd).st_mode
+            if stat_module.S_ISREG(kind) or stat_module.S_ISBLK(kind):
+                return fd
+            os.close(fd)
+        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     def open_write(self, path: Path) -> int:
         return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -218,13 +233,17 @@ class RealFs:
     def listdir(self, path: Path) -> list[str]:
         try:
             return sorted(os.listdir(path))
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError as error:
+            if error.errno not in NOWHERE:
+                raise
             return []
 
     def stat(self, path: Path) -> FileStat | None:
         try:
             return _file_stat(os.stat(path))
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError as error:
+            if error.errno not in NOWHERE:
+                raise
             return None
 
     def fstat(self, fd: int) -> FileStat:

@@ -6,6 +6,7 @@ One line of the table in docs/mediadb.md per case here.
 from __future__ import annotations
 
 import os
+import socket
 import struct
 import uuid
 import zlib
@@ -23,6 +24,7 @@ from mediadb.format.segment_header import SegmentHeader, decode_segment_header, 
 from mediadb.fs import RealFs
 from mediadb.locks import OpenRequest, open_log
 from mediadb.read.reader import Reader
+from mediadb.tools.main import main
 
 DAY = "2023-11-14"
 Strange = Callable[[Path, Path], list[Path]]  # (log folder, an unsealed segment of the first run) -> what was put there
@@ -167,6 +169,52 @@ def test_very_many_strange_files_are_told_in_few_words(tmp_path: Path) -> None:
     assert len(told) == 21
     assert "480 more" in str(told[-1]["text"])
     again.close()
+
+
+def things_that_are_no_files(root: Path, log: Path) -> list[Path]:
+    """Pipes without a writer, sockets, endless devices, links in circles, folders: with every name that is read."""
+    day, month = log / DAY, root / "ledger" / "main" / log.name
+    names = [day / f"20231114T221300Z-00000001-0009{number:02}{end}" for number in range(5) for end in KINDS]
+    places = [*names, log / "2023-01-01", month / "2023-01", root / "log" / "pipe", root / "log" / "main" / "pipe"]
+    for number, path in enumerate(places):
+        match number % 5:
+            case 0:
+                os.mkfifo(path)
+            case 1:
+                path.symlink_to("/dev/zero")
+            case 2:
+                path.symlink_to(path.name)
+            case 3:
+                with socket.socket(socket.AF_UNIX) as one:
+                    os.chdir(path.parent)
+                    one.bind(path.name)
+            case _:
+                path.mkdir()
+    for number, make in enumerate((Path.mkdir, os.mkfifo, lambda path: path.symlink_to(path.name)), start=2):
+        make(month / f"2023-0{number}")
+    return places
+
+
+KINDS = (".rseg", ".open", ".gone", ".tmp", ".copy", ".rseg.tmp")
+
+
+def test_what_is_no_file_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opening a pipe waits for a writer, a device never ends, a link in a circle is an error: none of them is met."""
+    monkeypatch.chdir(tmp_path)
+    root = tmp_path / "vol"
+    log, _ = killed_run(root)
+    there = things_that_are_no_files(root, log)
+    again = Rig(RealFs(), root=root, start_us=rig.T0 + 60_000_000)
+    again.frames(25, 25, base_us=rig.T0 + 60_000_000)
+    again.commit()
+    again.recover()
+    assert again.acked == {rig.track_id(0): 25}
+    assert again.close() == []
+    assert shown(root) == list(range(50))
+    assert [path for path in there if not os.path.lexists(path) and path.suffix != ".open"] == []
+    for command in ("ls", "verify", "fsck", "reclaim", "rebuild"):
+        assert main([command, str(root), "--json"]) in (0, 1), command
+    assert main(["salvage", str(root), str(tmp_path / "rescued")]) in (0, 1)
 
 
 def shown(root: Path) -> list[int]:
