@@ -32,7 +32,7 @@ from mediadb.reclaim.punch import COPY
 from mediadb.segment_files import OPEN, SEALED, belongs, read_footer
 from mediadb.segment_scan import scan_segment
 from mediadb.tools.findings import NOTHING, Problem, put_aside
-from mediadb.tools.places import home_of, out_of_place
+from mediadb.tools.places import home_of, out_of_place, second_names
 
 TEMPORARY: Final = ".tmp"
 LOOKED_AT_PAGES: Final = 4096  # of a file without header and footer: enough to meet its first block
@@ -216,7 +216,10 @@ class LogNames:
         by_id: dict[uuid.UUID, list[_Known]] = {}
         for one in known:
             by_id.setdefault(one.header.segment, []).append(one)
-        for same in by_id.values():
+        fits = {one.path for one in known if one.fits}
+        further = second_names(self._fs, (one.path for same in by_id.values() if len(same) > 1 for one in same), fits)
+        self.notes += [f"{path}: another name of a segment; left alone" for path in sorted(further)]
+        for same in ([one for one in all_of if one.path not in further] for all_of in by_id.values()):
             ordered = [(not self._sealed(one.path), not one.fits, str(one.path), one) for one in same]
             stays, *extras = (one for *_, one in sorted(ordered, key=lambda row: row[:3]))
             for extra in extras:

@@ -1,13 +1,15 @@
 """Where a segment of a log belongs by its own header, for verify and fsck.
 
-Law: values only. The reader goes by `mediadb.segment_files.belongs`; this says where that would hold.
+Law: looks, changes nothing. The reader goes by `mediadb.segment_files.belongs`; this says where that would hold.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from mediadb.format.segment_header import SegmentHeader
+from mediadb.fs import Fs
 from mediadb.segment_files import belongs
 from mediadb.write.segment import segment_name
 
@@ -19,6 +21,23 @@ def home_of(path: Path, header: SegmentHeader) -> Path | None:
     except (ValueError, OverflowError, OSError):
         return None
     return path.parent.parent.parent / str(header.log) / f"{name}{path.suffix}"
+
+
+def in_its_day(path: Path) -> bool:
+    """Does a segment lie in the folder of the day in its name?"""
+    return path.parent.name == f"{path.name[:4]}-{path.name[4:6]}-{path.name[6:8]}"
+
+
+def second_names(fs: Fs, paths: Iterable[Path], first: set[Path]) -> set[Path]:
+    """Those of `paths` that are further names of a file in the list: a day that was moved and linked to, a hard link.
+    Of the names of one file those in `first` go before others. Raises OSError."""
+    names: dict[tuple[int, int], Path] = {}
+    further = set()
+    for path in sorted(paths, key=lambda path: (path not in first, path)):
+        status = fs.stat(path)
+        if status is not None and names.setdefault((status.device, status.inode), path) != path:
+            further.add(path)
+    return further
 
 
 def out_of_place(path: Path, header: SegmentHeader) -> str | None:

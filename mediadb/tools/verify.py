@@ -31,7 +31,7 @@ from mediadb.movie.manifest import listed_files, manifest_of
 from mediadb.segment_files import OPEN, SEALED, Voids, list_segments, list_storages, read_footer
 from mediadb.segment_scan import scan_segment
 from mediadb.tools.moved import Moves
-from mediadb.tools.places import out_of_place
+from mediadb.tools.places import in_its_day, out_of_place, second_names
 from mediadb.tools.verify_segment import Finding, SegmentResult, progress_over, verify_segment
 
 NOT_SALVAGED: Final = "not-salvaged"  # the code of a hole that salvage left, and the reason of its gap
@@ -88,6 +88,9 @@ def _storage(fs: Fs, volume: Path, storage: str, verdict: Verdict, tell: Tell | 
     for log in fs.listdir(volume / "log" / storage):
         _log_file(fs, volume / "log" / storage / log / LOG_NAME, verdict)
     paths = [place.path for place in list_segments(fs, volume, storage)]
+    further = second_names(fs, paths, set(filter(in_its_day, paths)))
+    verdict.notes += [f"{path}: another name of a segment" for path in sorted(further)]
+    paths = [path for path in paths if path not in further]
     voids = _voids(fs, paths)
     ledger = _ledger(fs, volume / "ledger" / storage, verdict)
     results = []

@@ -287,6 +287,31 @@ def test_an_index_that_points_outside_stops_no_retention(finished: Path, monkeyp
     assert all(low >= 4096 and low + length <= head.data_end for low, length in ranges)
 
 
+@pytest.mark.parametrize("kind", ["folder", "file", "hard"])
+def test_a_file_that_two_names_lead_to_is_not_put_aside(
+    kind: str, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A day that was moved and linked to, a segment that was: it is there once, and stays readable."""
+    path, said = second(finished), words(finished)
+    whole = path.read_bytes()
+    elsewhere = path.parent.parent / "moved"
+    if kind == "folder":
+        path.parent.rename(elsewhere)
+        path.parent.symlink_to(elsewhere.name)
+    elif kind == "file":
+        elsewhere.mkdir()
+        path.rename(elsewhere / path.name)
+        path.symlink_to(elsewhere / path.name)
+    else:
+        elsewhere.mkdir()
+        (elsewhere / path.name).hardlink_to(path)
+    assert tool(capsys, "verify", finished)[0] == 0
+    code, out = tool(capsys, "fsck", finished, "--repair")
+    assert (code, out["problems"], out["quarantined"]) == (0, [], 0)
+    assert path.read_bytes() == whole
+    assert words(finished) == said
+
+
 # -- in the wrong place ------------------------------------------------------------------------------------------------
 
 
