@@ -159,6 +159,11 @@ class AsyncStore:
         return self._storage
 
     @property
+    def away(self) -> bool:
+        """No file of the volume is held: it was let go, or was not there at the start."""
+        return self._reopening.life.away
+
+    @property
     def thread(self) -> WriterThread:
         """Of the log: for a store that lodges here."""
         return self._thread

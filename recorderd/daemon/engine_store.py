@@ -19,6 +19,10 @@ class EngineStore:
     def __init__(self, store: AsyncStore) -> None:
         self._store = store
 
+    @property
+    def away(self) -> bool:
+        return self._store.away
+
     def track(self, spec: TrackSpec, names: Names) -> TrackWriter:
         return self._store.track(spec, names)
 

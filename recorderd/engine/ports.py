@@ -33,6 +33,11 @@ class TrackWriter(Protocol):
 class MediaStore(Protocol):
     """One storage. `track` may be called again with other names: the newest are kept."""
 
+    @property
+    def away(self) -> bool:
+        """Its volume is not there now: what comes waits, or another storage stands in."""
+        ...
+
     def track(self, spec: TrackSpec, names: Names) -> TrackWriter: ...
 
     async def known_tracks(self) -> list[TrackSpec]:

@@ -65,9 +65,10 @@ class StorageWatch:
             self.store = MissingStore(owed)
 
     def opened(self, store: MediaStore) -> None:
-        """The storage can be written."""
+        """The storage can be written; or it is known and not there, and may have another one stand in for it: then what
+        was said of it holds until it says more."""
         self.store = store
-        self._turn(None)
+        self._turn(self.cause if store.away else None)
 
     def join(self, stream: StreamRecorder) -> None:
         self._streams.append(stream)
@@ -212,6 +213,8 @@ class Owed(Protocol):
 class MissingStore:
     """Stands for a storage that could not be opened: cameras run for live viewers, every track says
     storage-error, and `not-recording` fires. What is said waits in `owed`."""
+
+    away = True
 
     def __init__(self, owed: Owed | None = None) -> None:
         self._owed = owed

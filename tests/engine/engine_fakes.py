@@ -76,6 +76,8 @@ class FakeCommit:
 class FakeStore:
     """A MediaStore; `commit` makes durable what was appended since."""
 
+    away = False
+
     def __init__(self, known: list[TrackSpec] | None = None) -> None:
         self.writers: dict[uuid.UUID, FakeWriter] = {}
         self.names: dict[uuid.UUID, Names] = {}

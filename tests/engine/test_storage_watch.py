@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from engine_fakes import FakeEvents
+from engine_fakes import FakeEvents, FakeStore
 from test_track import Bench
 
 from mediadb.types import Cause, State
@@ -24,7 +24,7 @@ def recording() -> Bench:
 def test_trouble_that_commits_survive_is_a_degraded_state(code: str) -> None:
     events = FakeEvents()
     watch = StorageWatch("main", "/m", FakeClock(), events)
-    watch.opened(watch.store)
+    watch.opened(FakeStore())
     for _ in range(3):
         watch.trouble(code, {"text": "No space left on device"})
     view = watch.view()
@@ -71,7 +71,7 @@ def test_trouble_never_touches_a_track_that_shall_not_record() -> None:
 def test_a_disk_that_does_not_answer_is_a_state_of_its_own() -> None:
     events, clock = FakeEvents(), FakeClock()
     watch = StorageWatch("main", "/m", clock, events)
-    watch.opened(watch.store)
+    watch.opened(FakeStore())
     watch.trouble("storage-slow", {"took_us": 2_000_000})
     for _ in range(3):
         watch.trouble("storage-stalled", {"waiting_us": 5_000_000, "step": "fdatasync"})
@@ -93,7 +93,7 @@ def test_a_disk_that_does_not_answer_is_a_state_of_its_own() -> None:
 
 def test_a_lost_mount_is_called_missing() -> None:
     watch = StorageWatch("main", "/m", FakeClock(), FakeEvents())
-    watch.opened(watch.store)
+    watch.opened(FakeStore())
     watch.trouble("storage-error", {"reason": "storage-missing", "path": "/m"})
     assert watch.view().state == "missing"
 
@@ -102,7 +102,7 @@ def test_a_track_says_why_while_the_disk_does_not_answer() -> None:
     bench = recording()
     bench.play(10)
     watch = StorageWatch("main", "/m", FakeClock(), FakeEvents())
-    watch.opened(watch.store)
+    watch.opened(FakeStore())
     watch.join(bench.track)  # type: ignore[arg-type]
     watch.trouble("storage-stalled", {"waiting_us": 5_000_000})
     assert (bench.track.cause.state, bench.track.cause.reason) == (State.STORAGE_ERROR, "storage-stalled")
@@ -113,7 +113,7 @@ def test_a_track_says_why_while_the_disk_does_not_answer() -> None:
 def test_a_writer_that_failed_is_a_storage_in_error_until_something_is_durable_again() -> None:
     events = FakeEvents()
     watch = StorageWatch("main", "/m", FakeClock(), events)
-    watch.opened(watch.store)
+    watch.opened(FakeStore())
     for _ in range(3):
         watch.trouble("writer-failed", {"reason": "writer-error", "text": "KeyError()"})
     assert (watch.view().state, watch.view().code) == ("error", "writer-error")
@@ -125,10 +125,23 @@ def test_a_writer_that_failed_is_a_storage_in_error_until_something_is_durable_a
 def test_a_disk_that_opens_and_fails_again_and_again_is_told_of_once() -> None:
     events = FakeEvents()
     watch = StorageWatch("main", "/m", FakeClock(), events)
-    watch.opened(watch.store)
+    watch.opened(FakeStore())
     for _ in range(2):
         watch.trouble("storage-error", {"reason": "io-error"})
         for _ in range(5):
             watch.trouble("storage-let-go", {})
         watch.trouble("storage-recovered", {})
     assert events.codes() == ["storage-error", "storage-let-go", "storage-recovered"] * 2
+
+
+def test_a_volume_that_is_not_there_says_so_until_another_stands_in() -> None:
+    """Opened so that another storage may stand in: before one does, nothing may be called recorded."""
+    watch = StorageWatch("main", "/m", FakeClock(), FakeEvents())
+    watch.trouble("storage-error", {"reason": "storage-foreign"})
+    absent = FakeStore()
+    absent.away = True
+    watch.opened(absent)
+    assert watch.view().code == "storage-foreign"
+    assert watch.cause == Cause(State.STORAGE_ERROR, "storage-foreign", {"reason": "storage-foreign"})
+    watch.trouble("storage-recovered", {})
+    assert (watch.cause, watch.view().code) == (None, "")
