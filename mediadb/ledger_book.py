@@ -151,13 +151,18 @@ class LedgerFacts:
         again = False
         for log in self._fs.listdir(self._root):
             folder = self._root / log
-            for name in ledger_files(self._fs, folder):
+            names = ledger_files(self._fs, folder)
+            for name in names:
                 status = self._fs.stat(folder / name)
                 if status is None or status.inode == self._inodes.get(folder / name):
                     continue
                 self._inodes[folder / name] = status.inode
                 parts = {folder / one for one in parts_in(self._fs, folder / name)}
                 again |= any(self._read.get(path) for path in parts)
+                # Made small twice since: what was read became part of a file that is a part of this one.
+                again |= bool(parts) and any(
+                    _same_month(folder / name, path) and path.name not in names for path in self._read
+                )
                 self._void |= parts - {folder / name}
         return again
 
@@ -442,3 +447,7 @@ def _gap_cause(body: dict[str, object]) -> Cause:
     """A gap's cause; that of a crash without naming the run, so that it joins what the runs themselves say."""
     cause = decode_cause(body)
     return Cause(cause.state, cause.reason) if cause.state is State.SERVER_DOWN else cause
+
+
+def _same_month(part: Path, other: Path) -> bool:
+    return part.parent == other.parent and part.name[:7] == other.name[:7]

@@ -152,6 +152,21 @@ def test_a_reader_in_the_middle_goes_on() -> None:
     assert answers(half, life.now) == answers(coverage(fs, life), life.now)
 
 
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_a_reader_that_slept_while_it_was_made_small_more_than_once(times: int) -> None:
+    """What it knows to be there was removed in parts that it never saw."""
+    fs = FaultFs()
+    life = lived(fs, 1)
+    old = coverage(fs, life)
+    answers(old, life.now)
+    for _ in range(times):
+        life.record(20)
+        condense(fs, FOLDER, life.ledger.roll(life.now))
+    life.record(5)
+    assert answers(old, life.now) == answers(coverage(fs, life), life.now)
+    assert old.patrol() == coverage(fs, life).patrol()
+
+
 def test_a_power_cut_at_any_moment_changes_no_answer() -> None:
     at = 0
     while True:
