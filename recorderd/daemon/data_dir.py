@@ -1,5 +1,5 @@
-"""The files of data_dir that the daemon holds open: looked at every few seconds, written again when other hands took
-them.
+"""data_dir and the files in it that the daemon holds open: looked at every few seconds, made again when other hands
+took them.
 
 Law: the state database and the lock, nothing of footage. A database that is gone is written again out of the open
 connection; one that was put in its place is left alone and said. Nothing here ends the daemon.
@@ -8,6 +8,7 @@ connection; one that was put in its place is left alone and said. Nothing here e
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import sqlite3
 from collections.abc import Callable
@@ -43,6 +44,11 @@ class DataDir:
     async def look(self) -> None:
         """Once; never raises for a file system that refuses: that is said, and tried again."""
         try:
+            await asyncio.to_thread(self._look_at_folder)
+        except OSError as error:
+            self._say(self._folder, str(error))
+            return
+        try:
             await asyncio.to_thread(self._look_at_lock)
         except (OSError, StateUnusable, AlreadyRunning) as error:
             self._say(self._folder / LOCK_NAME, str(error))
@@ -56,10 +62,19 @@ class DataDir:
         while self._fds:
             os.close(self._fds.pop())
 
+    def _look_at_folder(self) -> None:
+        """Removed with all that was in it: made again, when it is its own file system that lacks it."""
+        if self._folder.is_dir():
+            return
+        if self._folder.parent.stat().st_dev != os.fstat(self._fds[-1]).st_dev:
+            raise FileNotFoundError(errno.ENOENT, "its file system is not mounted", str(self._folder))
+        self._folder.mkdir(mode=0o700)
+        self._told(RESTORED, {"path": str(self._folder)})
+
     def _look_at_lock(self) -> None:
         path = self._folder / LOCK_NAME
         held = os.fstat(self._fds[-1])
-        if _identity(path) == (held.st_dev, held.st_ino) or not self._folder.is_dir():
+        if _identity(path) == (held.st_dev, held.st_ino):
             return
         self._fds.append(hold_data_dir(self._folder))
         self._told(RESTORED, {"path": str(path)})
@@ -71,7 +86,7 @@ class DataDir:
             return
         if there is not None:
             self._say(path, "another file lies there")
-        elif await asyncio.to_thread(self._folder.is_dir):
+        else:
             await self._db.bring_back()
             self._database = await asyncio.to_thread(_identity, path)
             self._told(RESTORED, {"path": str(path)})

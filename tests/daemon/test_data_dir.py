@@ -63,6 +63,32 @@ async def test_a_state_database_that_goes_is_written_again(held: Held, companion
     assert sorted(path.name for path in held.folder.iterdir()) == [LOCK_NAME, FILE_NAME]
 
 
+async def test_a_folder_that_goes_with_all_in_it_is_made_again(held: Held) -> None:
+    server = await Identities(held.db, SystemClock()).server(None)
+    shutil.rmtree(held.folder)
+    await held.keeper.look()
+    await held.keeper.look()
+    assert held.told == [("file-restored", name) for name in (held.folder.name, LOCK_NAME, FILE_NAME)]
+    with pytest.raises(AlreadyRunning):
+        hold_data_dir(held.folder)
+    again = await StateDb.open(held.folder / FILE_NAME)
+    assert await Identities(again, SystemClock()).server(None) == server
+    await again.close()
+
+
+async def test_a_folder_whose_place_is_gone_is_said(held: Held) -> None:
+    away = held.folder.with_name("away")
+    held.folder.rename(away)
+    held.folder.symlink_to("nowhere/at/all")
+    await held.keeper.look()
+    await held.keeper.look()
+    assert held.told == [("file-taken", held.folder.name)]
+    held.folder.unlink()
+    away.rename(held.folder)
+    await held.keeper.look()
+    assert len(held.told) == 1
+
+
 async def test_a_state_database_that_was_put_there_is_left_alone(held: Held) -> None:
     shutil.copy(held.folder / FILE_NAME, held.folder / "copy")
     (held.folder / "copy").rename(held.folder / FILE_NAME)
