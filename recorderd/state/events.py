@@ -8,6 +8,7 @@ Event loop thread only. Called by engine, daemon and server.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import uuid
 from collections import deque
@@ -166,15 +167,19 @@ class EventLog:
     async def list(
         self, after: int = 0, limit: int = 100, camera: uuid.UUID | None = None, code: str | None = None
     ) -> list[Event]:
-        """Events with an id above `after`, oldest first, including those not yet written."""
-        await self.flush()
+        """Events with an id above `after`, oldest first, those not yet written (or not writable) among them."""
+        with contextlib.suppress(sa.exc.SQLAlchemyError):  # `write_forever` says it
+            await self.flush()
+        waiting = [one for one in self._unwritten if camera in (None, one.camera) and code in (None, one.code)]
         query = sa.select(events).where(events.c.id > after).order_by(events.c.id).limit(limit)
         if camera is not None:
             query = query.where(events.c.camera == str(camera))
         if code is not None:
             query = query.where(events.c.code == code)
         async with self._db.engine.connect() as connection:
-            return [_event(row) for row in await connection.execute(query)]
+            found = [_event(row) for row in await connection.execute(query)]
+        last = found[-1].id if found else after
+        return [*found, *(one for one in waiting if one.id > last)][:limit]
 
     async def purge(self, before_us: int, batch: int = BATCH) -> int:
         """Remove events older than `before_us` in small transactions, so that writers hardly wait; how many went."""

@@ -80,6 +80,22 @@ async def test_a_database_that_refuses_loses_nothing_until_the_bound_and_then_co
     assert [event.params["n"] for event in await log.list()] == [2, 3, 4]
 
 
+async def test_events_are_listed_although_the_disk_of_the_database_is_full(db: StateDb) -> None:
+    log = await EventLog.open(db, FakeClock())
+    log.emit("written", camera=CAMERA)
+    await log.flush()
+    async with db.engine.begin() as connection:
+        await connection.exec_driver_sql(
+            "CREATE TRIGGER full BEFORE INSERT ON events BEGIN SELECT raise(ABORT, 'database or disk is full'); END"
+        )
+    for number in range(3):
+        log.emit("waiting", camera=CAMERA if number else None, params={"n": number})
+    assert [event.id for event in await log.list()] == [1, 2, 3, 4]
+    assert [event.id for event in await log.list(camera=CAMERA)] == [1, 3, 4]
+    assert [event.id for event in await log.list(after=2, limit=1, code="waiting")] == [3]
+    assert [event.id for event in await log.list(limit=1)] == [1]
+
+
 async def test_the_writer_task_writes_without_being_asked(tmp_path: Path) -> None:
     db = await StateDb.open(tmp_path / FILE_NAME)
     log = await EventLog.open(db, FakeClock())
