@@ -158,7 +158,9 @@ class _Ends:
 def _media_pieces(given: FoldInput, live: _Ends | None) -> list[_Piece]:
     """Live media as pieces, or those of lanes. A gap that a span strictly contains is cut out of it: the statement is
     the finer one."""
-    stated = sorted((g.start_us, g.end_us, g.run, g.clock) for g in given.gaps if g.cause.state is not State.RECORDED)
+    # That no recorder ran is no finer word than footage: in time that the clock showed twice it is of the other pass.
+    coarse = (State.RECORDED, State.SERVER_DOWN)
+    stated = sorted((g.start_us, g.end_us, g.run, g.clock) for g in given.gaps if g.cause.state not in coarse)
     starts = [g[0] for g in stated]
     pieces: list[_Piece] = []
     for span in join_spans(given.media, given.tolerance_us):

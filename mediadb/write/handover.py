@@ -42,7 +42,8 @@ def let_go(writer: LogWriter) -> None:
 def begin_without(writer: LogWriter, now: Now) -> None:
     """A writer whose log was not opened yet."""
     let_go(writer)
-    writer.reason, writer._clock = StorageMissing.code, now
+    writer.reason = StorageMissing.code
+    writer.begin(now)
 
 
 def attach(writer: LogWriter, log: LogHandle, now: Now) -> list[Supersedes]:

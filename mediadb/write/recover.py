@@ -17,12 +17,11 @@ from pathlib import Path
 from mediadb.blockfile import BlockFile
 from mediadb.errors import FormatError
 from mediadb.format.block import Commit, Supersedes
-from mediadb.format.constants import NO_COMMIT, NO_TIME
+from mediadb.format.constants import NO_COMMIT
 from mediadb.format.footer import FooterHead
 from mediadb.format.ledger_page import LedgerKind
 from mediadb.format.records import Record, run_text
 from mediadb.gone import journal_of, removed_ranges
-from mediadb.ledger import read_ledger
 from mediadb.locks import LogHandle, epoch_of
 from mediadb.segment_scan import (
     SegmentScan,
@@ -30,8 +29,8 @@ from mediadb.segment_scan import (
     read_footer,
     scan_segment,
 )
-from mediadb.waiting import unwrap
 from mediadb.write.recover_index import Rebuild
+from mediadb.write.recover_ledger import KnownRuns, LeftBehind, known_runs
 from mediadb.write.segment import OPEN_SUFFIX, SEALED_SUFFIX, seal_file, seal_record
 
 Trouble = Callable[[str, dict[str, object]], None]
@@ -42,24 +41,12 @@ _NIL = uuid.UUID(int=0)
 
 @dataclass(slots=True)
 class LastRun:
-    """An earlier run as recovery found it. `ends`: per track end of media (recorder UTC) and next seq."""
+    """An earlier run as recovery found it: what its segments owe to the ledger, and the tracks that broke off with it
+    of which no run said so yet."""
 
     run: int
-    clean: bool = False
-    ends: dict[uuid.UUID, tuple[int, int]] = field(default_factory=dict)
     records: list[tuple[LedgerKind, Record]] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Ledger:
-    """What the ledger says of earlier runs."""
-
-    sealed: set[str] = field(default_factory=set)  # segment UUIDs with a SEGMENT_SEAL
-    names: set[str] = field(default_factory=set)  # the same by name
-    stopped: set[str] = field(default_factory=set)  # runs with a clean stop
-    ends: dict[str, dict[uuid.UUID, tuple[int, int]]] = field(default_factory=dict)  # by run
-    commits: list[tuple[int, int, int]] = field(default_factory=list)  # sealed: epoch, first and last counter
-    poisoned: list[tuple[uuid.UUID, Commit]] = field(default_factory=list)  # given up from that commit on
+    left: list[LeftBehind] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -87,7 +74,8 @@ class Recovery:
         for old in voids:
             self._void(old.segment, old.first)
         self._runs: dict[int, LastRun] = {}
-        self._ledger = _Ledger()
+        self._ours = run_text(log.identity.run)
+        self._ledger = KnownRuns()
         self._since = ""
         self._left = 0
 
@@ -99,9 +87,7 @@ class Recovery:
         self._since = _month_before(previous.changed_us)
         self._read_ledger(self._since)
         if run_text(previous.run) not in self._ledger.stopped:
-            self._ledger = _Ledger()
             self._read_ledger("")  # its last word may lie in an older month: the clock was set back
-        self._last(previous.run)
         for _, epoch in sorted(self._epochs(previous.epoch).items()):
             self._check_commits(epoch)
             for path, scan in epoch.open:
@@ -109,39 +95,29 @@ class Recovery:
                     self._recover(path, scan, epoch)
                 except OSError as error:
                     self._trouble("recovery-failed", {"path": str(path), "text": str(error)})
-        for last in self._runs.values():  # no media ever: nothing ended, there is no gap to state
-            last.ends = {track: end for track, end in last.ends.items() if end[0] != NO_TIME}
+        if self._ledger.since and self._ledger.owes(self._ours):
+            self._read_ledger("")  # nothing is said again that an older month says, nor of a run that stopped there
+        for left in self._ledger.left_behind(self._ours):
+            self._last(left.run).left.append(left)
         return list(self._runs.values())
 
     def _void(self, segment: uuid.UUID, first: Commit) -> None:
         self._voids[segment] = min(self._voids.get(segment, first), first)
 
     def _last(self, run: int) -> LastRun:
-        last = self._runs.get(run)
-        if last is None:
-            text = run_text(run)
-            last = self._runs[run] = LastRun(run, clean=text in self._ledger.stopped)
-            last.ends.update(self._ledger.ends.get(text, {}))
-        return last
+        return self._runs.setdefault(run, LastRun(run))
 
     # -- looking --------------------------------------------------------------------------------------------------
 
     def _read_ledger(self, since: str) -> None:
-        known = self._ledger
-        try:
-            for record in map(unwrap, read_ledger(self._fs, self._log.ledger_folder, since=since)):
-                if record.kind == LedgerKind.RUN_STOP:
-                    known.stopped.add(str(record.body.get("run")))
-                elif record.kind == LedgerKind.SEGMENT_SEAL:
-                    known.sealed.add(str(record.body.get("segment")))
-                    known.names.add(str(record.body.get("name")))
-                    _note_ends(known.ends.setdefault(str(record.body.get("run")), {}), record.body)
-                    known.commits += _commit_range(record.body)
-                elif record.kind == LedgerKind.POISONED:
-                    epoch, counter = record.body["from_commit"]
-                    known.poisoned.append((uuid.UUID(record.body["segment"]), (int(epoch), int(counter))))
-        except (OSError, FormatError, KeyError, ValueError, TypeError) as error:
+        def told(error: Exception) -> None:
             self._trouble("ledger-unreadable", {"path": str(self._log.ledger_folder), "text": str(error)})
+
+        footage, self._ledger = self._ledger.footage, known_runs(self._log, since, told)
+        self._ledger.add_footage(footage)
+        for identity in (self._log.previous, self._log.identity):  # one that was killed before its first record, ours
+            if identity is not None:
+                self._ledger.begun.setdefault(run_text(identity.run), (identity.epoch, identity.changed_us))
 
     def _epochs(self, previous: int) -> dict[int, _Epoch]:
         """Scans of unsealed segments by epoch, with what the sealed ones of the same epochs say."""
@@ -258,9 +234,8 @@ class Recovery:
             self._void(uuid.UUID(old["segment"]), (old["epoch"], old["counter"]))
             if old["epoch"] == head.first_commit[0]:
                 epoch.commits.update(range(old["counter"], head.first_commit[1]))
-        last = self._last(head.run)
         for track in head.tracks:
-            _later(last.ends, track.track, track.end_us, track.next_seq)
+            self._ledger.of(run_text(head.run)).note_summary(track)
         if str(head.segment) not in self._ledger.sealed:  # killed between `sync_dir` and `ledger`
             self._record_sealed(path, head)
 
@@ -288,10 +263,10 @@ class Recovery:
     # -- sealing --------------------------------------------------------------------------------------------------
 
     def _recover(self, path: Path, scan: SegmentScan, epoch: _Epoch) -> None:
-        last = self._last(scan.header.run)
+        last, footage = self._last(scan.header.run), self._ledger.of(run_text(scan.header.run))
         fd = self._fs.open_read(path)
         try:
-            expected = {track: end[1] for track, end in last.ends.items()}
+            expected = {track: end[1] for track, end in footage.ends.items()}
             removed = removed_ranges(self._fs, journal_of(path))
             rebuild = Rebuild(self._fs, fd, scan, epoch.durable, expected, removed)
             index, end = rebuild.index(self._voids.get(scan.header.segment))
@@ -301,6 +276,8 @@ class Recovery:
             if scan.blank or not scan.bad or self._only_torn(scan, epoch):
                 self._discard(path)
             return
+        for known in index.tracks.values():  # also when it cannot be sealed, on a full disk
+            footage.note(known.spec.track, (known.first_seq, known.first_us), known.end_us, known.next_seq)
         for offset, length in index.damaged:
             params: dict[str, object] = {"path": str(path), "offset": offset, "length": length}
             self._tell(scan.header.run, "segment-damaged", params)
@@ -317,8 +294,6 @@ class Recovery:
         status = self._fs.stat(sealed)
         body = seal_record(head, str(sealed.relative_to(self._log.folder)), status.size if status else 0)
         last.records.append((LedgerKind.SEGMENT_SEAL, body))
-        for track in index.tracks.values():
-            _later(last.ends, track.spec.track, track.end_us, track.next_seq)
         self._sealed(sealed)
         self._trouble("recovered-segment", {"path": str(sealed), "torn_chunks": rebuild.torn})
 
@@ -339,26 +314,6 @@ def _month_before(time_us: int) -> str:
     """ "2026-10" for any time in November 2026: the ledger and the day folders from there on are looked at."""
     first = datetime.fromtimestamp(time_us / 1_000_000, UTC).replace(day=1)
     return f"{first - timedelta(days=1):%Y-%m}"
-
-
-def _note_ends(ends: dict[uuid.UUID, tuple[int, int]], body: Record) -> None:
-    for track in body.get("tracks", []):
-        if track.get("end_us") is not None:
-            _later(ends, uuid.UUID(track["track"]), track["end_us"], track["next_seq"])
-
-
-def _commit_range(body: Record) -> list[tuple[int, int, int]]:
-    first, last = body.get("first_commit"), body.get("last_commit")
-    if not first or not last or tuple(first) == NO_COMMIT:
-        return []
-    return [(first[0], first[1], last[1])]
-
-
-def _later(ends: dict[uuid.UUID, tuple[int, int]], track: uuid.UUID, end_us: int, next_seq: int) -> None:
-    """A segment may hold statements of a track and no media of it: then its end stays the one known before."""
-    known_us, known_seq = ends.get(track, (NO_TIME, -1))
-    if next_seq > known_seq:
-        ends[track] = (known_us if end_us == NO_TIME else end_us, next_seq)
 
 
 def _epoch_of(name: str) -> int:

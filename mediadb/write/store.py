@@ -22,7 +22,8 @@ from mediadb.ledger import LedgerWriter
 from mediadb.ledger_rescue import RESTORED
 from mediadb.locks import LOG_NAME, LogHandle
 from mediadb.segment_index import LiveSegment
-from mediadb.types import Cause, Kind, Names, Sample, State, TrackSpec
+from mediadb.types import Kind, Names, Sample, TrackSpec
+from mediadb.write.aftermath import Aftermath
 from mediadb.write.commits import CommitInfo, StoreOptions, TrackCommit, WriterEvents
 from mediadb.write.items import (
     ConfigItem,
@@ -85,7 +86,8 @@ class LogWriter:
         self._supersedes: list[Supersedes] = []
         self._next_probe_us = self._next_word_us = 0
         self._last_ledger_us = 0
-        self._last_runs: list[LastRun] = []
+        self._aftermath = Aftermath(self._run)
+        self._began_us = NO_TIME
         self._ledger_told = False  # trouble of the ledger, which commits survive
         self.failed = False  # storage does not take writes; read by other threads
         self.reason = NOT_TAKEN  # while `failed`: no-space, quota, read-only, io-error, storage-missing, not-writable
@@ -120,7 +122,14 @@ class LogWriter:
         }  # fmt: skip
         self.ledger.add(LedgerKind.RUN_START, now.utc_us, body)
         self.ledger.adopt(now.utc_us)
-        self._last_ledger_us, self._clock = now.mono_us, now
+        self._last_ledger_us = now.mono_us
+        self.begin(now)
+
+    def begin(self, now: Now) -> None:
+        """The run begins, with a log or without. Said again when its log comes: the first time counts."""
+        self._clock = now
+        if self._began_us == NO_TIME:
+            self._began_us = now.utc_us
 
     def take(self, items: Iterable[tuple[TrackState, Item]], now: Now) -> None:
         """`collect`: put items of one slot, in order, into the open chunks of their tracks."""
@@ -170,14 +179,12 @@ class LogWriter:
         self._close_commit(now)
 
     def recovered(self, runs: list[LastRun], now: Now) -> None:
-        """Recovery of older segments is done: enter what it found, and state the gap it left per track."""
+        """Recovery of older segments is done: enter what it found, and what of earlier runs was not said yet."""
         for last in runs:
             for kind, body in last.records:
                 self.ledger.add(kind, now.utc_us, body)
-        before = self._log.previous
-        crashed = [last for last in runs if before is not None and last.run == before.run and not last.clean]
-        crashed = [last for last in crashed if last.run != self._run]  # let go and opened again: nothing crashed
-        self._last_runs += [last for last in crashed if last.ends]
+            for kind, body in self._aftermath.enter(last.left):
+                self.ledger.add(kind, now.utc_us, body)
 
     def close(self, now: Now) -> list[str]:
         """Commit, seal, say that it was stopped. Returns what could not be made durable, in words (empty: nothing)."""
@@ -189,6 +196,8 @@ class LogWriter:
             samples = sum(fact.samples for commit in self._backlog for fact in commit.facts.values())
             lost.append(f"{samples} samples in {len(self._backlog)} commits")
         self._segments.close(now)
+        for kind, body in self._aftermath.last_words(self._began_us):
+            self.ledger.add(kind, now.utc_us, body)
         stop = {"run": run_text(self._run), **({"lost": list(lost)} if lost else {})}
         self.ledger.add(LedgerKind.RUN_STOP, now.utc_us, stop)
         self._flush_ledger(now)
@@ -242,24 +251,14 @@ class LogWriter:
         self.ledger.add(LedgerKind.GAP, now.utc_us, gap_body(track.spec, gap))
 
     def _state_crash_gaps(self, now: Now) -> None:
-        """GAP(crash) and LINK of each track that the last run left behind and this run has met again."""
+        """GAP(crash) and LINK of each track that an earlier run left behind and this run has met again."""
         if self.lent:
             return
         stamp = Stamp(self._run, self._epoch, now.clock_run)
-        for last in self._last_runs:
-            for track_id in list(last.ends):
-                track = self._tracks.get(track_id)
-                if track is None or track.first_recv_us == NO_TIME:
-                    continue
-                end_us, next_seq = last.ends.pop(track_id)
-                if track.first_recv_us > end_us:
-                    cause = Cause(State.SERVER_DOWN, "crash", {"run": run_text(last.run)})
-                    self._gap(track, GapItem(end_us, track.first_recv_us, cause), stamp, now)
-                body = {
-                    "track": str(track_id), "from_run": run_text(last.run), "next_seq": next_seq,
-                    "to_run": run_text(self._run),
-                }  # fmt: skip
-                self.ledger.add(LedgerKind.LINK, now.utc_us, body)
+        for track, gap, link in self._aftermath.met(self._tracks):
+            if gap is not None:
+                self._gap(track, gap, stamp, now)
+            self.ledger.add(LedgerKind.LINK, now.utc_us, link)
 
     def _lose(self, track: TrackState, size: int, error: Exception, now: Now) -> None:
         """A sample, and perhaps the chunk it was to go into, cannot be written: give the memory back and say so."""

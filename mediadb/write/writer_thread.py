@@ -10,6 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 import uuid
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -66,7 +67,7 @@ class WriterThread:
         self._commit_began_us = 0
         self._asked = self._met = 0  # commits handed over, commits seen by the writer thread
         self._held: Now | None = None  # of a commit that was closed and not written
-        self._recovered: list[LastRun] = []
+        self._recovered: deque[LastRun] = deque()  # the keeper's thread puts them in, the writer's takes them out
         self.failure: BaseException | None = None  # the last defect: what its command was to do is not done
         self._bug_told = False  # since something was durable
 
@@ -142,12 +143,12 @@ class WriterThread:
 
         def run() -> bool:
             let_go(self.writer)
-            self._recovered = []
             self.beside(last)  # behind seals and recovery under way
             return True
 
         def last() -> None:
             let_go(self.writer)
+            self._recovered.clear()  # the log will be recovered again
             done.set_result([])
 
         self._put(run, done)
@@ -252,9 +253,8 @@ class WriterThread:
         self._keeper.submit(run)
 
     def _recover(self, voids: Sequence[Supersedes] = ()) -> None:
-        self._recovered = Recovery(self.log, self.trouble, self.sealed, voids).run()
+        self._recovered.extend(Recovery(self.log, self.trouble, self.sealed, voids).run())
 
     def _enter_recovered(self, now: Now) -> None:
-        runs, self._recovered = self._recovered, []
-        if runs:
-            self.writer.recovered(runs, now)
+        while self._recovered:
+            self.writer.recovered([self._recovered.popleft()], now)
