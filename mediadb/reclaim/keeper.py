@@ -30,6 +30,8 @@ from mediadb.write.commits import CommitInfo
 
 RECLAIM_US: Final = 5_000_000
 PROBE_US: Final = 30 * DAY_US
+SHORT_US: Final = 60_000_000  # between two words that there is no room to be made
+SHORT_ERRORS: Final = 10  # reasons in one of them
 STEPS_AT_ONCE: Final = 16  # when room is needed now: so many batches before the writer is told that there is none
 Tell = Callable[[str, dict[str, object]], object]
 
@@ -50,6 +52,15 @@ class KeeperCalls:
     removed: Callable[[Path], None]
     changed: Callable[[Path], None]
     open_cameras: Callable[[], Mapping[uuid.UUID, int]] = field(default=dict)
+
+
+@dataclass(slots=True)
+class _Short:
+    """What is not yet told of steps that could not do all they should."""
+
+    times: int = 0
+    errors: list[str] = field(default_factory=list)
+    short_bytes: int = 0
 
 
 def camera_bytes(segments: Iterable[LiveSegment]) -> dict[uuid.UUID, int]:
@@ -78,6 +89,8 @@ class ReclaimKeeper:
         self._ledger_bytes = 0  # of the ledger when it was made small last
         self._full = False
         self._told_brake = FREE
+        self._short_of = _Short()
+        self._short_next_us = clock.monotonic_us()
         self._last_us = clock.monotonic_us()
         self.brake = Verdict(FREE, "", 0)
         self.room = (0, 0, 0)  # used, free and total bytes, as the last step found them
@@ -202,7 +215,8 @@ class ReclaimKeeper:
             try:
                 self._ledger_bytes = keep_share(log, reclaimer.ledger, quota, self._ledger_bytes, now_us)
             except OSError as error:  # the same again at the next step
-                self._calls.tell("reclaim-short", {"errors": [f"{log.ledger_folder}: {error}"], "short_bytes": 0})
+                self._short([f"{log.ledger_folder}: {error}"])
+            self._short([])
 
     def _weigh(self) -> None:
         """Would other limits delete more than half of what is there? That may read much, and the writer waits for
@@ -216,7 +230,7 @@ class ReclaimKeeper:
             going = sum(removal.freed_bytes for removal in reclaimer.would_go(options, now_us))
             going -= sum(removal.freed_bytes for removal in reclaimer.would_go(memory.options, now_us))
         except OSError as error:  # the disk is in trouble, and told so elsewhere: the same again at the next step
-            self._calls.tell("reclaim-short", {"errors": [str(error)], "short_bytes": 0})
+            self._short([str(error)])
         else:
             self._weighed = options, going * 2 > sealed
 
@@ -262,7 +276,7 @@ class ReclaimKeeper:
                 params["tracks"] = len(removal.rules or ())
             self._calls.tell("reclaimed", params)
         if report.errors or (report.short_bytes and not self._sealing()):
-            self._calls.tell("reclaim-short", {"errors": report.errors, "short_bytes": report.short_bytes})
+            self._short(report.errors, report.short_bytes)
         self._watch_room(reclaimer, report)
         self._watch_brake(report.brake)
         self._remember_doubt(reclaimer, report.brake)
@@ -302,7 +316,7 @@ class ReclaimKeeper:
             self._memory = replace(self._memory, doubt=reclaimer.brake.doubt(verdict, now_us))
             write_memory(reclaimer.fs, reclaimer.log_folder, self._memory)
         except OSError as error:  # the disk is in trouble, and told so elsewhere: the same again at the next step
-            self._calls.tell("reclaim-short", {"errors": [str(error)], "short_bytes": 0})
+            self._short([str(error)])
 
     def _probe_due(self, options: ReclaimOptions, now_us: int) -> bool:
         """Only where tracks go before their segments does it matter whether punching gives space back."""
@@ -316,6 +330,19 @@ class ReclaimKeeper:
         fs, folder = reclaimer.fs, reclaimer.log_folder
         way = probe(fs, folder)
         return memory if way == UNKNOWN else replace(memory, way=way, probed_us=now_us, seeks=seeks(fs, folder))
+
+    def _short(self, errors: Iterable[str], short_bytes: int = 0) -> None:
+        """Retention could not do all it should. A full disk says so at each step: told once a minute, with every reason
+        since. Without arguments: tell what still waits."""
+        waiting = self._short_of
+        waiting.times += bool(errors) or short_bytes > 0
+        waiting.errors = list(dict.fromkeys([*waiting.errors, *errors]))[:SHORT_ERRORS]
+        waiting.short_bytes = short_bytes or waiting.short_bytes
+        mono_us = self._clock.monotonic_us()
+        if waiting.times and mono_us >= self._short_next_us:
+            self._short_of, self._short_next_us = _Short(), mono_us + SHORT_US
+            params: dict[str, object] = {"errors": waiting.errors, "short_bytes": waiting.short_bytes}
+            self._calls.tell("reclaim-short", {**params, "times": waiting.times})
 
     def _watch_room(self, reclaimer: Reclaimer, report: Report) -> None:
         """Tell once when the disk is as good as full and retention finds nothing to remove, and once when that ends."""

@@ -93,6 +93,25 @@ def test_what_is_protected_stays_and_the_storage_is_full(tmp_path: Path) -> None
     made.close()
 
 
+def test_a_disk_without_room_is_told_once_a_minute_with_all_that_came_up_since(tmp_path: Path) -> None:
+    protected = {camera_id(n): CameraLimits(None, min_us=HOUR) for n in range(3)}
+    made = Kept(tmp_path, protected, ReclaimOptions())
+    made.keeper.limits(ReclaimOptions(quota_bytes=made.keeper.room[0], cameras=protected))
+    made.keeper.step()
+
+    def told() -> list[object]:
+        return [params["times"] for code, params in made.told if code == "reclaim-short"]
+
+    for _ in range(5):
+        with pytest.raises(OSError, match="nothing may go"):
+            made.keeper.make_room(MIB)
+    assert told() == [1]
+    made.clock.run(61 * S)
+    made.keeper.step()
+    assert told() == [1, 6], "the five that were not told, and this one"
+    made.close()
+
+
 def test_a_writer_without_room_says_so_and_goes_on_when_there_is_some(tmp_path: Path) -> None:
     made = Kept(tmp_path, {}, ReclaimOptions())
 
