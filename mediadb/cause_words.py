@@ -66,13 +66,19 @@ WORDS: Final[dict[tuple[str, str], Words]] = {
     ("storage-error", "writer-error"): Words("the recorder failed to write it: a defect", "see the events; report it"),
     ("storage-error", "read-only"): Words("the file system was read-only", "see the kernel's log; mount it again"),
     ("storage-error", "no-space"): Words("the disk was full", "remove what is not footage, or keep less"),
-    ("storage-error", "quota"): Words("the quota of the file system was used up", "raise it, or keep less"),
+    ("storage-error", "quota"): Words(
+        "a quota or `max_size` was used up, and nothing of it may go", "raise it, or lower the `min` of cameras"
+    ),
     ("storage-error", "storage-full"): Words("the disk was full", "remove what is not footage, or keep less"),
     ("storage-error", "storage-stalled"): Words("the disk did not answer", LOOK_AT_DISK),
     ("storage-error", "storage-missing"): Words(
-        "the storage is or was not there; footage from before may be on it", "mount it; it is opened without a restart"
+        "the storage is or was not there, or was refused; footage from before may be on it",
+        "`recorderctl storage` says why; mounted and in order, it is opened without a restart",
     ),
-    ("storage-error", "storage-foreign"): Words("another disk is mounted there", "mount the right disk"),
+    ("storage-error", "storage-foreign"): Words(
+        "another disk is mounted there, or its footage is another server's",
+        "mount the right disk; a server that is gone is taken over with `[server] id`",
+    ),
     ("storage-error", "storage-older"): Words("an old copy of the disk is mounted", "mount the newest one"),
     ("storage-error", "storage-locked"): Words("another process writes to it", "stop that one"),
     ("storage-error", "storage-doubly-owned"): Words("another server writes to it", "give each server its own"),

@@ -197,6 +197,8 @@ def _show_storages(found: list[dict[str, Any]]) -> None:
         if one["state"] != "ok":
             what = _NEXT_MOVES.get(one["code"]) or sentence("storage-error", one["code"])
             print(f"{printable(one['name'])}: {printable(what)}")
+            if said := one.get("params", {}).get("message") or one.get("params", {}).get("text"):
+                print(f"  {printable(str(said))}")  # what the database or the system said of this very disk
 
 
 _LOSSES = {

@@ -75,8 +75,16 @@ def test_cameras_and_storage_are_tables(api: Any, capsys: pytest.CaptureFixture[
     assert "main h264 640x360" in out
     api.get("storages", {"items": [STORAGE], "next": None})
     assert run(["storage"]) == 0
-    api.get("storages", {"items": [STORAGE | {"state": "missing"}], "next": None})
+    refused = {
+        "state": "error",
+        "code": "storage-foreign",
+        "params": {"message": "/srv/video/log\x1b is another server's"},
+    }
+    api.get("storages", {"items": [STORAGE | refused], "next": None})
     assert run(["storage"]) == 1
+    said = capsys.readouterr().out
+    assert "main: another disk is mounted there, or its footage is another server's - " in said
+    assert "\n  /srv/video/log? is another server's\n" in said, "what was met on this very disk"
 
 
 def test_why_and_coverage_tell_the_cause_and_pass_times_on_as_written(
