@@ -8,6 +8,7 @@ whatever is opened is written: here, or again elsewhere with the same bytes.
 from __future__ import annotations
 
 import hashlib
+import operator
 import os
 import uuid
 from dataclasses import dataclass, field, replace
@@ -31,6 +32,10 @@ from mediadb.types import ChunkFlag, KeyType, Kind, Names, Origin, Sample, Track
 LATE_US = 500_000  # a sample that far from where its dts puts it starts a chunk with its own receive time
 MAX_UNKNOWN_STEP_US = 1_000_000  # longest last frame believed while the frame interval is not known
 CHUNK_SPLIT_BYTES = 256 << 20  # far below the format's limit
+# Looked up once: a member costs an enum's own lookup, and each is met for every sample.
+_AUDIO_TRACK, _METADATA_TRACK = TrackKind.AUDIO, TrackKind.METADATA
+_DELTA_KEY, _INTRA_KEY = KeyType.DELTA, KeyType.INTRA_ONLY
+_KEY, _DELTA, _INTRA = Kind.KEY, Kind.DELTA, Kind.INTRA
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,8 +85,8 @@ class ChunkBuilder:
     """One media chunk while it grows."""
 
     __slots__ = (
-        "_cam", "_crc", "_cts", "_damaged", "_dts", "_gop", "_kind", "_lost", "_lost_sum", "_marks", "_salt",
-        "_samples", "_seq", "_sha", "_sizes", "_stamp", "_track", "first", "flags", "last_dts", "size",
+        "_crc", "_gop", "_kind", "_salt", "_samples", "_seq", "_sha", "_stamp", "_track", "first", "flags",
+        "last_dts", "size",
     )  # fmt: skip
 
     def __init__(self, track: TrackState, kind: Kind, first: Sample, stamp: Stamp) -> None:
@@ -98,13 +103,8 @@ class ChunkBuilder:
         self._salt = os.urandom(SALT_LEN)
         self._sha = hashlib.sha256(self._salt)
         self._crc = crc32(self._salt)
-        self._samples: list[bytes] = []
-        self._dts: list[int] = []
-        self._cts: list[int] = []
-        self._sizes: list[int] = []
-        self._marks: list[int] = []
-        self._lost: list[int] = []
-        self._lost_sum = self._damaged = self.size = 0
+        self._samples: list[Sample] = []
+        self.size = 0  # bytes of samples that were taken
         self.last_dts = first.dts
         self.add(first)
 
@@ -115,12 +115,12 @@ class ChunkBuilder:
     @property
     def held(self) -> int:
         """Bytes of samples in it, also of one that was taken in half."""
-        return sum(map(len, self._samples))
+        return sum(len(sample.data) for sample in self._samples)
 
     @property
     def whole(self) -> bool:
         """No sample was taken in half."""
-        return len(self._samples) == len(self._marks)
+        return self.size == self.held
 
     def fits(self, sample: Sample) -> bool:
         """May `sample` follow in this chunk? Its dts must not fall, its receive time must follow its dts, and no pause
@@ -129,7 +129,7 @@ class ChunkBuilder:
         ticks = sample.dts - first.dts
         if sample.discontinuity or sample.dts < self.last_dts or ticks > MAX_DTS_SPAN:
             return False
-        if self.size + len(sample.data) > CHUNK_SPLIT_BYTES or len(self._sizes) == MAX_CHUNK_FRAMES:
+        if self.size + len(sample.data) > CHUNK_SPLIT_BYTES or len(self._samples) == MAX_CHUNK_FRAMES:
             return False
         timebase = self._track.config.timebase_hz or 1
         if 4 * (sample.dts - self.last_dts) > 5 * timebase:
@@ -139,48 +139,43 @@ class ChunkBuilder:
 
     def add(self, sample: Sample) -> None:
         data = sample.data
-        self._samples.append(data)
+        self._samples.append(sample)
         self._sha.update(data)
         self._crc = crc32(data, self._crc)
-        size = len(data)
-        self.size += size
-        self._sizes.append(size)
-        self._dts.append(sample.dts - self.first.dts)
-        self._cts.append(sample.pts - sample.dts)
-        self._lost.append(sample.lost_packets)
-        self._lost_sum += sample.lost_packets
-        mark = sample.key_type << MARK_KEY_SHIFT
-        if sample.damaged:
-            mark |= MARK_DAMAGED
-            self._damaged += 1
-        self._marks.append(mark)
         self.last_dts = sample.dts
+        self.size += len(data)
 
     def seal(self, next_dts: int | None = None) -> SealedChunk:
         """Close the chunk. `next_dts`: dts of the sample that follows without a break, for the last one's length."""
         first, track, stamp = self.first, self._track, self._stamp
-        if self._damaged or self._lost_sum:
+        data, pts, dts, key_types, _, _, _, lost, damaged, _ = zip(*self._samples, strict=True)
+        lost_sum, damaged_sum = sum(lost), sum(damaged)
+        if damaged_sum or lost_sum:
             self.flags |= ChunkFlag.DAMAGED
-        table = FrameTable(self._dts, self._cts, self._sizes, self._marks, self._lost)
+        marks = [
+            key_type << MARK_KEY_SHIFT | (MARK_DAMAGED if bad else 0)
+            for key_type, bad in zip(key_types, damaged, strict=True)
+        ]
+        offsets = [one - first.dts for one in dts]
+        table = FrameTable(offsets, [*map(operator.sub, pts, dts)], [*map(len, data)], marks, lost)
         table_raw = encode_table(table)
-        pts = [d + c for d, c in zip(self._dts, self._cts, strict=True)]
         timebase = track.config.timebase_hz
         config = config_chunk(track, stamp)
-        ticks = self._dts[-1] + self._last_ticks(next_dts)
+        ticks = offsets[-1] + self._last_ticks(next_dts)
         header = ChunkHeader(
             kind=self._kind, track=track.spec.track.bytes, run=stamp.run, seq=self._seq, recv_us=first.recv_us,
             codec=CODECS.get(track.config.codec, 0), flags=int(self.flags), origin=int(stamp.origin),
             key_type=first.key_type, cam_quality=first.cam_quality, gop=self._gop, epoch=stamp.epoch,
-            frame_count=len(self._sizes), cam_us=NO_TIME if first.cam_us is None else first.cam_us,
-            base_pts=first.pts, base_dts=first.dts, min_pts=min(pts) - pts[0], max_pts=max(pts) - pts[0],
+            frame_count=len(data), cam_us=NO_TIME if first.cam_us is None else first.cam_us,
+            base_pts=first.pts, base_dts=first.dts, min_pts=min(pts) - first.pts, max_pts=max(pts) - first.pts,
             timebase_hz=timebase, duration_us=ticks * 1_000_000 // timebase if timebase else 0,
-            clock_run=stamp.clock_run, lost_packets=self._lost_sum, damaged_count=self._damaged,
+            clock_run=stamp.clock_run, lost_packets=lost_sum, damaged_count=damaged_sum,
             table_len=len(table_raw), payload_len=SALT_LEN + self.size, table_crc=crc32(table_raw),
             payload_crc=self._crc, config_hash=config.header.config_hash,
             frames_hash=frames_hash(table), body_hash=self._sha.digest(),
         )  # fmt: skip
         raw = encode_chunk_header(header)
-        pieces = (raw, table_raw, self._salt, *self._samples)
+        pieces = (raw, table_raw, self._salt, *data)
         return SealedChunk(header, raw, pieces, header.chunk_len, self.size, config, header.end_us)
 
     def _last_ticks(self, next_dts: int | None) -> int:
@@ -202,7 +197,7 @@ def add_sample(track: TrackState, sample: Sample, stamp: Stamp) -> bool:
         return False
     builder = track.open
     kind = _kind_of(track, sample)
-    if builder is not None and kind is builder.kind and kind is not Kind.KEY and builder.fits(sample):
+    if builder is not None and kind is builder.kind and kind is not _KEY and builder.fits(sample):
         step = sample.dts - builder.last_dts
         builder.add(sample)
         if step > 0:
@@ -288,15 +283,16 @@ def note_chunk(track: TrackState, kind: Kind, start_us: int, end_us: int, record
 
 
 def _kind_of(track: TrackState, sample: Sample) -> Kind:
-    if track.spec.kind is TrackKind.AUDIO:
+    of = track.spec.kind
+    if of is _AUDIO_TRACK:
         return Kind.AUDIO
-    if track.spec.kind is TrackKind.METADATA:
+    if of is _METADATA_TRACK:
         return Kind.METADATA
-    if sample.key_type == KeyType.DELTA:
-        return Kind.DELTA
-    if sample.key_type == KeyType.INTRA_ONLY and track.intra_key_done:
-        return Kind.INTRA
-    return Kind.KEY
+    if sample.key_type == _DELTA_KEY:
+        return _DELTA
+    if sample.key_type == _INTRA_KEY and track.intra_key_done:
+        return _INTRA
+    return _KEY
 
 
 def _record_chunk(header: ChunkHeader, record: bytes, table: bytes) -> SealedChunk:

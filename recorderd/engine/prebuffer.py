@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from recorderd.media.access_unit import AccessUnit, MediaKind, UnitType
 
 LIMIT_BYTES = 32 * 2**20
+# Looked up once: a member costs an enum's own lookup, and `push` is called for every picture of every camera.
+_VIDEO, _DELTA, _SOUND = MediaKind.VIDEO, UnitType.DELTA, UnitType.AUDIO
 
 Item = tuple[MediaKind, AccessUnit]
 
@@ -55,11 +57,11 @@ class PrebufferRing:
         self._duration_us = duration_us
 
     def push(self, kind: MediaKind, unit: AccessUnit) -> None:
-        if kind is MediaKind.VIDEO:
+        if kind is _VIDEO:
             if not self._video:
                 self._video = True
                 self.clear()
-            if UnitType.DELTA < unit.type < UnitType.AUDIO:
+            if _DELTA < unit.type < _SOUND:
                 self._open_gop(unit.recv_mono_us)
         elif not self._video:
             self._open_gop(unit.recv_mono_us)  # every audio unit stands alone

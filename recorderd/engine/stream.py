@@ -30,6 +30,8 @@ _MEDIA = {
     TrackKind.AUDIO: MediaKind.AUDIO,
     TrackKind.METADATA: MediaKind.METADATA,
 }
+# Looked up once: a member costs an enum's own lookup, and `unit` is called for every picture of every camera.
+_VIDEO, _AUDIO, _METADATA = MediaKind.VIDEO, MediaKind.AUDIO, MediaKind.METADATA
 _RATE_SHARE = 0.25  # weight of the newest second in fps and bit rate
 _FORWARDED = frozenset({"config-changed", "clock-drift"})
 
@@ -80,11 +82,11 @@ class StreamRecorder:
     # -- Sink ------------------------------------------------------------------------------------------------
 
     def unit(self, kind: MediaKind, unit: AccessUnit) -> None:
-        if kind is MediaKind.VIDEO:
+        if kind is _VIDEO:
             track = self.video
-        elif kind is MediaKind.AUDIO and self.request.audio:
+        elif kind is _AUDIO and self.request.audio:
             track = self.audio or self.add(TrackKind.AUDIO)
-        elif kind is MediaKind.METADATA and self.request.metadata:
+        elif kind is _METADATA and self.request.metadata:
             track = self.metadata or self.add(TrackKind.METADATA)
             unit = by_arrival(unit)
         else:

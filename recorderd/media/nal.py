@@ -53,6 +53,8 @@ def unescape(data: bytes) -> bytes:
 def has_recovery_point(sei: bytes, header_bytes: int) -> bool:
     """Whether an SEI NAL unit announces a recovery point (H.264 D.1.8, H.265 D.2.8): pictures get right from
     here on."""
+    if sei.find(_RECOVERY_POINT, header_bytes) < 0:
+        return False  # the common case: its number is nowhere in it
     pos, end = header_bytes, len(sei)
     while pos + 2 <= end and sei[pos] != 0x80:
         kind, pos = _sei_number(sei, pos)

@@ -22,6 +22,7 @@ from recorderd.media.nal import has_recovery_point, split_annex_b
 MAX_UNIT_BYTES = 32 * 1024 * 1024
 PIECE_BYTES = 64  # what a piece costs besides its bytes
 MAX_SETS = 64
+_DELTA = UnitType.DELTA  # looked up once: a member costs an enum's own lookup
 
 # (data, type, damaged, ticks after the packet's timestamp)
 Emit = Callable[[bytes, UnitType, bool, int], None]
@@ -95,7 +96,7 @@ class NalDepacketiser(ABC):
         self._open_kind = 0
         self.kept_bytes = 0
         self._picture = False
-        self._type = UnitType.DELTA
+        self._type = _DELTA
         self._damaged = False
         self._suspect = False  # packets were lost right in front of this unit
         self._after_gap = True  # fragments without a start are the rest of something lost
@@ -177,7 +178,7 @@ class NalDepacketiser(ABC):
         self.kept_bytes = 0
         self._picture = self._damaged = self._suspect = False
         self._split = -1
-        self._type = UnitType.DELTA
+        self._type = _DELTA
 
     def _overflow(self) -> None:
         """A unit that never ends is no picture: drop it, wait for the next start."""
@@ -296,7 +297,7 @@ class NalDepacketiser(ABC):
     def _other(self, kind: int, nal: bytes) -> None:
         if kind in self.set_kinds:
             self._take_set(kind, nal)
-        elif self._type is UnitType.DELTA and kind == self.sei_kind and has_recovery_point(nal, self.header_bytes):
+        elif self._type is _DELTA and kind == self.sei_kind and has_recovery_point(nal, self.header_bytes):
             self._type = UnitType.RECOVERY_POINT
 
     def _take_set(self, kind: int, nal: bytes) -> None:

@@ -57,7 +57,10 @@ class InterleavedReceiver:
             stop = pos + 4 + (framing & 0xFFFF)
             if stop > end:
                 break
-            if track.depay.fragment_key is not None:
+            depay = track.depay
+            # The last fragment (end flag of the FU header) mostly has a size of its own: it is no run.
+            at = pos + depay.fragment_offset
+            if depay.fragment_key is not None and at < stop and not buffer[at - 1] & 0x40:
                 after = _run(track, framing, buffer, (pos, end))
                 if after != pos:
                     pos = after
@@ -115,17 +118,17 @@ def _run(track: Track, framing: int, buffer: memoryview, span: tuple[int, int]) 
     """Middle fragments of one NAL unit: they have one size and everything of their headers repeats but the
     sequence number, which counts up. So one structure reads them all and four numbers are compared for each;
     the first packet that differs ends the run. One allocation for the run instead of one per fragment: memory
-    that frames were kept in is slow to come by. The caller saw that the first packet is all there."""
+    that frames were kept in is slow to come by. The caller saw that the first packet is all there and
+    has a payload behind its headers."""
     pos, end = span
     depay = track.depay
     size = 4 + (framing & 0xFFFF)
-    if size <= depay.fragment_offset or depay.kept_bytes > MAX_UNIT_BYTES:
+    if depay.kept_bytes > MAX_UNIT_BYTES:
         return pos
     start = track.sequence or 0
     expected = track.flags << 16 | start
-    # The last fragment (end flag of the FU header) mostly has a size of its own: it must not cost a structure.
-    if _NUMBERED.unpack_from(buffer, pos)[0] != expected or buffer[pos + depay.fragment_offset - 1] & 0x40:
-        return pos
+    if _NUMBERED.unpack_from(buffer, pos)[0] != expected:
+        return pos  # it must not cost a structure
     if size != track.run_size:
         track.run_size, track.run_struct = size, fragment_struct(track.plan.head, size)
     source, key = track.timestamp << 32 | track.ssrc, depay.fragment_key

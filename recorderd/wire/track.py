@@ -32,6 +32,8 @@ LATE_WINDOW = 0x200  # packets this far back are repetitions
 _MARKER = 0x0080
 _PLAIN = 0x8000  # version 2, no padding, extension, sources
 _PLAY_RANGE_SANE_S = 30
+# Looked up once: a member costs an enum's own lookup, and each is met for every picture of every camera.
+_NO_CLAIM, _DELTA, _SOUND = TimeQuality.NONE, UnitType.DELTA, UnitType.AUDIO
 
 
 @dataclass(slots=True)
@@ -231,7 +233,7 @@ class Track:
         config = self.depay.config
         if config is not self._config:
             self._changed_config()
-        cam_us, quality, pair = None, TimeQuality.NONE, self._camera.pair
+        cam_us, quality, pair = None, _NO_CLAIM, self._camera.pair
         if pair is not None:
             cam_us, quality = pair.utc_us + (pts - pair.pts) * 1_000_000 // clock_hz, pair.quality
         unit = AccessUnit(
@@ -243,7 +245,7 @@ class Track:
         counters.units += 1
         counters.damaged_units += damaged
         self.last_unit_mono_us = mono_us
-        if kind is not UnitType.DELTA and kind is not UnitType.AUDIO:
+        if kind is not _DELTA and kind is not _SOUND:
             if self.last_key_mono_us:
                 self.gop_us = mono_us - self.last_key_mono_us
             self.last_key_mono_us = mono_us
