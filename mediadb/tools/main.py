@@ -7,6 +7,7 @@ wrong, 2 usage, 3 could not be reached, 4 not fully checked. The only place of t
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import sys
 import time
@@ -40,7 +41,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return HELD  # the reader of our output has seen enough
     except OSError as error:
-        return _fail(context, "unreachable", f"{error.filename or ''}: {error.strerror}", UNREACHED)
+        return _fail(context, "unreachable", _in_words(error, args), UNREACHED)
+
+
+def _in_words(error: OSError, args: argparse.Namespace) -> str:
+    """The place and the system's words; and the next move when a disk is full. A write through a descriptor names no
+    file: it went to where the command writes."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    target = getattr(args, "target", None) or getattr(args, "output", None)
+    where = error.filename or (target if full else None) or args.path
+    more = "; make room there or write elsewhere, then begin again in an empty folder" if full and target else ""
+    return f"{where}: {error.strerror}{more}"
 
 
 def _fail(context: Context, code: str, text: str, status: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import struct
@@ -16,6 +17,7 @@ import pytest
 from conftest import T0, Recorder, S, spec
 
 from mediadb.format.segment_header import SEGMENT_HEADER_BYTES
+from mediadb.fs import RealFs
 from mediadb.times import TimeTextError, parse_time, show_time
 from mediadb.tools.main import main
 
@@ -193,6 +195,22 @@ def test_rebuild_and_reclaim_dry_run(finished: Path, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.fast
+@pytest.mark.parametrize("command", ["salvage", "export"])
+def test_a_full_target_is_named_with_the_next_move(
+    command: str, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(RealFs, "pwritev", full)
+    target = tmp_path / "rescued"
+    more = [target] if command == "salvage" else ["cam 1", "--start", show_time(T0), "--end", "now", "-o", target]
+    assert main([command, str(finished), *map(str, more)]) == 3
+    said = capsys.readouterr().err
+    assert said.startswith(f"mediadb: {target}")
+    assert "No space left on device; make room there or write elsewhere, then begin again" in said
+
+
 def test_times() -> None:
     now = T0
     assert parse_time("now", now) == now
