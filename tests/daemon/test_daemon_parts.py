@@ -7,7 +7,7 @@ import io
 import json
 import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,11 +16,13 @@ from typing import Any, cast
 import pytest
 import structlog
 
+from mediadb.aio import AsyncStore
+from mediadb.errors import StorageStalled
 from mediadb.types import Names, TrackKind, TrackSpec
 from recorderd.aio.supervisor import Supervisor
 from recorderd.config.schema import CameraConfig, Config, HardwareConfig, HttpConfig
 from recorderd.core.secret import Secret
-from recorderd.daemon import logs
+from recorderd.daemon import engine_store, logs
 from recorderd.daemon.rebind import bindings
 from recorderd.daemon.serving import socket_path
 from recorderd.daemon.storages import Storages
@@ -121,3 +123,27 @@ def test_the_socket_lies_in_the_data_folder_unless_the_kernel_refuses_its_length
     assert socket_path(HttpConfig(), Path("/data")) == Path("/data/api.sock")
     assert socket_path(HttpConfig(socket=Path("/run/x.sock")), Path("/data")) == Path("/run/x.sock")
     assert socket_path(HttpConfig(), Path("/" + "d" * 120)) is None
+
+
+class ReaderOfAStalledDisk:
+    """Answers the third question."""
+
+    def __init__(self) -> None:
+        self.reader = self
+        self.asked = 0
+
+    def tracks(self) -> list[object]:
+        return []
+
+    async def read(self, call: Callable[[], list[object]]) -> list[object]:
+        self.asked += 1
+        if self.asked < 3:
+            raise StorageStalled("the storage 'main' does not answer")
+        return call()
+
+
+async def test_what_a_stalled_disk_knew_is_asked_until_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_store, "AGAIN_S", 0)
+    disk = ReaderOfAStalledDisk()
+    assert await engine_store.EngineStore(cast(AsyncStore, disk)).known_tracks() == []
+    assert disk.asked == 3
