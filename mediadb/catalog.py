@@ -43,7 +43,7 @@ from mediadb.types import Names, TrackSpec
 __all__ = ["DAY_US", "Catalog", "CatalogLost", "FolderStamp", "PartRow", "SegmentRow", "TrackRow", "folder_of"]
 P = ParamSpec("P")
 T = TypeVar("T")
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 DAY_US: Final = 86_400_000_000
 QUICK_CHECK_BYTES: Final = 64 << 20  # a larger file is only found damaged when a page of it is used
 _SCHEMA: Final = """

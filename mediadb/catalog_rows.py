@@ -103,7 +103,7 @@ def dump_spans(spans: list[MediaSpan] | None) -> str | None:
         [
             s.start_us, s.end_us, s.first_seq, s.end_seq, s.lost_packets, s.damaged_samples, s.lost_before,
             int(s.seam), s.media_start_us, s.media_end_us, s.run, s.lane, s.interval_us, s.lead_us,
-            s.clock,
+            s.clock, s.entry_us, s.after_seq,
         ]
         for s in spans
     ]  # fmt: skip
@@ -117,7 +117,8 @@ def load_spans(raw: object) -> list[MediaSpan] | None:
         MediaSpan(
             start_us=r[0], end_us=r[1], run=r[10], first_seq=r[2], end_seq=r[3], lost_packets=r[4],
             damaged_samples=r[5], lost_before=r[6], lane=r[11], seam=bool(r[7]), media_start_us=r[8],
-            media_end_us=r[9], interval_us=r[12], lead_us=r[13], clock=r[14] if len(r) > 14 else 0,
+            media_end_us=r[9], interval_us=r[12], lead_us=r[13], clock=r[14], entry_us=r[15],
+            after_seq=r[16],
         )
         for r in json.loads(str(raw))
     ]  # fmt: skip

@@ -100,10 +100,11 @@ class Coverage:
         now_us = self._now_us()
         with self._lock:
             self._facts.refresh()
-            if not self._facts.decides(track, outside.known_since_us, start_us - MARGIN_US):
+            if not self._facts.decides(track, outside.known_since_us, _told_from(media, start_us) - MARGIN_US):
                 self._read_all()
             facts = self._facts.facts_of(track)
-            low_us, high_us = start_us - MARGIN_US, end_us + MARGIN_US
+            first_us = _told_from(media, start_us)
+            low_us, high_us = first_us - MARGIN_US, end_us + MARGIN_US
             given = FoldInput(
                 now_us=now_us,
                 media=media,
@@ -111,9 +112,9 @@ class Coverage:
                 transitions=facts.transitions.near(low_us, high_us),
                 gaps=facts.gaps.near(low_us, high_us),
                 removed=[*facts.removed.near(low_us, high_us), *(s for one in outside.beside for s in one.removed)],
-                lost=[*self._lost(facts, media, start_us, end_us), *(s for one in outside.beside for s in one.lost)],
-                damaged=[*self._damage(facts, start_us, end_us), *(s for one in outside.beside for s in one.damaged)],
-                troubles=self._troubles(start_us, end_us),
+                lost=[*self._lost(facts, media, first_us, end_us), *(s for one in outside.beside for s in one.lost)],
+                damaged=[*self._damage(facts, first_us, end_us), *(s for one in outside.beside for s in one.damaged)],
+                troubles=self._troubles(first_us, end_us),
                 tolerance_us=outside.tolerance_us,
                 known_since_us=min(outside.known_since_us, facts.first_us),
                 filmed=frozenset(facts.filmed) | _filmed(track, outside.evidence),
@@ -124,6 +125,7 @@ class Coverage:
         """For the coverage of another storage whose footage was written here for a while. `media` as in `intervals`."""
         with self._lock:
             self._facts.refresh()
+            start_us = _told_from(media, start_us)
             if month_of(start_us - MARGIN_US) < self._facts.since:
                 self._read_all()
             facts = self._facts.facts_of(track)
@@ -303,6 +305,12 @@ def unseen(storage: str, start_us: int, end_us: int, now_us: int) -> list[Interv
 def _near(statements: Iterable[Statement], start_us: int, end_us: int) -> list[Statement]:
     low, high = start_us - MARGIN_US, end_us + MARGIN_US
     return [s for s in statements if s.start_us < high and s.end_us > low]
+
+
+def _told_from(media: Iterable[MediaSpan], start_us: int) -> int:
+    """From when on statements decide a range that begins at `start_us`: pictures that reach into it and cannot be shown
+    have the cause of what was before the first of them."""
+    return min((span.start_us for span in media if span.start_us < start_us < span.shown_us), default=start_us)
 
 
 def _filled(media: Iterable[MediaSpan]) -> list[tuple[int, int]]:

@@ -14,6 +14,7 @@ from mediadb.types import Cause, State
 PAST_US = -(1 << 62)
 FUTURE_US = 1 << 62
 NO_MEDIA_TIME = -(1 << 62)
+NO_ENTRY = FUTURE_US  # nothing in a stretch stands by itself
 LATEST_US = 30_000_000  # a later sample is not merely late: the stream stood still
 # Without packet loss a camera may make fewer pictures than it announced (variable frame rate): no statement is due
 # for so long, and nothing is missing. The engine states a pause of the camera from 1 s on.
@@ -36,6 +37,10 @@ class MediaSpan:
     sample that was merely late on the network continues there although it does not in receive time. `interval_us` is
     the nominal distance of its samples where it ends, `lead_us` where it begins; 0 when unknown. `clock` is how often
     the recorder's clock had been set in that run.
+
+    `entry_us` is where a decoder may first begin in it (NO_ENTRY: nowhere); what is before that refers to the chunk in
+    front of `after_seq`: `first_seq`, less the statements that lie directly before it. `mediadb.read.heads` looks
+    whether that chunk is there, and sets `entry_us` to PAST_US when it is.
     """
 
     start_us: int
@@ -53,6 +58,13 @@ class MediaSpan:
     interval_us: int = 0
     lead_us: int = 0
     clock: int = 0
+    entry_us: int = PAST_US
+    after_seq: int = 0
+
+    @property
+    def shown_us(self) -> int:
+        """From when on it can be shown; `end_us` when never."""
+        return min(max(self.start_us, self.entry_us), self.end_us)
 
     @property
     def sure_us(self) -> int:
@@ -160,6 +172,8 @@ def join_spans(spans: Iterable[MediaSpan], tolerance_us: int) -> list[MediaSpan]
                 span.interval_us,
                 last.lead_us,
                 last.clock,
+                last.entry_us if last.entry_us != NO_ENTRY else span.entry_us,
+                last.after_seq,
             )
         else:
             if last is not None and last.sure_us < last.end_us and last.lane == span.lane:
@@ -186,6 +200,8 @@ def _span_key(span: MediaSpan) -> tuple[object, ...]:
         span.interval_us,
         span.lead_us,
         span.clock,
+        span.entry_us,
+        span.after_seq,
     )
 
 

@@ -4,9 +4,10 @@ Law: no I/O, no clock, no bytes: values in, intervals out, whatever the order in
 `mediadb.coverage` gathers the inputs from segments and ledger; nobody else states a cause for a missing second.
 
 Every instant is decided by the first layer that covers it:
-damaged chunks > media (live, then lanes) > future > removed > before the track's first record > between two runs >
-closed gaps > last transition of the run > skipped by a set clock > segments lost or removed > gaps stated after a
-crash. What only claims "recorded" without media is settled by `_Settler`: joined when it is shorter than the join
+damaged chunks > media (live, then lanes) > future > removed > media whose key is gone (what took the key) > before the
+track's first record > between two runs > closed gaps > last transition of the run > skipped by a set clock > segments
+lost or removed > gaps stated after a crash.
+What only claims "recorded" without media is settled by `_Settler`: joined when it is shorter than the join
 tolerance, network loss when the next sample counts lost packets, the end of the run when the process stopped there,
 part of what is gone when it touches that, the storage's trouble when it reaches into that, and `unexplained` in every
 other case: a claim is never shown as footage. In time that the recorder's clock showed twice (`mediadb.lived`) footage
@@ -49,6 +50,7 @@ NOT_CONFIGURED = Cause(State.NOT_SCHEDULED, "not-configured")
 IN_FUTURE = Cause(State.NOT_SCHEDULED, "future")
 STARTING = Cause(State.SERVER_DOWN, "starting")
 NO_STATEMENT = Cause(State.UNEXPLAINED)
+KEY_MISSING = Cause(State.STORAGE_ERROR, "key-missing")  # unless it is known what took the key
 _TAKEN = frozenset({State.DELETED, State.GROOMED})
 
 
@@ -113,10 +115,12 @@ def fold(given: FoldInput, start_us: int, end_us: int) -> list[Interval]:
     stretches = stretches_of(runs)
     canvas = _Canvas([(PAST_US, FUTURE_US)])
     canvas.paint(_statement_pieces(given.damaged))
-    canvas.paint(_media_pieces(given, _Ends(given, stretches)))
+    live = _media_pieces(given, _Ends(given, stretches))
+    canvas.paint([piece for piece in live if not _is_headless(piece)])
     canvas.paint(_media_pieces(given, None))
     canvas.paint(_future_pieces(given.now_us, stretches))
     canvas.paint(_statement_pieces(given.removed))
+    canvas.paint([piece for piece in live if _is_headless(piece)])
     canvas.paint([_Piece(PAST_US, _first_record_us(given, stretches), NOT_CONFIGURED)])
     canvas.paint(_down_pieces(stretches, given.now_us))
     words = _transition_pieces(given, runs, stretches)
@@ -157,7 +161,7 @@ class _Ends:
 
 def _media_pieces(given: FoldInput, live: _Ends | None) -> list[_Piece]:
     """Live media as pieces, or those of lanes. A gap that a span strictly contains is cut out of it: the statement is
-    the finer one."""
+    the finer one. What refers to a chunk that is gone is told apart; of a lane it fills nothing."""
     # That no recorder ran is no finer word than footage: in time that the clock showed twice it is of the other pass.
     coarse = (State.RECORDED, State.SERVER_DOWN)
     stated = sorted((g.start_us, g.end_us, g.run, g.clock) for g in given.gaps if g.cause.state not in coarse)
@@ -168,7 +172,8 @@ def _media_pieces(given: FoldInput, live: _Ends | None) -> list[_Piece]:
             continue
         end_us = span.end_us if live is None else live.of(span)
         cause = Cause(State.RETRIEVED, span.lane) if span.lane else RECORDED
-        at = span.start_us
+        at = span.shown_us if span.lane else span.start_us
+        first = len(pieces)
         if not span.lane:
             for low, high, *source in stated[bisect_right(starts, span.start_us) :]:
                 if low >= end_us:
@@ -180,7 +185,20 @@ def _media_pieces(given: FoldInput, live: _Ends | None) -> list[_Piece]:
                         pieces.append(_Piece(at, low, cause, span))
                     at = max(at, high)
         pieces.append(_Piece(at, end_us, cause, span))
+        if not span.lane and span.shown_us > span.start_us:
+            pieces[first:] = _beheaded(pieces[first:], span.shown_us)
     return pieces
+
+
+def _beheaded(pieces: Sequence[_Piece], shown_us: int) -> list[_Piece]:
+    """Media with what is before `shown_us` marked: nobody can show it."""
+    ends = [_Piece(p.start_us, min(p.end_us, shown_us), KEY_MISSING, p.span) for p in pieces]
+    rest = [_Piece(max(p.start_us, shown_us), p.end_us, p.cause, p.span) for p in pieces]
+    return [piece for piece in (*ends, *rest) if piece.start_us < piece.end_us]
+
+
+def _is_headless(piece: _Piece) -> bool:
+    return piece.span is not None and piece.cause is KEY_MISSING
 
 
 def _statement_pieces(statements: Sequence[Statement]) -> list[_Piece]:
@@ -319,6 +337,9 @@ class _Settler:
                 out.append(self._seam(piece, before, after))
                 continue
             out.append(_Piece(piece.start_us, piece.end_us, self._cause(piece, before, after)))
+        for at, piece in enumerate(out):
+            if _is_headless(piece):
+                _explain_headless(out, at)
         return out
 
     def _seam(self, piece: _Piece, before: _Piece | None, after: _Piece | None) -> _Piece:
@@ -382,6 +403,24 @@ class _Settler:
             if hole.start_us <= stretch.end_us <= hole.end_us:
                 return stretch.ended
         return None
+
+
+def _explain_headless(pieces: list[_Piece], at: int) -> None:
+    """Pictures whose key is gone went with what took it: the removal or the trouble before them. What stands between
+    and is stated (the camera stood still inside its group) stays; a short hole goes along."""
+    took = KEY_MISSING
+    for piece in reversed(pieces[:at]):
+        if piece.span is not None and not piece.span.lane:
+            break
+        if piece.span is None and (piece.cause.state in _TAKEN or piece.cause.state is State.STORAGE_ERROR):
+            took = piece.cause
+            break
+    first = at
+    while took is not KEY_MISSING and first and pieces[first - 1].span is None:
+        if pieces[first - 1].cause.state is not State.RECORDED:
+            break
+        first -= 1
+    pieces[first : at + 1] = [_Piece(p.start_us, p.end_us, took) for p in pieces[first : at + 1]]
 
 
 def _jumps(last: MediaSpan | None, coming: MediaSpan | None) -> bool:

@@ -16,7 +16,7 @@ from mediadb.errors import ChunkCorrupt, ChunkGone, ChunkNotDurable, FormatError
 from mediadb.format.checksum import crc32
 from mediadb.format.chunk import CHUNK_HEADER_BYTES, ChunkHeader, check_chunk, decode_chunk_header
 from mediadb.format.columns import ChunkRow
-from mediadb.format.constants import NO_TIME, SALT_LEN
+from mediadb.format.constants import NO_SEQ, NO_TIME, SALT_LEN
 from mediadb.format.footer import ConfigPlace
 from mediadb.format.frame_table import MARK_DAMAGED, MARK_KEY_SHIFT, FrameTable, decode_table
 from mediadb.gone import removal_of
@@ -280,14 +280,17 @@ class ChunkReader:
         return False
 
     def _shown_until(self, ref: ChunkRef) -> int:
-        """How far nothing can be shown without `ref`: of a KEY to the end of its group."""
-        if ref.kind != Kind.KEY:
+        """How far nothing can be shown without `ref`: of a KEY, and of what refers to one, to the end of the group."""
+        if ref.kind not in (Kind.KEY, Kind.DELTA) or ref.gop == NO_SEQ:
             return ref.end_us
         ends = [ref.end_us]
         for part in self._index.parts(ref.track, ref.recv_us, ref.recv_us + LONGEST_GROUP_US, ref.run):
+            if part.run != ref.run:
+                continue  # an open segment
             media = part.media
             rows = range(bisect_left(media.seq, ref.seq, 0, part.count), part.count)
-            ends += [media.recv_us[i] + media.duration_us[i] for i in rows if media.gop[i] == ref.seq]
+            needy = [i for i in rows if media.gop[i] == ref.gop and media.kind[i] == Kind.DELTA]
+            ends += [media.recv_us[i] + media.duration_us[i] for i in needy]
         return max(ends)
 
     def _corrupt(self, ref: ChunkRef, what: str, lasting: bool = True) -> ChunkCorrupt:

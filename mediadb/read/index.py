@@ -19,6 +19,7 @@ from mediadb.format.footer import ConfigPlace
 from mediadb.format.records import config_hash, decode_config, encode_config
 from mediadb.fs import Fs
 from mediadb.ledger_facts import FUTURE_US, PAST_US, MediaSpan, join_spans
+from mediadb.read.heads import with_heads
 from mediadb.read.inventory import Inventory
 from mediadb.read.part import Part, coding_tolerance_us, part_spans
 from mediadb.read.recent_cache import RecentCache
@@ -29,6 +30,7 @@ from mediadb.types import Origin, TrackConfig, TrackSpec
 CACHED_ROWS: Final = 60_000  # of decoded index regions, of 100 bytes each; a region weighs as much as 20
 CONFIG_PARTS: Final = 64  # segments looked through for a CONFIG whose own copy is damaged
 CACHED_CONFIGS: Final = 4096
+NEAR_PARTS: Final = 8  # segments looked at for the chunk that a stretch goes on from
 
 
 class StorageIndex(Inventory):
@@ -103,7 +105,39 @@ class StorageIndex(Inventory):
         return sorted(parts, key=lambda p: (p.first_us, p.name))
 
     def spans(self, track: uuid.UUID, start_us: int, end_us: int) -> list[MediaSpan]:
-        """Gapless stretches of all media in or touching [start_us, end_us); lanes stay apart from live media."""
+        """Gapless stretches of all media in or touching [start_us, end_us); lanes stay apart from live media. Of those
+        that begin with what refers to a chunk that is gone, `entry_us` says from when on they can be shown."""
+        found = self.stretches(track, start_us, end_us)
+        whole = with_heads(found, start_us, lambda head: self.before(track, head))
+        return found if whole is found else join_spans(whole, self.tolerance_us(track))
+
+    def before(self, track: uuid.UUID, head: MediaSpan) -> list[MediaSpan]:
+        """Stretches up to the chunk that `head` refers to, of the part that has it; none when it is gone."""
+        number = head.after_seq - 1
+        for part in self._open_parts(track, self.unsealed(), set()):
+            if (part.run, part.lane) == (head.run, head.lane) and part.media.seq[0] <= number:
+                found = _up_to(self.part_spans(part), number)
+                if found:
+                    return found
+        rows = self._neighbours(track, head.start_us, NEAR_PARTS, True)
+        found = self._up_to_in(rows, head)
+        if not found and head.clock:  # before a set clock, any time
+            rows = self._with_catalog(lambda: self._catalog.parts(track, PAST_US, FUTURE_US))
+            found = self._up_to_in(rows, head)
+        return found
+
+    def _up_to_in(self, rows: list[PartRow], head: MediaSpan) -> list[MediaSpan]:
+        number = head.after_seq - 1
+        for row in rows:
+            same = (row.segment.run, lane_word(row.segment.origin)) == (head.run, head.lane)
+            if same and row.summary.first_seq <= number < row.summary.next_seq:
+                found = _up_to(self._row_spans(row), number)
+                if found:
+                    return found
+        return []
+
+    def stretches(self, track: uuid.UUID, start_us: int, end_us: int) -> list[MediaSpan]:
+        """As `spans`, whether what they begin with can be shown or not."""
         unsealed = self.unsealed()
         tolerance = self.tolerance_us(track)
         open_parts = self._open_parts(track, unsealed, set())
@@ -309,6 +343,12 @@ def _bounds(media: ChunkColumns) -> tuple[int, int]:
     return min(media.recv_us[:count]), max(
         a + b for a, b in zip(media.recv_us[:count], media.duration_us[:count], strict=True)
     )
+
+
+def _up_to(spans: list[MediaSpan], number: int) -> list[MediaSpan]:
+    """Those that begin at or before a number, when one of them has it."""
+    found = [span for span in spans if span.first_seq <= number]
+    return found if any(number < span.end_seq for span in found) else []
 
 
 def _once(part: Part, done: set[str]) -> Iterator[Part]:

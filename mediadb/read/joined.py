@@ -139,10 +139,13 @@ class JoinedIndex(StorageIndex):
         found = [part for parts in _answers(asked) for part in parts]
         return once(sorted(found, key=lambda part: (part.first_us, part.name)))
 
-    def spans(self, track: uuid.UUID, start_us: int, end_us: int) -> list[MediaSpan]:
-        asked = [partial(member.spans, track, start_us, end_us) for member in self._members]
+    def stretches(self, track: uuid.UUID, start_us: int, end_us: int) -> list[MediaSpan]:
+        asked = [partial(member.stretches, track, start_us, end_us) for member in self._members]
         found = [span for spans in _answers(asked) for span in spans]
         return join_spans(found, self.tolerance_us(track))
+
+    def before(self, track: uuid.UUID, head: MediaSpan) -> list[MediaSpan]:
+        return next(filter(None, _answers([partial(member.before, track, head) for member in self._members])), [])
 
     def walk(self, track: uuid.UUID, time_us: int, *, before: bool) -> Iterator[Part]:
         ways = [_answering(member.walk(track, time_us, before=before)) for member in self._members]

@@ -15,7 +15,7 @@ from typing import Final
 
 from mediadb.format.columns import ChunkColumns, ChunkRow
 from mediadb.format.footer import ConfigPlace
-from mediadb.ledger_facts import NO_MEDIA_TIME, QUIET_US, MediaSpan, join_spans, nominal_tolerance_us
+from mediadb.ledger_facts import NO_ENTRY, NO_MEDIA_TIME, QUIET_US, MediaSpan, join_spans, nominal_tolerance_us
 from mediadb.types import ChunkFlag, Kind, TrackConfig
 
 _SEAM: Final = int(ChunkFlag.DISCONTINUITY)
@@ -118,6 +118,8 @@ def part_spans(part: Part, codings: Sequence[TrackConfig | None]) -> list[MediaS
                 interval_us=_of_row(intervals, media.config[last]),
                 lead_us=_of_row(intervals, media.config[first]),
                 clock=media.clock_run[first],
+                entry_us=_first_entry_us(media, first, last),
+                after_seq=_continued_number(part, first),
             )
         )
     return join_spans(spans, tolerance)
@@ -148,6 +150,22 @@ def _plain_stretches(part: Part, limits_us: Sequence[int]) -> Iterator[tuple[int
             first, end_us = i, ends
     if count:
         yield first, count - 1, end_us
+
+
+def _first_entry_us(media: ChunkColumns, first: int, last: int) -> int:
+    """When a decoder may first begin in rows [first, last], NO_ENTRY when nowhere."""
+    kinds = media.kind
+    found = next((i for i in range(first, last + 1) if kinds[i] in ENTRY_KINDS), -1)
+    return media.recv_us[found] if found >= 0 else NO_ENTRY
+
+
+def _continued_number(part: Part, i: int) -> int:
+    """The number behind the chunk that row `i` refers to: GAP and MARK chunks directly before it are no media."""
+    seq, notes = part.media.seq[i], part.notes.seq
+    at = bisect_left(notes, seq, 0, part.notes.count)
+    while at and notes[at - 1] == seq - 1:
+        at, seq = at - 1, seq - 1
+    return seq
 
 
 def _doubt(lost: int, damaged: int, flags: int) -> bool:

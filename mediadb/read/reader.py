@@ -173,8 +173,8 @@ class Reader:
             end_us = min(end_us, self.durable_us(track) or start_us)
         out: list[Span] = []
         found = self.index.spans(track, start_us, end_us)
-        for span in sorted(found, key=lambda s: s.start_us):
-            low, high = max(span.start_us, start_us), min(span.end_us, end_us)
+        for span in sorted(found, key=lambda s: s.shown_us):
+            low, high = max(span.shown_us, start_us), min(span.end_us, end_us)
             if low >= high:
                 continue
             if out and low - out[-1].end_us <= tolerance:

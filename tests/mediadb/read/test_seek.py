@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from mediadb.catalog import Catalog
 from mediadb.format.columns import COLUMNS, ChunkColumns
 from mediadb.fs import FileStat, RealFs
-from mediadb.ledger_facts import NO_MEDIA_TIME, MediaSpan, join_spans
+from mediadb.ledger_facts import NO_ENTRY, NO_MEDIA_TIME, MediaSpan, join_spans
 from mediadb.read.part import Part, coding_tolerance_us, part_spans
 from mediadb.read.reader import Reader
-from mediadb.types import ChunkFlag, KeyType, Names, Origin, Sample, TrackConfig
+from mediadb.types import ChunkFlag, KeyType, Kind, Names, Origin, Sample, TrackConfig
 from mediadb.write.lane import LanePlace, LaneWriter
 
 CAM, OTHER = spec(1), spec(2)
@@ -235,11 +235,16 @@ def one_by_one(part: Part, config: TrackConfig) -> list[MediaSpan]:
         while end in numbers and end not in media.seq:
             end += 1
         began = media.base_dts[i] * 1_000_000 // config.timebase_hz
+        before = media.seq[i]
+        while before - 1 in part.notes.seq:
+            before -= 1
+        entry = media.recv_us[i] if media.kind[i] == Kind.KEY else NO_ENTRY
         spans.append(
             MediaSpan(
                 media.recv_us[i], media.recv_us[i] + media.duration_us[i], 5, media.seq[i], end,
                 media.lost_packets[i], media.damaged_count[i], media.lost_packets[i], "",
                 bool(media.flags[i] & ChunkFlag.DISCONTINUITY), began, began + media.duration_us[i], interval, interval,
+                entry_us=entry, after_seq=before,
             )
         )  # fmt: skip
     return join_spans(spans, coding_tolerance_us(config))
@@ -261,20 +266,22 @@ chunk = st.tuples(
     st.sampled_from([0] * 9 + [3]),
     st.sampled_from([0] * 9 + [int(ChunkFlag.DISCONTINUITY), int(ChunkFlag.DAMAGED)]),
     st.booleans(),
+    st.booleans(),
 )
 
 
 @settings(max_examples=300, deadline=None)
 @given(chunks=st.lists(chunk, max_size=14))
-def test_stretches_are_those_of_the_rule(chunks: list[tuple[int, int, int, int, int, bool]]) -> None:
+def test_stretches_are_those_of_the_rule(chunks: list[tuple[int, int, int, int, int, bool, bool]]) -> None:
     media, notes, at, seq = [], [], T0, 10
-    for step, length, numbers, lost, flags, noted in chunks:
+    for step, length, numbers, lost, flags, noted, key in chunks:
         at, seq = at + step, seq + numbers
         if noted and numbers > 1:
-            notes += [{"seq": seq - n, "recv_us": at} for n in range(1, numbers)]
+            notes += [{"seq": seq - n, "recv_us": at} for n in range(numbers - 1, 0, -1)]
         media.append(
             {"recv_us": at, "duration_us": length, "seq": seq, "lost_packets": lost, "flags": flags,
-             "base_dts": (at - T0) * 9 // 100}
+             "base_dts": (at - T0) * 9 // 100,
+             "kind": Kind.KEY if key else Kind.DELTA}
         )  # fmt: skip
     part = Part("x", uuid.UUID(int=1), 5, "", T0, at, [], columns(media), columns(notes), len(media))
     assert part_spans(part, [VIDEO]) == one_by_one(part, VIDEO)
