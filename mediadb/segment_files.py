@@ -70,17 +70,23 @@ def belongs(path: Path, header: SegmentHeader) -> bool:
     return there == (str(header.log), day, f"{header.epoch:08d}", f"{header.number:06d}")
 
 
+def names_in(fs: Fs, folder: Path) -> list[str]:
+    """What may be ours: a name that is no text (bytes of another encoding, control characters) is not, and no catalog
+    can hold it."""
+    return [name for name in fs.listdir(folder) if name.isprintable()]
+
+
 def list_folders(fs: Fs, volume: Path, storage: str) -> list[Path]:
     """The day folders of a storage, oldest name first, logs before archive."""
     roots = [volume / top / storage for top in ("log", "archive")]
-    return [root / owner / day for root in roots for owner in fs.listdir(root) for day in fs.listdir(root / owner)]
+    return [root / owner / day for root in roots for owner in names_in(fs, root) for day in names_in(fs, root / owner)]
 
 
 def list_places(fs: Fs, volume: Path, folder: Path) -> list[SegmentPlace]:
     """The segment files of one day folder."""
     found = []
     archive = folder.is_relative_to(volume / "archive")
-    names = fs.listdir(folder)
+    names = names_in(fs, folder)
     journals = {name for name in names if name.endswith(GONE)}
     for name in names:
         path = folder / name
@@ -100,8 +106,13 @@ def list_segments(fs: Fs, volume: Path, storage: str) -> list[SegmentPlace]:
 
 def list_storages(fs: Fs, volume: Path) -> list[str]:
     """Names of the storages that have a folder on the volume."""
-    names = {name for top in ("log", "archive", "ledger") for name in fs.listdir(volume / top)}
-    return sorted(names)
+    tops = [volume / top for top in ("log", "archive", "ledger")]
+    return sorted({name for top in tops for name in names_in(fs, top) if is_folder(fs, top / name)})
+
+
+def is_folder(fs: Fs, path: Path) -> bool:
+    status = fs.stat(path)
+    return status is not None and status.is_dir
 
 
 def _read(fs: Fs, fd: int, length: int, offset: int) -> bytes:

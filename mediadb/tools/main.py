@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import json
 import sys
 import time
@@ -23,6 +24,9 @@ from mediadb.tools.context import HELD, UNCHECKED, UNREACHED, USAGE, WRONG, Cont
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may be any bytes
     given = sys.argv[1:] if argv is None else argv
     args = build_parser().parse_args([shield(argument) for argument in given])
     # Not `time.time`: that name is kept out of the code base, and this is the one reading of the clock.

@@ -28,7 +28,7 @@ from mediadb.fs import Fs, read_file
 from mediadb.ledger import MAX_FILE_BYTES, ledger_files
 from mediadb.locks import LOG_NAME, VOLUME_NAME
 from mediadb.movie.manifest import listed_files, manifest_of
-from mediadb.segment_files import OPEN, SEALED, Voids, list_segments, list_storages, read_footer
+from mediadb.segment_files import OPEN, SEALED, Voids, list_segments, list_storages, names_in, read_footer
 from mediadb.segment_scan import scan_segment
 from mediadb.tools.moved import Moves
 from mediadb.tools.places import in_its_day, out_of_place, second_names
@@ -85,7 +85,7 @@ def verify_volume(fs: Fs, volume: Path, storage: str | None = None, tell: Tell |
 
 
 def _storage(fs: Fs, volume: Path, storage: str, verdict: Verdict, tell: Tell | None) -> None:
-    for log in fs.listdir(volume / "log" / storage):
+    for log in names_in(fs, volume / "log" / storage):
         _log_file(fs, volume / "log" / storage / log / LOG_NAME, verdict)
     paths = [place.path for place in list_segments(fs, volume, storage)]
     further = second_names(fs, paths, set(filter(in_its_day, paths)))

@@ -217,6 +217,28 @@ def test_what_is_no_file_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.Mon
     assert main(["salvage", str(root), str(tmp_path / "rescued")]) in (0, 1)
 
 
+def test_names_that_are_no_text_are_nobodys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Bytes of another encoding, control characters: at every place where folders are listed."""
+    root = tmp_path / "vol"
+    log, _ = killed_run(root)
+    for name in (b"\xff\xfe", b"\x1b[31m"):
+        for folder in (root / "log", root / "ledger", root / "log" / "main", log, log / DAY):
+            os.mkdir(os.fsencode(folder) + b"/" + name)
+        for end in (b".rseg", b".open", b".gone"):
+            (log / DAY / os.fsdecode(name + end)).touch()
+    (root / "log" / "a file").touch()
+    again = Rig(RealFs(), root=root, start_us=rig.T0 + 60_000_000)
+    again.frames(25, 25, base_us=rig.T0 + 60_000_000)
+    again.commit()
+    again.recover()
+    assert again.close() == []
+    assert shown(root) == list(range(50))
+    for command in (["ls"], ["verify"], ["fsck"], ["rebuild"], ["reclaim"], ["coverage"]):
+        assert main([command[0], str(root)]) in (0, 1), command
+    assert "one storage was asked for" not in capsys.readouterr().err
+    assert main(["salvage", str(root), str(tmp_path / "rescued")]) in (0, 1)
+
+
 def shown(root: Path) -> list[int]:
     """Numbers of the samples that the product's reader gives."""
     reader = Reader.open_offline(root, "main", lambda: rig.T0 + 120_000_000)
