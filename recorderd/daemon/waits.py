@@ -26,7 +26,7 @@ from recorderd.core.clock import Clock
 FOLDER: Final = "ledger-waiting"
 FLUSH_S: Final = 1.0
 LAST_S: Final = 1.0  # how long the end of the process waits for the disk of the data folder
-ALIVE_US: Final = 60_000_000
+ALIVE_US: Final = (2_000_000, 60_000_000)  # between signs of life: a tenth of the time that the storage is away, within
 
 _log = structlog.get_logger("waits")
 
@@ -38,6 +38,7 @@ class StorageWaits:
         self.ledger = ledger
         self._run, self._clock = run, clock
         self._spoken_us: int | None = None
+        self._since_us = 0  # when the first of what is owed was said
         self._tracks: dict[uuid.UUID, Names] = {}
         self._failed = False
         self.pending = 0  # said since the storage is not there
@@ -53,9 +54,11 @@ class StorageWaits:
         self._say(LedgerKind.COVER, {"track": str(track), "time_us": time_us, **encode_cause(cause)})
 
     def flush(self) -> None:
-        """Make it durable, with a sign of life each minute. Blocking. Trouble is logged once."""
-        now_us = self._clock.monotonic_us()
-        if self._spoken_us is not None and now_us - self._spoken_us >= ALIVE_US:
+        """Make it durable, with a sign of life now and then: so well is the end of a killed run known. Blocking.
+        Trouble is logged once."""
+        now_us, (least_us, most_us) = self._clock.monotonic_us(), ALIVE_US
+        pause_us = min(max((now_us - self._since_us) // 10, least_us), most_us)
+        if self._spoken_us is not None and now_us - self._spoken_us >= pause_us:
             self._say(LedgerKind.ALIVE, {})
         try:
             self.ledger.flush(self._clock.utc_us())
@@ -69,6 +72,7 @@ class StorageWaits:
     def _say(self, kind: LedgerKind, body: dict[str, object]) -> None:
         now_us = self._clock.utc_us()
         if self._spoken_us is None:
+            self._since_us = self._clock.monotonic_us()
             self.ledger.add(LedgerKind.RUN_START, now_us, {"run": run_text(self._run)})
         self._spoken_us = self._clock.monotonic_us()
         self.ledger.add(kind, now_us, body)

@@ -14,13 +14,16 @@ import pytest
 
 from drivers.synthetic.info import SyntheticSettings
 from mediadb.read.reader import Reader
+from mediadb.types import Cause, State
 from recorderd.aio.supervisor import Supervisor
 from recorderd.aio.system_clock import SystemClock
 from recorderd.config.diff import ReloadPlan
 from recorderd.config.schema import CameraConfig, Config, HardwareConfig, StorageConfig
+from recorderd.core.clock import FakeClock
 from recorderd.daemon import storages as storages_module
 from recorderd.daemon.engine_store import EngineStore
 from recorderd.daemon.storages import StorageParts, Storages
+from recorderd.daemon.waits import StorageWaits
 from recorderd.engine.engine import Engine, EngineDeps
 from recorderd.engine.registry import Registry
 from recorderd.engine.stream import track_id
@@ -140,3 +143,31 @@ async def test_statements_of_two_processes_are_in_the_ledger_of_a_volume_that_ca
     assert words[-1] == ("server-down", "stop")
     assert "unexplained" not in [state for state, _ in words]
     reader.close()
+
+
+class Kept:
+    """A ledger that notes when something was said."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+        self.said_us: list[int] = []
+
+    def add(self, kind: object, time_us: int, body: dict[str, object]) -> None:
+        self.said_us.append(self.clock.monotonic_us())
+
+    def flush(self, now_us: int) -> None: ...
+
+
+@pytest.mark.fast
+def test_the_end_of_a_killed_run_is_known_to_a_tenth_of_the_time_its_storage_was_away() -> None:
+    clock = FakeClock()
+    ledger = Kept(clock)
+    waits = StorageWaits(ledger, 7, clock)  # type: ignore[arg-type]
+    waits.cover(VOLUME, 0, Cause(State.STORAGE_ERROR, "storage-missing"))
+    begun_us = clock.monotonic_us()
+    for _ in range(1200):
+        clock.advance(1_000_000)
+        waits.flush()
+        unknown_us, away_us = clock.monotonic_us() - ledger.said_us[-1], clock.monotonic_us() - begun_us
+        assert unknown_us <= min(max(away_us // 10, 2_000_000), 60_000_000) + 1_000_000
+    assert len(ledger.said_us) < 100, "few words about a storage that is away for long"
