@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import threading
 from dataclasses import replace
@@ -323,6 +324,17 @@ async def test_a_bug_is_answered_without_its_inside(server: Scene, monkeypatch: 
     body = await server.problem("/api/v1/cameras", "internal")
     assert "secret" not in json.dumps(body)
     assert body["params"]["incident"]
+
+
+async def test_a_disk_that_gives_errors_while_it_is_read_is_no_bug(
+    server: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sick() -> Any:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(server.engine, "cameras", sick)
+    body = await server.problem("/api/v1/cameras", "storage-unavailable")
+    assert body["detail"] == "a disk gave an error while it was read (Input/output error): see the kernel's log"
 
 
 async def test_rights_are_checked_per_route_and_camera(server: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ is known here. Called by `app` as the outermost middleware.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -33,6 +34,7 @@ PRINCIPAL: web.RequestKey[Principal] = web.RequestKey("principal", Principal)
 
 BEGUN: web.RequestKey[bool] = web.RequestKey("begun", bool)
 MAX_BODY_BYTES = 64 * 1024
+DISK_ERRORS = frozenset({errno.EIO, errno.ENODEV, errno.ENXIO, errno.EREMOTEIO, errno.ESTALE, errno.ESHUTDOWN})
 
 _log = structlog.get_logger("http")
 _UCRED = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
@@ -69,6 +71,10 @@ async def guard(request: web.Request, handler: Inner) -> web.StreamResponse:
     except ConnectionError:
         raise  # the caller has gone while the answer was being written: nobody to tell
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS and not request.get(BEGUN):
+            _log.error("storage-unreadable", path=request.path, error=str(error))
+            detail = f"a disk gave an error while it was read ({error.strerror}): see the kernel's log"
+            return answer_problem(request, Problem(PROBLEMS["storage-unavailable"], detail))
         incident = str(uuid.uuid4())
         _log.exception("http-bug", path=request.path, incident=incident, error=type(error).__name__)
         if request.get(BEGUN):  # a WebSocket or a stream is under way: bytes of an answer would only spoil it
