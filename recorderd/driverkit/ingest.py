@@ -4,7 +4,7 @@ Law: a connection owns the buffer only while one of its callbacks runs; what it 
 returns. Called by `rtsp_connection`.
 
 Gathering reads: under load, waking up for every small piece a camera sends costs more than parsing it. A
-gathered connection's transport stops reading; every tick (20 or 40 ms) one poll tells which sockets have data
+gathered connection's transport stops reading; every tick (up to 40 ms) one poll tells which sockets have data
 and each is read until it is empty, straight into the shared buffer. Anything unusual (end of stream, error) is
 given back to the transport, which then finds it by itself. Ticks vary in length: equal ones would beat against the
 frame rate, and the slow wave in arrival times would look like a camera clock that drifts.
@@ -46,7 +46,7 @@ class Ingest:
         self._gathered: dict[int, Callable[[], None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._phase = 0.0
-        self.tick_us = 20_000  # how long reads are gathered, at most
+        self.tick_us = 40_000  # how long reads are gathered, at most
 
     @property
     def gathered(self) -> int:

@@ -23,12 +23,10 @@ from recorderd.engine.ports import Load
 HANDSHAKES = 8
 HANDSHAKE_JITTER_S = 0.2
 THREADS = 2
-COALESCE_US = 20_000
-BUSY_COALESCE_US = 40_000
-# The loop's share of a core where gathering reads, and where gathering more of them, begins and ends. Gathering
-# about halves the load, so a step ends below half of where it begins.
-_STEPS = ((0.10, 0.04), (0.20, 0.10))
-_WINDOWS_US = (0, COALESCE_US, BUSY_COALESCE_US)
+COALESCE_US = 40_000
+# The loop's share of a core where gathering reads begins and ends. It about halves the load, so it ends below half of
+# where it begins.
+_BEGINS, _ENDS = 0.10, 0.04
 
 
 class Handshakes:
@@ -54,19 +52,18 @@ class Handshakes:
 
 
 class Pacing:
-    """Says how long reads may be gathered: not at all while the loop is calm, else 20 or 40 ms, with hysteresis.
+    """Says how long reads may be gathered: not at all while the loop is calm, else 40 ms, with hysteresis.
 
-    The limits are low because it costs nobody anything: a stream with a viewer is never gathered.
+    The limit is low because it costs nobody anything: a stream with a viewer is never gathered.
     """
 
     def __init__(self, load: Load) -> None:
         self._load = load
-        self._step = 0
+        self._gathers = False
 
     def coalesce_us(self) -> int:
-        load = self._load()
-        self._step = sum(load > (ends if self._step > at else begins) for at, (begins, ends) in enumerate(_STEPS))
-        return _WINDOWS_US[self._step]
+        self._gathers = self._load() > (_ENDS if self._gathers else _BEGINS)
+        return COALESCE_US if self._gathers else 0
 
 
 class EngineHost:

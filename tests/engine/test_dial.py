@@ -12,7 +12,7 @@ from recorderd.core.clock import FakeClock
 from recorderd.driverapi.errors import DeviceUnavailable, DeviceUnsupported
 from recorderd.driverapi.udp import UdpRequest
 from recorderd.engine.dial import PinnedDialer, resolve
-from recorderd.engine.host import BUSY_COALESCE_US, COALESCE_US, EngineHost, Pacing
+from recorderd.engine.host import COALESCE_US, EngineHost, Pacing
 
 pytestmark = pytest.mark.fast
 
@@ -97,9 +97,9 @@ async def test_resolver_gives_addresses() -> None:
 
 
 def test_reads_are_gathered_under_load_with_hysteresis() -> None:
-    loads = (0.02, 0.09, 0.11, 0.05, 0.03, 0.05, 0.25, 0.15, 0.09, 0.05, 0.2, 0.21, 0.0)
+    loads = (0.02, 0.09, 0.11, 0.05, 0.03, 0.05, 0.25, 0.15, 0.09, 0.05, 0.0)
     now = iter(loads)
     pacing = Pacing(lambda: next(now))
     seen = [pacing.coalesce_us() for _ in loads]
-    some, more = COALESCE_US, BUSY_COALESCE_US
-    assert seen == [0, 0, some, some, 0, 0, more, more, some, some, some, more, 0]
+    some = COALESCE_US
+    assert seen == [0, 0, some, some, 0, 0, some, some, some, some, 0]
