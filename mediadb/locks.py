@@ -113,10 +113,19 @@ class LogHandle:
         return True
 
     def keep_volume(self) -> bool:
-        """Write VOLUME again when other hands removed it; True then. Not while LOG is not in its place. Raises
-        OSError."""
+        """Write VOLUME again when other hands removed or damaged it; True then. Not while LOG is not in its place, and
+        never over one that verifies. Raises OSError."""
         path = self.root / VOLUME_NAME
-        if self.fd < 0 or self.fs.stat(path) is not None or not self.still_there():
+        if self.fd < 0:
+            return False
+        try:
+            read_volume(self.fs, self.root)
+        except (StorageMissing, StorageDamaged):
+            if not self.still_there():
+                return False
+        except FormatError:
+            return False  # of a later program
+        else:
             return False
         identity = VolumeIdentity(self.identity.volume, self.identity.changed_us)
         replace_file(self.fs, path, encode_volume(identity))

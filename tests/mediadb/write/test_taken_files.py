@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from fault_fs import FaultFs
 from rig import Rig
 
 from mediadb.errors import StorageLocked
+from mediadb.format.identity import VolumeIdentity, encode_volume
 from mediadb.format.ledger_page import LedgerKind
 from mediadb.fs import RealFs
 from mediadb.ledger import ledger_files, read_ledger
@@ -229,18 +231,33 @@ def test_a_log_file_that_goes_is_written_again_and_stays_locked(tmp_path: Path) 
     Run(tmp_path, start_us=run.utc_us + SECOND)
 
 
+@pytest.mark.parametrize("left", [None, b"", b"not ours" * 8, bytes(64)])
 @pytest.mark.parametrize("stops", [False, True])
-def test_the_volume_file_is_written_again(tmp_path: Path, stops: bool) -> None:
+def test_the_volume_file_is_written_again(tmp_path: Path, stops: bool, left: bytes | None) -> None:
+    """Removed, emptied or overwritten."""
     run = Run(tmp_path)
     run.seconds(0, 1)
     before = (tmp_path / "VOLUME").read_bytes()
-    (tmp_path / "VOLUME").unlink()
+    if left is None:
+        (tmp_path / "VOLUME").unlink()
+    else:
+        (tmp_path / "VOLUME").write_bytes(left)
     if stops:
         run.close()
     else:
         run.seconds(1, 11)
     assert run.codes() == ["file-restored"]
     assert (tmp_path / "VOLUME").read_bytes()[:28] == before[:28]
+
+
+def test_the_volume_file_of_another_volume_is_left_alone(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.seconds(0, 1)
+    (tmp_path / "VOLUME").write_bytes(encode_volume(VolumeIdentity(uuid.uuid4(), 5)))
+    before = (tmp_path / "VOLUME").read_bytes()
+    run.seconds(1, 11)
+    assert run.codes() == []
+    assert (tmp_path / "VOLUME").read_bytes() == before
 
 
 def test_a_month_that_cannot_be_written_again_at_once_waits_for_room() -> None:
