@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import threading
 from dataclasses import replace
 from itertools import pairwise
@@ -335,6 +336,11 @@ async def test_a_disk_that_gives_errors_while_it_is_read_is_no_bug(
     monkeypatch.setattr(server.engine, "cameras", sick)
     body = await server.problem("/api/v1/cameras", "storage-unavailable")
     assert body["detail"] == "a disk gave an error while it was read (Input/output error): see the kernel's log"
+
+
+async def test_a_name_of_any_bytes_stops_no_answer(server: Scene) -> None:
+    server.events.emit("file-left-alone", params={"path": os.fsdecode(b"/srv/\xff\xfe")})
+    assert (await server.json("/api/v1/events?code=file-left-alone"))["items"][0]["params"] == {"path": "/srv/??"}
 
 
 async def test_rights_are_checked_per_route_and_camera(server: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
