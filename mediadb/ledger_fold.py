@@ -19,7 +19,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mediadb.ledger_facts import (
     BESIDE_US,
@@ -131,7 +131,7 @@ def fold(given: FoldInput, start_us: int, end_us: int) -> list[Interval]:
     canvas.paint(_statement_pieces([g for g in given.gaps if is_recorder_step(g.cause)]))
     canvas.paint(_statement_pieces(given.lost))
     # Gaps stated after a crash reach to the first new sample: what the new run said of that time is finer.
-    canvas.paint(_statement_pieces([g for g in given.gaps if g.cause.state is State.SERVER_DOWN]))
+    canvas.paint(_statement_pieces(_down_gaps(given.gaps, runs)))
     canvas.paint([word for word in words if word.cause.state is State.RECORDED])
     canvas.paint([_Piece(PAST_US, FUTURE_US, RECORDED)])  # in a run, but nobody said anything: settled below
     settled = _Settler(given, stretches, canvas.pieces).settle()
@@ -209,6 +209,15 @@ def _statement_pieces(statements: Sequence[Statement]) -> list[_Piece]:
         if statement.start_us < statement.end_us:
             canvas.paint([_Piece(statement.start_us, statement.end_us, statement.cause)])
     return canvas.pieces
+
+
+def _down_gaps(gaps: Sequence[Statement], runs: Sequence[RunLife]) -> list[Statement]:
+    """Gaps stated after a crash. One of a clock that ran ahead ends where that was set back to: from there on the
+    recorder lived through it."""
+    steps = {life.run: life.steps for life in runs}
+    found = [gap for gap in gaps if gap.cause.state is State.SERVER_DOWN]
+    back = [[to for ahead, to in steps.get(gap.run, ())[gap.clock :] if to < ahead] for gap in found]
+    return [replace(gap, end_us=min([gap.end_us, *ends])) for gap, ends in zip(found, back, strict=True)]
 
 
 def _first_record_us(given: FoldInput, stretches: Sequence[Stretch]) -> int:

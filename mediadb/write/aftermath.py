@@ -27,40 +27,39 @@ class Aftermath:
 
     def __init__(self, run: int) -> None:
         self._run = run
-        self._waiting: list[LeftBehind] = []
+        self._waiting: dict[tuple[int, uuid.UUID], LeftBehind] = {}
         self._entered: set[tuple[int, uuid.UUID]] = set()  # a volume that comes back is recovered again
 
     def enter(self, found: Iterable[LeftBehind]) -> Words:
         """Take what recovery found. Returns what earlier runs owed."""
         words: Words = []
         for left in found:
-            if (left.run, left.track) in self._entered:
+            key = left.run, left.track
+            if key in self._entered:
                 continue
-            self._entered.add((left.run, left.track))
+            self._entered.add(key)
             if left.until_us is None:
-                self._waiting.append(left)
+                self._waiting[key] = left
                 continue
             words += _gap_words(left, left.until_us)
             if left.to_run is None:
-                self._waiting.append(replace(left, due=False))  # who goes on is not known yet
+                self._waiting[key] = replace(left, due=False)  # who goes on is not known yet
             else:
                 words.append((LedgerKind.LINK, _link(left, left.to_run)))
         return words
 
     def met(self, tracks: Mapping[uuid.UUID, TrackState]) -> Iterator[tuple[TrackState, GapItem | None, Record]]:
         """Tracks of which this run has footage now: the gap before it, if there is one, and the body of the LINK."""
-        waiting, self._waiting = self._waiting, []
-        for left in waiting:
+        for key, left in [*self._waiting.items()]:
             track = tracks.get(left.track)
-            if track is None or track.first_recv_us == NO_TIME:
-                self._waiting.append(left)
-            else:
+            if track is not None and track.first_recv_us != NO_TIME:
+                del self._waiting[key]
                 yield track, gap_behind(left, track.first_recv_us), _link(left, self._run)
 
     def last_words(self, began_us: int) -> Words:
         """At a clean stop: gaps behind which this run had no footage."""
-        waiting, self._waiting = self._waiting, []
-        return [word for left in waiting for word in _gap_words(left, began_us)]
+        waiting, self._waiting = self._waiting, {}
+        return [word for left in waiting.values() for word in _gap_words(left, began_us)]
 
 
 def gap_behind(left: LeftBehind, until_us: int) -> GapItem | None:

@@ -359,6 +359,28 @@ def test_the_gap_never_hides_footage_of_a_clock_that_was_set_back() -> None:
     assert words == [(35, "recorded")]
 
 
+def test_the_gap_of_a_clock_that_ran_ahead_says_nothing_of_the_time_lived_after_it_was_set() -> None:
+    """Two hours ahead, for a second: packets lost in those two hours are the network's."""
+    run = begin(after_a(), B, AT[B] + 7200 * S)
+    run.mono_us = 30 * S
+    run.recover()
+    film(run)
+    run.utc_us = AT[B]
+    run.clock_run += 1
+    for second in range(1, 5):
+        film(run, run.utc_us, 25 * second)
+    run.utc_us += 3 * S
+    base_us = run.utc_us - 200 * rig.FRAME_US
+    run.put(run.track(), rig.frame(rig.track_id(0), 200, base_us=base_us)._replace(lost_packets=40))
+    run.frames(201, 24, base_us=base_us)
+    run.commit()
+    assert gaps(run.fs) == [(A, END, AT[B] + 7200 * S)]
+    words = why(run.fs, rig.T0, run.utc_us, run.utc_us)
+    assert [word for _, word in words][:4] == [
+        "recorded", "server-down crash", "recorded", "network-loss packets-lost",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("seed", [2, 3])
 def test_in_any_life_each_broken_track_is_said_once(seed: int) -> None:
     """Crashes at any moment, recovery or not, faults or none: behind the last clean stop nothing is owed."""
