@@ -39,8 +39,8 @@ class MediaSpan:
     the recorder's clock had been set in that run.
 
     `entry_us` is where a decoder may first begin in it (NO_ENTRY: nowhere); what is before that refers to the chunk in
-    front of `after_seq`: `first_seq`, less the statements that lie directly before it. `mediadb.read.heads` looks
-    whether that chunk is there, and sets `entry_us` to PAST_US when it is.
+    front of `after_seq`: `first_seq`, less the statements that lie directly before it. `headless`: that chunk is gone,
+    as `mediadb.read.heads` found.
     """
 
     start_us: int
@@ -60,11 +60,12 @@ class MediaSpan:
     clock: int = 0
     entry_us: int = PAST_US
     after_seq: int = 0
+    headless: bool = False
 
     @property
     def shown_us(self) -> int:
         """From when on it can be shown; `end_us` when never."""
-        return min(max(self.start_us, self.entry_us), self.end_us)
+        return min(max(self.start_us, self.entry_us), self.end_us) if self.headless else self.start_us
 
     @property
     def sure_us(self) -> int:
@@ -174,6 +175,7 @@ def join_spans(spans: Iterable[MediaSpan], tolerance_us: int) -> list[MediaSpan]
                 last.clock,
                 last.entry_us if last.entry_us != NO_ENTRY else span.entry_us,
                 last.after_seq,
+                last.headless,
             )
         else:
             if last is not None and last.sure_us < last.end_us and last.lane == span.lane:
@@ -202,6 +204,7 @@ def _span_key(span: MediaSpan) -> tuple[object, ...]:
         span.clock,
         span.entry_us,
         span.after_seq,
+        span.headless,
     )
 
 

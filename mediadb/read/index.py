@@ -106,7 +106,7 @@ class StorageIndex(Inventory):
 
     def spans(self, track: uuid.UUID, start_us: int, end_us: int) -> list[MediaSpan]:
         """Gapless stretches of all media in or touching [start_us, end_us); lanes stay apart from live media. Of those
-        that begin with what refers to a chunk that is gone, `entry_us` says from when on they can be shown."""
+        that begin with what refers to a chunk that is gone, `shown_us` says from when on they can be shown."""
         found = self.stretches(track, start_us, end_us)
         whole = with_heads(found, start_us, lambda head: self.before(track, head))
         return found if whole is found else join_spans(whole, self.tolerance_us(track))

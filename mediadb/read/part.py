@@ -15,7 +15,15 @@ from typing import Final
 
 from mediadb.format.columns import ChunkColumns, ChunkRow
 from mediadb.format.footer import ConfigPlace
-from mediadb.ledger_facts import NO_ENTRY, NO_MEDIA_TIME, QUIET_US, MediaSpan, join_spans, nominal_tolerance_us
+from mediadb.ledger_facts import (
+    NO_ENTRY,
+    NO_MEDIA_TIME,
+    PAST_US,
+    QUIET_US,
+    MediaSpan,
+    join_spans,
+    nominal_tolerance_us,
+)
 from mediadb.types import ChunkFlag, Kind, TrackConfig
 
 _SEAM: Final = int(ChunkFlag.DISCONTINUITY)
@@ -96,8 +104,13 @@ def part_spans(part: Part, codings: Sequence[TrackConfig | None]) -> list[MediaS
     intervals = [coding_interval_us(coding) for coding in codings]
     tolerance = coding_tolerance_us(codings[-1] if codings else None)
     limits = [max(coding_tolerance_us(coding), QUIET_US) for coding in codings]
-    spans = []
+    spans: list[MediaSpan] = []
+    entered = False  # does what comes next go on from something in this part that a decoder could begin with?
     for first, last, end_us in _plain_stretches(part, limits):
+        after_seq = _continued_number(part, first)
+        entered = entered and after_seq <= spans[-1].end_seq
+        entry_us = PAST_US if entered else _first_entry_us(media, first, last)
+        entered = entry_us != NO_ENTRY
         began, _ = _media_times(media, first, rates)
         _, ended = _media_times(media, last, rates)
         lost = media.lost_packets[first]
@@ -118,8 +131,8 @@ def part_spans(part: Part, codings: Sequence[TrackConfig | None]) -> list[MediaS
                 interval_us=_of_row(intervals, media.config[last]),
                 lead_us=_of_row(intervals, media.config[first]),
                 clock=media.clock_run[first],
-                entry_us=_first_entry_us(media, first, last),
-                after_seq=_continued_number(part, first),
+                entry_us=entry_us,
+                after_seq=after_seq,
             )
         )
     return join_spans(spans, tolerance)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from mediadb.ledger_facts import NO_ENTRY, PAST_US, FoldInput, MediaSpan, Statement, Transition, join_spans
@@ -72,7 +74,9 @@ def test_joined_spans_keep_where_they_can_first_be_shown() -> None:
 
 
 def film(*spans: MediaSpan, **more: object) -> FoldInput:
-    return scene(media=[*spans, media(110, 1000, 2)], **more)
+    """`spans` are found to be headless where they may be."""
+    found = [dataclasses.replace(s, headless=True) if s.entry_us > s.start_us else s for s in spans]
+    return scene(media=[*found, media(110, 1000, 2)], **more)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from mediadb.catalog import Catalog
 from mediadb.format.columns import COLUMNS, ChunkColumns
 from mediadb.fs import FileStat, RealFs
-from mediadb.ledger_facts import NO_ENTRY, NO_MEDIA_TIME, MediaSpan, join_spans
+from mediadb.ledger_facts import NO_ENTRY, NO_MEDIA_TIME, PAST_US, MediaSpan, join_spans
 from mediadb.read.part import Part, coding_tolerance_us, part_spans
 from mediadb.read.reader import Reader
 from mediadb.types import ChunkFlag, KeyType, Kind, Names, Origin, Sample, TrackConfig
@@ -239,6 +239,8 @@ def one_by_one(part: Part, config: TrackConfig) -> list[MediaSpan]:
         while before - 1 in part.notes.seq:
             before -= 1
         entry = media.recv_us[i] if media.kind[i] == Kind.KEY else NO_ENTRY
+        if spans and spans[-1].entry_us != NO_ENTRY and spans[-1].end_seq >= before:
+            entry = PAST_US
         spans.append(
             MediaSpan(
                 media.recv_us[i], media.recv_us[i] + media.duration_us[i], 5, media.seq[i], end,
