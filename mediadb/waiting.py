@@ -18,8 +18,15 @@ from mediadb.format.records import Record, run_text
 from mediadb.fs import Fs, read_file
 
 SUFFIX: Final = ".waiting"
+ALIVE_US: Final = (2_000_000, 60_000_000)  # the shortest and the longest pause between signs of life
 MAX_PENDING: Final = 100_000
 MAX_FILE_BYTES: Final = 256 << 20  # years of transitions; what comes then is counted and not kept
+
+
+def alive_pause_us(away_us: int) -> int:
+    """How long after the last sign of life the next is due, `away_us` after the volume went or stalled: so well, to a
+    tenth, is the end of a run known that is killed."""
+    return min(max(away_us // 10, ALIVE_US[0]), ALIVE_US[1])
 
 
 class WaitingLedger:

@@ -254,6 +254,8 @@ def _better(base: Cause, over: Cause) -> bool:
         return True
     if over.state in _GONE or over.reason in _LOST:  # what the other storage held went there; a loss here stays one
         return base.state is State.STORAGE_ERROR and base.reason not in _LOST
+    if base.state is State.SERVER_DOWN:  # its ledger heard nothing more of that run, the other's did
+        return over.state is State.STORAGE_ERROR or over.state in _STATED
     return base.state is State.STORAGE_ERROR and over.state in _STATED
 
 

@@ -23,6 +23,7 @@ from mediadb.ledger_rescue import RESTORED
 from mediadb.locks import LOG_NAME, LogHandle
 from mediadb.segment_index import LiveSegment
 from mediadb.types import Kind, Names, Sample, TrackSpec
+from mediadb.waiting import alive_pause_us
 from mediadb.write.aftermath import Aftermath
 from mediadb.write.commits import CommitInfo, StoreOptions, TrackCommit, WriterEvents
 from mediadb.write.items import (
@@ -86,6 +87,7 @@ class LogWriter:
         self._supersedes: list[Supersedes] = []
         self._next_probe_us = self._next_word_us = 0
         self._last_ledger_us = 0
+        self._alive_us = 0  # when the last sign of life was kept for a volume that is away
         self._aftermath = Aftermath(self._run)
         self._began_us = NO_TIME
         self._ledger_told = False  # trouble of the ledger, which commits survive
@@ -128,6 +130,7 @@ class LogWriter:
     def begin(self, now: Now) -> None:
         """The run begins, with a log or without. Said again when its log comes: the first time counts."""
         self._clock = now
+        self._last_ledger_us = self._last_ledger_us or now.mono_us
         if self._began_us == NO_TIME:
             self._began_us = now.utc_us
 
@@ -161,6 +164,9 @@ class LogWriter:
         """Close the commit and make it, and everything that waits, durable. Never raises OSError: trouble is told."""
         self.hold(now)
         if self.detached:
+            if now.mono_us - self._alive_us >= alive_pause_us(now.mono_us - self._last_ledger_us):
+                self._alive_us = now.mono_us
+                self.ledger.add(LedgerKind.ALIVE, now.utc_us, {})
             self.ledger.hold(now.utc_us)
             return
         if now.mono_us >= self._next_probe_us:

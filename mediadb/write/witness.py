@@ -15,15 +15,13 @@ from typing import Final
 from mediadb.format.ledger_page import LedgerKind
 from mediadb.format.records import Record, encode_cause, encode_names, encode_spec, run_text
 from mediadb.types import TrackSpec
-from mediadb.waiting import WaitingLedger
+from mediadb.waiting import WaitingLedger, alive_pause_us
 from mediadb.watched_fs import UnderWay
 from mediadb.write.health import OVER, STALLED
 from mediadb.write.items import CoverItem, GapItem, Item, Now, TrackItem
 from mediadb.write.segment_chunk import TrackState
 
 MOST: Final = 10_000  # statements not known to be durable: then the oldest are left to the writer alone
-ALIVE_MIN_US: Final = 2_000_000  # signs of life in a stall: a tenth of its length apart, within these bounds
-ALIVE_MAX_US: Final = 60_000_000
 NEVER: Final = 1 << 62
 Add = Callable[[LedgerKind, int, Record], None]
 
@@ -66,7 +64,7 @@ class Witness:
 
     def look(self, now: Now) -> None:
         """At each slot: the process lives."""
-        pause_us = max(ALIVE_MIN_US, min(ALIVE_MAX_US, (now.mono_us - self._since_us) // 10))
+        pause_us = alive_pause_us(now.mono_us - self._since_us)
         if self._stalled and self._copy is not None and now.mono_us - self._alive_us >= pause_us:
             self._alive_us = now.mono_us
             self._copy.add(LedgerKind.ALIVE, now.utc_us, {})

@@ -20,13 +20,12 @@ from mediadb.format.ledger_page import LedgerKind
 from mediadb.format.records import encode_cause, encode_names, encode_spec, run_text
 from mediadb.fs import RealFs
 from mediadb.types import Cause, Names, TrackSpec
-from mediadb.waiting import WaitingLedger
+from mediadb.waiting import WaitingLedger, alive_pause_us
 from recorderd.core.clock import Clock
 
 FOLDER: Final = "ledger-waiting"
 FLUSH_S: Final = 1.0
 LAST_S: Final = 1.0  # how long the end of the process waits for the disk of the data folder
-ALIVE_US: Final = (2_000_000, 60_000_000)  # between signs of life: a tenth of the time that the storage is away, within
 
 _log = structlog.get_logger("waits")
 
@@ -56,9 +55,8 @@ class StorageWaits:
     def flush(self) -> None:
         """Make it durable, with a sign of life now and then: so well is the end of a killed run known. Blocking.
         Trouble is logged once."""
-        now_us, (least_us, most_us) = self._clock.monotonic_us(), ALIVE_US
-        pause_us = min(max((now_us - self._since_us) // 10, least_us), most_us)
-        if self._spoken_us is not None and now_us - self._spoken_us >= pause_us:
+        now_us = self._clock.monotonic_us()
+        if self._spoken_us is not None and now_us - self._spoken_us >= alive_pause_us(now_us - self._since_us):
             self._say(LedgerKind.ALIVE, {})
         try:
             self.ledger.flush(self._clock.utc_us())

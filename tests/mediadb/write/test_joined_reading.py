@@ -130,6 +130,18 @@ def test_what_lies_in_both_is_read_once() -> None:
     assert once(there_and_back) == there_and_back
 
 
+def test_a_run_that_only_the_other_ledger_heard_of_was_not_down() -> None:
+    """Both storages failed, then the process was killed: what was said of it lies with the one that stood in."""
+    crash, error = Cause(State.SERVER_DOWN, "crash"), Cause(State.STORAGE_ERROR, "io-error")
+    offline, recorded = Cause(State.CAMERA_OFFLINE, "refused"), Cause(State.RECORDED)
+    base = [Interval(0, 10, recorded), Interval(10, 60, crash), Interval(60, 80, recorded)]
+    over = [Interval(0, 20, error), Interval(20, 30, offline), Interval(30, 50, Cause(State.SERVER_DOWN, "stop"))]
+    assert overlay(base, [*over, Interval(50, 80, Cause(State.UNEXPLAINED))]) == [
+        Interval(0, 10, recorded), Interval(10, 20, error), Interval(20, 30, offline), Interval(30, 60, crash),
+        Interval(60, 80, recorded),
+    ]  # fmt: skip
+
+
 def test_what_a_rule_took_where_it_stood_in_is_deleted_not_lost() -> None:
     away, lost = Cause(State.STORAGE_ERROR, "storage-missing"), Cause(State.STORAGE_ERROR, "segment-missing")
     aged, recorded = Cause(State.DELETED, "age"), Cause(State.RECORDED)

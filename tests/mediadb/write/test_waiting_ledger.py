@@ -16,6 +16,8 @@ from mediadb.fs import Fs
 from mediadb.ledger import LedgerWriter, read_ledger
 from mediadb.types import Cause, State
 from mediadb.waiting import WaitingLedger
+from mediadb.write.commits import StoreOptions
+from mediadb.write.handover import let_go
 
 pytestmark = pytest.mark.fast
 S = 1_000_000
@@ -127,3 +129,19 @@ def test_nothing_waits_without_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     for n in range(5):
         owed.add(*cover(n, MISSING))
     assert (owed.pending, owed.dropped) == (3, 2)
+
+
+def test_a_killed_run_whose_volume_went_is_known_to_a_tenth_of_the_time_it_was_away() -> None:
+    fs = FaultFs()
+    owed = waiting(fs, 5)
+    run = rig.Rig(fs, StoreOptions(create=True, waiting=owed))
+    run.frames(0, 25)
+    run.commit()
+    let_go(run.writer)
+    gone_us = run.mono_us
+    for _ in range(900):
+        run.commit()
+        if (away_us := run.mono_us - gone_us) >= 10 * S:
+            said_us = waiting(fs, 99).load()[-1].time_us
+            assert run.utc_us - said_us <= away_us // 10 + 3 * S
+    assert len(waiting(fs, 99).load()) < 60, "few words about a volume that is away for long"
