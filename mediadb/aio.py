@@ -20,6 +20,7 @@ from mediadb.errors import StorageError, StorageMissing
 from mediadb.format.ledger_page import LedgerKind
 from mediadb.fs import Fs, RealFs
 from mediadb.guests import Guests
+from mediadb.known_tail import KnownTail
 from mediadb.ledger_cut import cut_months
 from mediadb.locks import LogHandle, OpenRequest, no_log, open_log
 from mediadb.lodging import Lodging, Place
@@ -58,7 +59,7 @@ class AsyncStore:
 
     def __init__(self, storage: str, options: StoreOptions, listener: StoreListener, clock: Ticking) -> None:
         self._loop = asyncio.get_running_loop()
-        self._storage, self._options, self._listener, self._clock = storage, options, listener, clock
+        self.storage, self._options, self._listener, self._clock = storage, options, listener, clock
         self._desk = ReadDesk(storage, clock.monotonic_us, self._post)
         self._pool = self._desk.pool
         self._calls = Calls(clock.monotonic_us)
@@ -80,7 +81,8 @@ class AsyncStore:
             lambda path: self._own.changed(path),
             lambda: camera_bytes(self._thread.writer.live_segments()),
         )
-        self._reclaim = ReclaimKeeper(_limits(options), clock, calls, told=options.limits is not None)
+        limits = ReclaimOptions(options.retention_us, options.quota_bytes, cameras=options.limits or {})
+        self._reclaim = ReclaimKeeper(limits, clock, calls, told=options.limits is not None)
         self._now = SlotClock(clock, self._clock_stepped).now
         self._last_commit_us = clock.monotonic_us()
         self._counts = {"commits": 0, "committed_samples": 0, "committed_bytes": 0, "troubles": 0, "commit_us": 0,
@@ -113,7 +115,7 @@ class AsyncStore:
         except BaseException:
             self._pool.shutdown(wait=False)
             raise
-        known = replace(request, create=False, expected_volume=self.volume_id, known_epoch=self.epoch)
+        known = replace(request, create=False, expected_volume=self.volume_id, known_epoch=self.epoch, known_tail=None)
         self._live(known, fs, StoreLife(options.let_go_us, options.retry_us))
         self._thread.beside(self._load_reader)  # behind recovery, so that it finds no file half recovered
         return self
@@ -150,13 +152,9 @@ class AsyncStore:
         held = Held(request, fs, self._thread, self._own, self._reclaim)
         self._reopening = Reopening(held, life, self, self._post)
         self._collector = Collector(self._thread.writer, self._options, self._listener.shed)
-        self._lodging = Lodging(self._storage, self._thread, self._collector, self._post, self._on_moved)
+        self._lodging = Lodging(self.storage, self._thread, self._collector, self._post, self._on_moved)
         self._witness = Witness(self._options.waiting, self._thread.writer.ledger.add)
         self._arm()
-
-    @property
-    def storage(self) -> str:
-        return self._storage
 
     @property
     def away(self) -> bool:
@@ -207,7 +205,7 @@ class AsyncStore:
         if self._reopening.life.away and self._host is not None:
             return await self._desk.begin(call, *args)  # the other storage's footage is there
         if self._reopening.life.away:
-            raise StorageMissing(f"the storage {self._storage!r} does not answer; see /api/v1/storages")
+            raise StorageMissing(f"the storage {self.storage!r} does not answer; see /api/v1/storages")
         await self._desk.gate(self._ready)
         return await self._desk.begin(call, *args)
 
@@ -257,7 +255,7 @@ class AsyncStore:
         """Other limits from the next reclaim step on; None = no limit. What is over them then goes, at once when it is
         less than half of what is there."""
         self._options = replace(self._options, retention_us=retention_us, quota_bytes=quota_bytes, limits=cameras or {})
-        limits = _limits(self._options)
+        limits = ReclaimOptions(retention_us, quota_bytes, cameras=cameras or {})
         self._thread.writer.retention = limits.classes
         self._reclaim.limits(limits)
 
@@ -286,6 +284,15 @@ class AsyncStore:
     def outlook(self) -> Outlook:
         """How far back footage of the storage and of each camera will reach at the rate of now."""
         return self._reclaim.outlook({state.spec.track: state.spec.camera for state in self._collector.states()})
+
+    @property
+    def tail(self) -> KnownTail | None:
+        """What is durable in the present epoch: to be remembered elsewhere, so that an older copy is known as one."""
+        return self._thread.writer.newest
+
+    def accept(self) -> None:
+        """The disk that is there now is to be used, though it is an older copy of ours."""
+        self._reopening.accept()
 
     @property
     def reclaim(self) -> ReclaimKeeper:
@@ -396,7 +403,7 @@ class AsyncStore:
         self._listener.trouble(code, params)
         if code in ("storage-error", "storage-recovered") and "of" not in params:
             what = "fallback-error" if code == "storage-error" else "fallback-recovered"
-            self._guests.trouble(what, {"fallback": self._storage, **params})
+            self._guests.trouble(what, {"fallback": self.storage, **params})
 
     def on_away(self) -> None:
         self._ready = self._loop.create_future()
@@ -491,7 +498,3 @@ class AsyncStore:
 
     def _clock_stepped(self, delta_us: int, clock_run: int) -> None:
         self._post(self.on_trouble, "recorder-clock-step", {"delta_us": delta_us, "clock_run": clock_run})
-
-
-def _limits(options: StoreOptions) -> ReclaimOptions:
-    return ReclaimOptions(options.retention_us, options.quota_bytes, cameras=options.limits or {})

@@ -79,7 +79,9 @@ WORDS: Final[dict[tuple[str, str], Words]] = {
         "another disk is mounted there, or its footage is another server's",
         "mount the right disk; a server that is gone is taken over with `[server] id`",
     ),
-    ("storage-error", "storage-older"): Words("an old copy of the disk is mounted", "mount the newest one"),
+    ("storage-error", "storage-older"): Words(
+        "an old copy of the disk is mounted", "mount the right one, or use it: recorderctl storage --accept"
+    ),
     ("storage-error", "storage-locked"): Words("another process writes to it", "stop that one"),
     ("storage-error", "storage-doubly-owned"): Words("another server writes to it", "give each server its own"),
     ("storage-error", "storage-damaged"): Words("its first files cannot be read", "run `mediadb fsck`"),

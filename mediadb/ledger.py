@@ -75,6 +75,11 @@ class LedgerWriter:
         return len(self._pending)
 
     @property
+    def pages(self) -> int:
+        """Batches of this opening that are durable."""
+        return self._number
+
+    @property
     def safe(self) -> bool:
         """All that was added is durable, here or where it waits. For the writer thread: it may wait for a disk."""
         with self._lock:

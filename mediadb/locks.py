@@ -32,6 +32,7 @@ from mediadb.format.identity import (
 )
 from mediadb.format.segment_header import SEGMENT_PAGE_BYTES, decode_segment_header
 from mediadb.fs import Fs, read_file, replace_file, write_all
+from mediadb.known_tail import KnownTail, lacks
 
 VOLUME_NAME = "VOLUME"
 LOG_NAME = "LOG"
@@ -52,7 +53,7 @@ class OpenRequest:
     create: bool = False
     expected_volume: uuid.UUID | None = None
     known_epoch: int | None = None
-    known_segment: tuple[str, int] | None = None  # below the log, without suffix, and the bytes it must at least have
+    known_tail: KnownTail | None = None  # what the log must at least have, of that epoch
 
 
 @dataclass(slots=True)
@@ -287,13 +288,14 @@ def _take(fs: Fs, fd: int, request: OpenRequest, folder: Path, left_alone: tuple
     if known > previous.epoch:
         raise StorageOlder(
             f"{folder} is at epoch {previous.epoch}, but epoch {known} is known: this is an older copy "
-            "(backup, snapshot or clone); move it away or import it",
+            "(backup, snapshot or clone); mount the right one, or say that it is to be used: `recorderctl storage "
+            f"--accept {request.storage}`",
             path=str(folder),
             found=previous.epoch,
             known=known,
         )
-    if request.known_segment is not None:
-        _check_segment(fs, folder, *request.known_segment)
+    if request.known_tail is not None:
+        _check_tail(fs, request, folder, request.known_epoch or previous.epoch, request.known_tail)
     identity = LogIdentity(
         generation=previous.generation + 1,
         volume=previous.volume,
@@ -309,18 +311,17 @@ def _take(fs: Fs, fd: int, request: OpenRequest, folder: Path, left_alone: tuple
     return LogHandle(fs, fd, request.volume, request.storage, identity, before, left_alone)
 
 
-def _check_segment(fs: Fs, folder: Path, name: str, size: int) -> None:
-    """What this process made durable must be there: a copy of the present epoch may lack it."""
-    for suffix in (".open", ".rseg", ".open"):  # twice: it may be sealed between the first two looks
-        status = fs.stat(folder / (name + suffix))
-        if status is not None and status.size >= size:
-            return
-    raise StorageOlder(
-        f"{folder} lacks what was written to it last ({name}, {size} bytes): this is an older copy (backup, snapshot "
-        "or clone); mount the right one. If it is the right one and was repaired, restart recorderd",
-        path=str(folder),
-        segment=name,
-    )
+def _check_tail(fs: Fs, request: OpenRequest, folder: Path, epoch: int, tail: KnownTail) -> None:
+    """What was made durable there must be there: a copy of the same epoch lacks it."""
+    ledger = request.volume / "ledger" / request.storage / folder.name
+    if lacks(fs, folder, ledger, epoch, tail):
+        raise StorageOlder(
+            f"{folder} lacks what was written to it last ({tail.segment}, {tail.bytes} bytes): this is an older copy "
+            "(backup, snapshot or clone); mount the right one, or say that it is to be used: `recorderctl storage "
+            f"--accept {request.storage}`",
+            path=str(folder),
+            segment=tail.segment,
+        )
 
 
 def _newest_epoch(fs: Fs, folder: Path, log: uuid.UUID) -> int:

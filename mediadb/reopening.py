@@ -41,6 +41,7 @@ def request_of(volume: Path, storage: str, server: uuid.UUID, options: StoreOpti
         create=options.create,
         expected_volume=options.expected_volume,
         known_epoch=options.known_epoch,
+        known_tail=options.known_tail,
     )
 
 
@@ -123,6 +124,12 @@ class Reopening:
             self.step(now)
             await self.settled()
 
+    def accept(self) -> None:
+        """The disk that is there is to be used, though it is older than what we know."""
+        self._held = replace(self._held, request=replace(self._held.request, known_epoch=None, known_tail=None))
+        self._held.thread.writer.newest = None
+        self.life.retry_now()
+
     def close(self) -> None:
         """Nothing more is begun; never waits for a hung disk."""
         self._worker.shutdown(wait=False)
@@ -142,9 +149,9 @@ class Reopening:
     def _open(self, now: Now) -> None:
         held = self._held
         try:
-            log = open_log(
-                held.fs, replace(held.request, now_us=now.utc_us, known_segment=held.thread.writer.newest)
-            )  # fmt: skip
+            ours = held.thread.writer.newest
+            tail = held.request.known_tail if ours is None else ours._replace(pages=None)
+            log = open_log(held.fs, replace(held.request, now_us=now.utc_us, known_tail=tail))
             try:
                 held.thread.attach(log, now).result()
             except BaseException:
@@ -178,9 +185,9 @@ class Reopening:
     def _opened(self, log: LogHandle, now: Now) -> None:
         self._refusal = ""
         identity = log.identity
-        request = replace(
-            self._held.request, create=False, expected_volume=identity.volume, known_epoch=identity.epoch
-        )  # fmt: skip
+        known = self._held.request
+        request = replace(known, create=False, expected_volume=identity.volume, known_epoch=identity.epoch)
+        request = replace(request, known_tail=None)
         self._held = replace(self._held, request=request)
         self.life.opened(now.mono_us)
         self._told.on_reopened(log)

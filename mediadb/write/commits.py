@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+from mediadb.known_tail import KnownTail
 from mediadb.waiting import WaitingLedger
 from mediadb.write.budget import Budget
 from mediadb.write.retention import CameraLimits
@@ -29,9 +30,9 @@ class StoreOptions:
     `memory_bytes` bounds what waits for this log, `budget` what waits for all logs of the process together.
     The ledger reaches `ledger_us` further back than the oldest footage. `waiting`: where its records are durable while
     the volume does not take them.
-    `run`: the random id of this process, shared by all its logs (None: drawn for this log). `expected_volume` and
-    `known_epoch`: what the caller's own state remembers of this storage. A log that failed for `let_go_us` lets its
-    volume go and tries to open it again every `retry_us`.
+    `run`: the random id of this process, shared by all its logs (None: drawn for this log). `expected_volume`,
+    `known_epoch` and `known_tail`: what the caller's own state remembers of this storage. A log that failed for
+    `let_go_us` lets its volume go and tries to open it again every `retry_us`.
     """
 
     commit_us: int = 1_000_000
@@ -55,6 +56,7 @@ class StoreOptions:
     run: int | None = None
     expected_volume: uuid.UUID | None = None
     known_epoch: int | None = None
+    known_tail: KnownTail | None = None
 
     @property
     def segment_limit(self) -> int:

@@ -30,10 +30,9 @@ if TYPE_CHECKING:
 
 def let_go(writer: LogWriter) -> None:
     """Close every file of the volume. What was written and not synced was given up before: it is written again. Called
-    once more behind what ran beside (a file made ahead). `writer.newest` is what the volume must have when it comes
-    back."""
+    once more behind what ran beside (a file made ahead)."""
     writer.detached = writer.failed = True
-    writer.newest = writer._segments.let_go() or writer.newest
+    writer._segments.let_go()
     for close in (writer.ledger.close, writer._log.close):
         with contextlib.suppress(OSError):  # a dying disk may complain even here; the descriptor is gone
             close()

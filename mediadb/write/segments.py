@@ -20,7 +20,7 @@ from mediadb.blockfile import RESERVE_BYTES
 from mediadb.errors import StorageMissing
 from mediadb.format.footer import FooterHead
 from mediadb.format.ledger_page import LedgerKind
-from mediadb.format.segment_header import SEGMENT_PAGE_BYTES, SegmentHeader
+from mediadb.format.segment_header import SegmentHeader
 from mediadb.ledger import LedgerWriter
 from mediadb.ledger_facts import SEGMENT_MISSING
 from mediadb.ledger_rescue import RESTORED
@@ -169,21 +169,15 @@ class Segments:
 
     # -- without a log --------------------------------------------------------------------------------------------
 
-    def let_go(self) -> tuple[str, int] | None:
-        """Close every file and change none: another disk may lie where ours was. Returns the newest segment (below the
-        log, without suffix) and its durable bytes. Called again behind what runs beside."""
+    def let_go(self) -> None:
+        """Close every file and change none: another disk may lie where ours was. Called again behind what runs
+        beside."""
         held, self._current, self._ahead = (self._current, self._ahead), None, None
         made, self._made = self._made, None
         for segment in (*held, made):
             if isinstance(segment, SegmentWriter):
                 with contextlib.suppress(OSError):  # a dying disk may complain even here; the descriptor is gone
                     segment.close()
-        newest = None
-        for live in self._live:
-            if live.index.durable_end > SEGMENT_PAGE_BYTES:
-                name = live.path.relative_to(self._log.folder).with_suffix("")
-                newest = str(name), live.index.durable_end
-        return newest
 
     def move(self, log: LogHandle) -> None:
         """Go on in a log that was opened again; what is unsealed there is recovery's matter."""

@@ -18,6 +18,7 @@ from mediadb.format.block import Commit, Supersedes
 from mediadb.format.constants import NO_COMMIT, NO_TIME
 from mediadb.format.ledger_page import LedgerKind
 from mediadb.format.records import encode_gap, encode_mark, run_text
+from mediadb.known_tail import KnownTail
 from mediadb.ledger import LedgerWriter
 from mediadb.ledger_rescue import RESTORED
 from mediadb.locks import LOG_NAME, LogHandle
@@ -95,7 +96,7 @@ class LogWriter:
         self.reason = NOT_TAKEN  # while `failed`: no-space, quota, read-only, io-error, storage-missing, not-writable
         self.detached = False  # without a log (`write.handover`): what is closed waits in memory
         self.lent = False  # tracks of ours are another writer's at present
-        self.newest: tuple[str, int] | None = None  # segment and durable bytes of it when the log was let go
+        self.newest: KnownTail | None = None  # what the volume must have when it comes back; read by other threads
         self.ledger = LedgerWriter(
             self._fs, log.ledger_folder, self._run, self._epoch, options.waiting,
             there=lambda: self._log.still_there(), told=events.trouble,
@@ -209,6 +210,8 @@ class LogWriter:
         self._flush_ledger(now)
         if self.ledger.pending:
             lost.append(f"{self.ledger.pending} ledger records")
+        elif self.newest is not None:
+            self.newest = self.newest._replace(pages=self.ledger.pages)
         self.ledger.close()
         return lost
 
@@ -361,6 +364,8 @@ class LogWriter:
             self._check_place()  # made a moment ago: not below an empty mount point?
         self._durable = (self._epoch, self._counter - 1)
         segment.publish()
+        path = segment.path.with_suffix("").relative_to(self._log.folder)
+        self.newest = KnownTail(str(path), segment.index.durable_end, self.ledger.pages)
         self._supersedes.clear()
         del self._backlog[: len(written)]
         self._last_ledger_us = now.mono_us

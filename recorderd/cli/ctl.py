@@ -88,7 +88,10 @@ def build_parser() -> Parser:
         "--config", metavar="FILE", default=str(DEFAULT_CONFIG), help="for the storages when no server answers"
     )
     check.add_argument("--no-write-test", action="store_true", help="leave the disks alone")
-    verb("storage", commands.storage, "storages; exit code 1 when one is not ok")
+    storage = verb("storage", commands.storage, "storages; exit code 1 when one is not ok")
+    storage.add_argument(
+        "--accept", metavar="STORAGE", help="use the disk that is there though it is an older copy (storage-older)"
+    )
     add_reclaim(verb("reclaim", reclaim, "what retention would remove, and how far back footage will reach"))
     complete = verb("completion", commands.completion, "a completion script of all three programs for your shell")
     complete.add_argument("shell", choices=SHELLS)

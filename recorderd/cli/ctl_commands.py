@@ -9,6 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from mediadb.cause_words import sentence
 from recorderd.cli.arguments import HELD, WRONG
@@ -148,6 +149,10 @@ async def _names(client: Client, found: list[dict[str, Any]]) -> dict[str, str]:
 
 async def storage(client: Client, args: argparse.Namespace) -> int:
     """Exit code WRONG when a storage is not ok."""
+    if args.accept:
+        one = await client.post(f"storages/{quote(args.accept, safe='')}/accept")
+        print(f"{printable(one['storage'])}: {one['reason']} -> the disk that is there is opened, events tell")
+        return HELD
     found = await client.items("storages")
     if args.json:
         print_json({"items": found})

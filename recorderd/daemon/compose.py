@@ -236,6 +236,7 @@ class Daemon:
             info=info,
             reload=self.reload,
             limits_ahead=self.limits_ahead,
+            accept_storage=self.storages.accept,
             subsystems=self.vitals.subsystems,
             gauges=self.vitals.gauges,
             exports=self._exports,

@@ -8,17 +8,19 @@ another disk or a restored copy is refused and an empty mount point is never wri
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import secrets
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import structlog
 
 from mediadb.aio import AsyncStore
 from mediadb.errors import MediaDbError
+from mediadb.known_tail import KnownTail
 from mediadb.write.budget import Budget
 from mediadb.write.commits import StoreOptions
 from recorderd.aio.supervisor import Supervisor
@@ -32,6 +34,8 @@ from recorderd.state.events import EventLog
 from recorderd.state.identities import Identities, KnownVolume
 
 RETRY_S = 10.0
+REMEMBER_S = 60.0
+REMEMBER_WAIT_S = 0.5
 REMOVE_S = 10.0  # how long a reload waits for a storage that it removes
 FIRST_LOOK_S = 3.0  # how long a start waits for disks before it goes on without them
 
@@ -67,11 +71,14 @@ class Storages:
         self._looked: dict[str, asyncio.Event] = {}
         self._told: dict[str, str] = {}
         self._configs: dict[str, StorageConfig] = {}  # as they are now, also for those that open later
+        self._tails: dict[str, KnownTail] = {}  # as remembered
+        self._retry = asyncio.Event()  # what could not be opened is tried now
         self._limits: Limits | None = None  # of cameras; None: their identities are not known yet
 
     async def start(self, storages: Iterable[StorageConfig]) -> None:
         """Begin with all of them; returns when each was looked at once, or after FIRST_LOOK_S."""
         self._tree.start("ledger waiting", self._waits.keep())
+        self._tree.start("remember", self._keep_remembering())
         for storage in storages:
             self.add(storage)
         try:
@@ -124,6 +131,7 @@ class Storages:
         at_home = {name: store for name, store in self.stores.items() if not store.abroad}
         lost = await self._close(abroad, timeout_s / 2)
         lost += await self._close(at_home, timeout_s / 2 if abroad else timeout_s)
+        await self._remember_tails()
         await self._waits.last_words()
         return lost
 
@@ -169,7 +177,10 @@ class Storages:
                     await self._parts.opened(storage.name)
                 return
             self._looked[storage.name].set()
-            await asyncio.sleep(RETRY_S)
+            self._retry.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RETRY_S):
+                    await self._retry.wait()
 
     async def _absent(self, storage: StorageConfig) -> AsyncStore | None:
         """A known volume that is not there, for which another storage stands in: it is opened when it comes."""
@@ -204,6 +215,7 @@ class Storages:
             ledger_us=storage.ledger_us,
             expected_volume=expected,
             known_epoch=known.epoch if known and known.volume == expected else None,
+            known_tail=known.tail if known and known.volume == expected else None,
         )
 
     async def _open(self, storage: StorageConfig) -> AsyncStore:
@@ -222,6 +234,38 @@ class Storages:
         """A camera may go from one storage to another while we run: never the same number for two chunks of a track."""
         logs = self._logs_of[track] = self._logs_of.get(track, -1) + 1
         return logs << 32
+
+    async def accept(self, name: str) -> None:
+        """Use the disk that is there although it is older than what is known of this storage. KeyError when nothing is
+        known."""
+        known = (await self._parts.identities.volumes())[name]
+        await self._parts.identities.remember_volume(replace(known, epoch=0, tail=None))
+        self._tails.pop(name, None)
+        store = self.stores.get(name)
+        if store is not None:
+            store.accept()
+        else:
+            self._retry.set()
+
+    async def _keep_remembering(self) -> None:
+        while True:
+            await asyncio.sleep(REMEMBER_S)
+            await self._remember_tails()
+
+    async def _remember_tails(self) -> None:
+        """What each storage holds by now: a copy that is put in its place later has less."""
+        for name, store in list(self.stores.items()):
+            tail = store.tail
+            if tail is None or tail == self._tails.get(name):
+                continue
+            volume = KnownVolume(name, store.volume_id, str(self._configs[name].path), store.epoch, tail)
+            try:
+                async with asyncio.timeout(REMEMBER_WAIT_S):
+                    await self._parts.identities.remember_volume(volume)
+            except Exception as error:  # the disk of data_dir, told elsewhere; the same again next time
+                _log.warning("tail-not-remembered", storage=name, error=str(error))
+            else:
+                self._tails[name] = tail
 
     def _remember(self, volume: KnownVolume) -> None:
         """It was away, came back and has a new epoch."""

@@ -43,6 +43,10 @@ async def _no_limits() -> Mapping[str, ReclaimOptions]:
     return {}
 
 
+async def _nobody_accepts(storage: str) -> None:
+    raise KeyError(storage)
+
+
 def _no_parts() -> list[Subsystem]:
     return []
 
@@ -52,7 +56,8 @@ class ServerDeps:
     """`reload` re-reads the configuration and tells what changed (JSON-able), or raises a RecorderdError with the
     code `config-rejected`; `subsystems` are the parts of the server and whether they can be relied on; `gauges` gives
     process-wide figures for /metrics (names of its catalogue). Without `exports` none are made; in `data_dir` lies the
-    key of signed addresses. `limits_ahead`: the limits of the storages as the configuration file has them now."""
+    key of signed addresses. `limits_ahead`: the limits of the storages as the configuration file has them now.
+    `accept_storage`: the disk in the place of a storage is to be used though it is an older copy."""
 
     clock: Clock
     supervisor: Supervisor
@@ -70,6 +75,7 @@ class ServerDeps:
     audit: CoverageAudit | None = None
     data_dir: Path | None = None
     limits_ahead: Callable[[], Awaitable[Mapping[str, ReclaimOptions]]] = field(default=_no_limits)
+    accept_storage: Callable[[str], Awaitable[None]] = field(default=_nobody_accepts)
 
     def not_ready(self) -> list[str]:
         """What is missing until recording can be relied on, in words; empty: nothing."""

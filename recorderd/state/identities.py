@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
+from mediadb.known_tail import KnownTail
 from recorderd.core.clock import Clock
 from recorderd.core.ids import new_uuid
 from recorderd.state.database import StateDb
@@ -22,13 +24,14 @@ from recorderd.state.tables import cameras, hardware, servers, storages
 
 @dataclass(frozen=True, slots=True)
 class KnownVolume:
-    """The volume that a storage name was last opened on, where, and at which epoch of our log there: an older
-    epoch found later is a restored copy."""
+    """The volume that a storage name was last opened on, where, at which epoch of our log there and what it held
+    then: an older epoch found later, or less of the same one, is a restored copy. `epoch` 0: any will do."""
 
     name: str
     volume: uuid.UUID
     path: str
     epoch: int
+    tail: KnownTail | None = None
 
 
 class Identities:
@@ -101,11 +104,13 @@ class Identities:
         """Known volumes by storage name."""
         async with self._db.engine.connect() as connection:
             rows = await connection.execute(sa.select(storages))
-            return {row.name: KnownVolume(row.name, uuid.UUID(row.volume), row.path, row.epoch) for row in rows}
+            return {row.name: _known(row) for row in rows}
 
     async def remember_volume(self, known: KnownVolume) -> None:
         """From now on this storage name belongs to that volume."""
-        place = {"volume": str(known.volume), "path": known.path, "epoch": known.epoch}
+        tail = known.tail or (None, None, None)
+        place: dict[str, object] = {"volume": str(known.volume), "path": known.path, "epoch": known.epoch}
+        place |= dict(zip(("segment", "segment_bytes", "ledger_pages"), tail, strict=True))
         row = insert(storages).values({"name": known.name, "first_seen_us": self._clock.utc_us(), **place})
         async with self._db.engine.begin() as connection:
             await connection.execute(row.on_conflict_do_update(["name"], set_=place))
@@ -116,3 +121,8 @@ class Identities:
             await self.hardware(driver, address, id_)
         for id_, hardware_id, channel in lost.cameras:
             await self.camera(hardware_id, channel, id_)
+
+
+def _known(row: sa.Row[Any]) -> KnownVolume:
+    tail = None if row.segment is None else KnownTail(row.segment, row.segment_bytes, row.ledger_pages)
+    return KnownVolume(row.name, uuid.UUID(row.volume), row.path, row.epoch, tail)

@@ -24,6 +24,9 @@ storages = sa.Table(
     sa.Column("volume", sa.String(36), nullable=False),
     sa.Column("path", sa.Text, nullable=False),
     sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("segment", sa.Text),
+    sa.Column("segment_bytes", sa.BigInteger),
+    sa.Column("ledger_pages", sa.BigInteger),
     sa.Column("first_seen_us", sa.BigInteger, nullable=False),
 )
 

@@ -76,6 +76,7 @@ const EVENTS = {
   "fallback-recovered": "The storage that stands in works again",
   "reclaim-held": "Deletion is held back",
   "reclaim-confirmed": "Deletion was confirmed",
+  "storage-accepted": "An older copy of a disk is used",
   "reclaim-short": "Nothing may be deleted to make room",
   "chunk-corrupt": "Damaged footage found",
   "file-restored": "A file was taken by other hands and written again",

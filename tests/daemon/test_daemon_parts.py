@@ -88,6 +88,7 @@ class StoreThatCloses:
     """Ends with what it was told: a list, an error, or never."""
 
     abroad = False
+    tail = None
 
     def __init__(self, end: list[str] | Exception | None) -> None:
         self._end = end

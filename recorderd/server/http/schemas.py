@@ -124,6 +124,7 @@ COMPONENTS: dict[str, Schema] = {
             "of one camera by one rule", camera=_text("empty: all cameras"), rule=_text(), bytes=_whole(),
         )),
     ),
+    "StorageAccepted": _object("what it was refused for until now", storage=_text(), state=_text(), reason=_text()),
     "ReclaimConfirmed": _object("what was held back until now", storage=_text(), state=_text(), reason=_text()),
     "Event": _object(
         "something that happened", id=_whole("grows"), time=TIME, code=_text("stable"), camera=_or_null(ID),

@@ -12,6 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from mediadb.aio import AsyncStore
+from mediadb.errors import StorageOlder
 from mediadb.reclaim.forecast import Outlook
 from mediadb.reclaim.plan import Removal
 from recorderd.core.rights import Right
@@ -50,6 +51,21 @@ async def confirm_reclaim(call: Call) -> web.StreamResponse:
     await store.read(store.reclaim.confirm)
     call.deps.events.emit("reclaim-confirmed", params={"storage": name, "reason": brake.reason})
     return json_answer({"storage": name, "state": brake.state, "reason": brake.reason})
+
+
+async def accept_storage(call: Call) -> web.StreamResponse:
+    """Use the disk that is in the storage's place although it is an older copy of the one that was there: what was
+    recorded since is not on it. Only while the storage is refused as `storage-older`."""
+    name = call.request.match_info["storage"]
+    view = next((view for view in call.deps.engine.storages() if view.name == name), None)
+    if view is None:
+        raise Refusal("not-found", f"there is no storage {name[:100]!r}")
+    if view.code != StorageOlder.code:
+        now = view.code or view.state
+        raise Refusal("conflict", f"the storage {name!r} is not refused as an older copy: {now}")
+    await call.deps.accept_storage(name)
+    call.deps.events.emit("storage-accepted", params={"storage": name, "path": view.path})
+    return json_answer({"storage": name, "state": view.state, "reason": view.code})
 
 
 def _store(call: Call) -> tuple[str, AsyncStore]:
@@ -110,5 +126,10 @@ ROUTES = (
         method="POST", path=f"{API}/storages/{{storage}}/reclaim", operation="confirmReclaim", handler=confirm_reclaim,
         right=Right.ADMINISTER, doc=confirm_reclaim.__doc__ or "", answer=Answer(schema="ReclaimConfirmed"),
         problems=("not-found", "storage-unavailable"),
+    ),
+    Route(
+        method="POST", path=f"{API}/storages/{{storage}}/accept", operation="acceptStorage", handler=accept_storage,
+        right=Right.ADMINISTER, doc=accept_storage.__doc__ or "", answer=Answer(schema="StorageAccepted"),
+        problems=("not-found", "conflict"),
     ),
 )  # fmt: skip
