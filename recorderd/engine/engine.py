@@ -131,8 +131,8 @@ class Engine:
                 await self._add(new)
         for device in list(self._devices.values()):
             if any(camera.config.storage in opened for camera in device.cameras):
-                await self._remove([device], "camera-changed")  # it ran without its storage until now
-                await self._add(device.config)
+                await self._end([device], "camera-changed")  # it ran without its storage until now
+                await self._add(device.config)  # in the place of the old one: it is never unknown
             device.runner.retry_now()
         self._tell_new_identities(before)
 
@@ -220,10 +220,14 @@ class Engine:
         return Camera(parts, config, camera)
 
     async def _remove(self, devices: list[_Device], reason: str, patience_s: float = LEAVE_S) -> None:
-        """End these at the same time."""
-        await asyncio.gather(*(device.runner.stop(patience_s) for device in devices))
+        """End these at the same time and forget them."""
+        await self._end(devices, reason, patience_s)
         for device in devices:
             self._devices.pop(device.id, None)
+
+    async def _end(self, devices: list[_Device], reason: str, patience_s: float = LEAVE_S) -> None:
+        await asyncio.gather(*(device.runner.stop(patience_s) for device in devices))
+        for device in devices:
             for camera in device.cameras:
                 camera.stop(reason)
 

@@ -197,6 +197,24 @@ async def test_missing_storage_is_a_state_and_an_alarm(rig: Rig) -> None:
     assert (view.state, view.recording.not_recording) == ("recorded", False)
 
 
+async def test_a_camera_is_known_all_the_while_its_storage_comes(rig: Rig) -> None:
+    """Asked just when it is put on its storage: never "no such camera"."""
+    rig.stores.clear()
+    await rig.start()
+    seen: list[str] = []
+    identities = rig.engine._deps.identities
+    hardware = identities.hardware
+
+    async def looked_at(driver: str, address: str, given: uuid.UUID | None) -> uuid.UUID:
+        seen.append(rig.engine.camera("one").name)
+        return await hardware(driver, address, given)
+
+    identities.hardware = looked_at  # type: ignore[method-assign]
+    rig.stores["main"] = rig.store
+    await reload(rig, rig.config)
+    assert seen == ["one"]
+
+
 async def test_storage_trouble_reaches_every_track_and_ends(rig: Rig) -> None:
     await rig.start(config(device("a"), device("b")))
     await asyncio.sleep(5)
