@@ -44,8 +44,13 @@ def read_journal(fs: Fs, path: Path) -> list[Record]:
         raw = read_file(fs, path, MAX_JOURNAL_BYTES)
     except FileNotFoundError:
         return []
-    records = (record for _, page in scan_pages(raw) if page is not None for record in page.records)
-    return [record.body for record in records if record.body.get("phase") in (INTENT, DONE)]
+    bodies = (record.body for _, page in scan_pages(raw) if page is not None for record in page.records)
+    return [body for body in bodies if body.get("phase") == DONE or _is_intent_of(path, body)]
+
+
+def _is_intent_of(journal: Path, body: Record) -> bool:
+    """A journal that was copied to another segment's name must not take that one's footage."""
+    return body.get("phase") == INTENT and body.get("name", journal.stem) == journal.stem
 
 
 def write_intent(fs: Fs, path: Path, body: Record, now_us: int) -> None:

@@ -21,10 +21,13 @@ from mediadb.format.constants import (
     MAGIC_TRAILER,
     NIL_UUID_BYTES,
     NO_SEQ,
+    NO_TIME,
     VERSION,
     align_up,
 )
 from mediadb.format.records import Record, dump_record, load_record
+
+MAX_NUMBER: Final = (1 << 62) - 1  # of bytes, samples, microseconds: what catalogs and file systems can hold
 
 # magic, header_len, version, summary_len, track_count, flags, meta_len, segment, run, epoch, number,
 # first_epoch, last_epoch, first_counter, last_counter, first_wall_us, last_wall_us, data_end
@@ -211,6 +214,8 @@ def _encode_summary(t: TrackSummary) -> bytes:
 
 def _decode_summary(raw: bytes, at: int) -> TrackSummary:
     f = SUMMARY_STRUCT.unpack_from(raw, at)
+    if max(f[10:16]) > MAX_NUMBER or any(abs(time_us) > MAX_NUMBER for time_us in f[6:8] if time_us != NO_TIME):
+        raise FormatError("footer head holds numbers that cannot be")
     return TrackSummary(
         track=uuid.UUID(bytes=f[0]), kind=f[1], media_count=f[3], notes_count=f[4], config_count=f[5],
         first_us=f[6], end_us=f[7], first_seq=f[8], next_seq=f[9], samples=f[10], stored_bytes=f[11],

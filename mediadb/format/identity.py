@@ -28,7 +28,7 @@ LOG_FIELDS: Final = (
 )  # fmt: skip
 LOG_SLOT_BYTES: Final = LOG_STRUCT.size
 LOG_SLOT_OFFSETS: Final = (0, BLOCK_ALIGN)  # two pages: writing one never touches the other
-MAX_GENERATION: Final = 1 << 63
+MAX_GENERATION: Final = 1 << 62
 MAX_EPOCH: Final = (1 << 32) - 2
 MAX_TIME_US: Final = 253_402_300_799_000_000  # the last second of the year 9999
 LOG_FILE_BYTES: Final = 2 * BLOCK_ALIGN

@@ -29,6 +29,7 @@ from mediadb.segment_scan import (
     read_footer,
     scan_segment,
 )
+from mediadb.write.number_set import NumberSet
 from mediadb.write.recover_index import Rebuild
 from mediadb.write.recover_ledger import KnownRuns, LeftBehind, known_runs
 from mediadb.write.segment import OPEN_SUFFIX, SEALED_SUFFIX, seal_file, seal_record
@@ -54,7 +55,7 @@ class _Epoch:
     """Everything known of one epoch's commits."""
 
     durable: Commit = NO_COMMIT
-    commits: set[int] = field(default_factory=set)
+    commits: NumberSet = field(default_factory=NumberSet)
     open: list[tuple[Path, SegmentScan]] = field(default_factory=list)
 
     def vouch(self, commit: Commit) -> None:
@@ -139,7 +140,7 @@ class Recovery:
                 self._learn_sealed(folder / name, epochs.setdefault(number, _Epoch()))
         for number, first, last in self._ledger.commits:  # sealed once, perhaps removed since
             if number in epochs and epochs[number].open:
-                epochs[number].commits.update(range(first, last + 1))
+                epochs[number].commits.add(first, last + 1)
                 epochs[number].vouch((number, last))
         self._learn_poisoned(epochs)
         if self._left > TOLD:
@@ -152,13 +153,13 @@ class Recovery:
     def _learn_blocks(self, epoch: _Epoch, scan: SegmentScan) -> None:
         for block in scan.blocks:
             epoch.vouch(block.header.durable)
-            epoch.commits.add(block.header.commit[1])
+            epoch.commits.add(block.header.commit[1], block.header.commit[1] + 1)
             old = block.header.supersedes
             if old is None:
                 continue
             self._void(old.segment, old.first)
             if old.first[0] == block.header.commit[0]:  # the numbers in between were failed attempts at the same
-                epoch.commits.update(range(old.first[1], block.header.commit[1]))
+                epoch.commits.add(old.first[1], block.header.commit[1])
 
     def _learn_poisoned(self, epochs: dict[int, _Epoch]) -> None:
         """What was given up and written again, when the segment that says so was removed since: an acknowledged commit
@@ -168,8 +169,8 @@ class Recovery:
             if epoch is None or epoch.durable == NO_COMMIT or epoch.durable < first:
                 continue
             self._void(segment, first)
-            after = min((number for number in epoch.commits if number > first[1]), default=first[1] + 1)
-            epoch.commits.update(range(first[1], after))
+            after = epoch.commits.behind(first[1])
+            epoch.commits.add(first[1], first[1] + 1 if after is None else after)
 
     def _untold(self, name: str, ours: int) -> bool:
         """Sealed by an earlier recovery that was killed before the ledger had its record."""
@@ -229,11 +230,11 @@ class Recovery:
             return
         epoch.vouch(head.last_commit)
         if head.first_commit != NO_COMMIT:
-            epoch.commits.update(range(head.first_commit[1], head.last_commit[1] + 1))
+            epoch.commits.add(head.first_commit[1], head.last_commit[1] + 1)
         for old in head.meta.get("supersedes", []):
             self._void(uuid.UUID(old["segment"]), (old["epoch"], old["counter"]))
             if old["epoch"] == head.first_commit[0]:
-                epoch.commits.update(range(old["counter"], head.first_commit[1]))
+                epoch.commits.add(old["counter"], head.first_commit[1])
         for track in head.tracks:
             self._ledger.of(run_text(head.run)).note_summary(track)
         if str(head.segment) not in self._ledger.sealed:  # killed between `sync_dir` and `ledger`
@@ -246,12 +247,13 @@ class Recovery:
 
     def _check_commits(self, epoch: _Epoch) -> None:
         """Tell when a commit that some block vouches for is nowhere."""
-        if epoch.durable == NO_COMMIT or not epoch.commits or not epoch.open:
+        if epoch.durable == NO_COMMIT or not epoch.open:
             return
-        lost = set(range(min(epoch.commits), epoch.durable[1] + 1)) - epoch.commits
+        lost = epoch.commits.missing(epoch.durable[1] + 1)
         if lost:
+            count = sum(high - low for low, high in lost)
             params: dict[str, object] = {
-                "epoch": epoch.durable[0], "first": min(lost), "last": max(lost), "count": len(lost),
+                "epoch": epoch.durable[0], "first": lost[0][0], "last": lost[-1][1] - 1, "count": count,
                 "segments": [path.name for path, _ in epoch.open],
             }  # fmt: skip
             self._tell(epoch.open[-1][1].header.run, "acknowledged-commits-lost", params)
@@ -306,8 +308,7 @@ class Recovery:
         """No acknowledged commit is missing, so bytes that verify nowhere were never acknowledged."""
         if epoch.durable == NO_COMMIT:
             return True
-        known = {number for number in epoch.commits if number <= epoch.durable[1]}
-        return len(known) == (epoch.durable[1] - min(known) + 1 if known else 0)
+        return not epoch.commits.missing(epoch.durable[1] + 1)
 
 
 def _month_before(time_us: int) -> str:

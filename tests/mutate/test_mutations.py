@@ -12,9 +12,10 @@ from tests.mutate.sample import Volume, make
 SHARE = 50
 # What once went wrong: (kind, number of the mutation).
 CORPUS = {
-    "directory": (5000092,),
-    "footer": (1000020, 1000045, 1000272, 31000236, 31000259),
-    "log": (5000182, 5000114, 5000190),
+    "directory": (5000092, 51003860),
+    "footer": (1000020, 1000045, 1000272, 31000236, 31000259, 51004271),
+    "gone": (51004075,),
+    "log": (5000182, 5000114, 5000190, 51000784),
     "volume": (1000017,),
     "ledger": (1000161, 1000381, 5000193),
     "catalog": (1000052, 1000292, 2000324),
