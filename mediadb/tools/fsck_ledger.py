@@ -34,7 +34,13 @@ class _Says:
     sealed: dict[str, tuple[str, int]] = field(default_factory=dict)
     again: set[str] = field(default_factory=set)
     removed: set[str] = field(default_factory=set)
-    pages: dict[tuple[int, int], dict[int, Path]] = field(default_factory=dict)  # by run and epoch, then number
+    pages: dict[tuple[int, int], dict[int, tuple[int, Path]]] = field(default_factory=dict)  # see `note`
+
+    def note(self, run: tuple[int, int], low: int, high: int, path: Path) -> None:
+        """Pages [low, high) of a run and epoch lie in `path`: by the first one, so that memory follows files."""
+        known = self.pages.setdefault(run, {})
+        if high > known.get(low, (low, path))[0]:
+            known[low] = high, path
 
 
 class LogLedger:
@@ -65,9 +71,10 @@ class LogLedger:
         for pages in says.pages.values():
             expected = 0
             for number in sorted(pages):
+                end, path = pages[number]
                 if number > expected:
-                    lost[pages[number]] = lost.get(pages[number], 0) + number - expected
-                expected = number + 1
+                    lost[path] = lost.get(path, 0) + number - expected
+                expected = max(expected, end)
         for path in torn.keys() - lost.keys():
             self.notes.append(f"{path}: a statement at byte {torn[path]} was cut off before it was acknowledged")
         text = "nothing can bring them back; segments that they told of are entered again"
@@ -81,7 +88,7 @@ class LogLedger:
         ]  # fmt: skip
 
     def _page(self, path: Path, page: Page, says: _Says) -> None:
-        says.pages.setdefault((page.run, page.epoch), {})[page.number] = path
+        says.note((page.run, page.epoch), page.number, page.number + 1, path)
         for record in page.records:
             try:
                 kind, body = unwrap(record)[0], unwrap(record)[2]
@@ -93,8 +100,7 @@ class LogLedger:
                     says.sealed[segment] = (name, int(body["bytes"]))
                 elif kind == LedgerKind.CONDENSED:
                     for run, epoch, low, high in body["pages"]:
-                        held = says.pages.setdefault((int(run, 16), int(epoch)), {})
-                        held.update(dict.fromkeys(range(int(low), int(high)), path))
+                        says.note((int(run, 16), int(epoch)), int(low), int(high), path)
                 elif kind == LedgerKind.REMOVED:
                     says.removed.add(str(body["segment"]))
             except (KeyError, ValueError, TypeError):

@@ -188,7 +188,7 @@ class _LedgerSays:
 def _ledger(fs: Fs, root: Path, verdict: Verdict) -> _LedgerSays:
     says = _LedgerSays(moves=Moves(root.name))
     for log in fs.listdir(root):
-        numbers: dict[tuple[int, int], dict[int, Finding]] = {}
+        numbers: dict[tuple[int, int], _Numbers] = {}
         torn: list[Finding] = []
         for name in ledger_files(fs, root / log):
             path = root / log / name
@@ -200,12 +200,12 @@ def _ledger(fs: Fs, root: Path, verdict: Verdict) -> _LedgerSays:
                     torn.append(Finding(str(path), offset, "no ledger page that verifies"))
                     continue
                 _page(path, raw, offset, page, verdict)
-                numbers.setdefault((page.run, page.epoch), {})[page.number] = Finding(str(path), offset, "")
+                here = Finding(str(path), offset, "")
+                _note(numbers, (page.run, page.epoch), page.number, page.number + 1, here)
                 try:
                     _say(says, page)
                     for run, epoch, low, high in _condensed(page):
-                        held = dict.fromkeys(range(low, high), Finding(str(path), offset, ""))
-                        numbers.setdefault((int(run, 16), epoch), {}).update(held)
+                        _note(numbers, (int(run, 16), epoch), low, high, here)
                 except (KeyError, ValueError, TypeError, AttributeError):
                     verdict.findings.append(Finding(str(path), offset, "a record lacks what its kind must say"))
         _numbers(numbers, torn, verdict)
@@ -229,16 +229,26 @@ def _page(path: Path, raw: bytes, offset: int, page: Page, verdict: Verdict) -> 
             verdict.findings.append(Finding(str(path), low + at, "padding of a ledger page: not zero"))
 
 
-def _numbers(runs: dict[tuple[int, int], dict[int, Finding]], torn: list[Finding], verdict: Verdict) -> None:
+_Numbers = dict[int, tuple[int, Finding]]  # of pages: first number, end, where; memory follows files, not numbers
+
+
+def _note(runs: dict[tuple[int, int], _Numbers], run: tuple[int, int], low: int, high: int, at: Finding) -> None:
+    """Pages [low, high) of an opening are here."""
+    known = runs.setdefault(run, {})
+    if high > known.get(low, (low, at))[0]:
+        known[low] = high, at
+
+
+def _numbers(runs: dict[tuple[int, int], _Numbers], torn: list[Finding], verdict: Verdict) -> None:
     """Pages of an opening (run, epoch) are numbered without hole, over all months (the clock may have been set back): a
     missing one that had been acknowledged is damage. Said where a page before the next one of that opening does not
     verify."""
     for pages in runs.values():
         expected = 0
         for number in sorted(pages):
-            missing, after = number - expected, pages[number]
-            expected = number + 1
-            if missing:
+            missing, (end, after) = number - expected, pages[number]
+            expected = max(expected, end)
+            if missing > 0:
                 before = [t for t in torn if t.path == after.path and t.offset < after.offset]
                 at = before[-1] if before else after
                 torn[:] = [t for t in torn if t != at]

@@ -15,6 +15,7 @@ from mediadb.format.ledger_page import LedgerKind
 from mediadb.ledger import LedgerWriter, ledger_files
 from mediadb.ledger_condense import condense, ledger_bytes, share_of
 from mediadb.tools.fsck_ledger import LogLedger
+from mediadb.tools.verify import verify_volume
 from mediadb.types import Interval
 
 pytestmark = pytest.mark.fast
@@ -214,6 +215,17 @@ def test_the_share_of_small_and_large_volumes() -> None:
     assert share_of(64 << 20) == 2 << 20
     assert share_of(1 << 30) == 16 << 20
     assert share_of(8 << 40) == 256 << 20
+
+
+def test_how_many_pages_it_stood_for_costs_no_memory() -> None:
+    """A ledger of one word a second for years, made small: fsck and verify count in ranges."""
+    fs = FaultFs()
+    life = lived(fs, 2, 5)
+    body = {"parts": [], "pages": [[f"{life.run:016x}", life.run, 10**6, 1 << 40]]}
+    life.say(LedgerKind.CONDENSED, body)
+    assert [what for what in problems(fs) if "pages of statements are missing" in what]
+    verdict = verify_volume(fs, rig.ROOT, "main")
+    assert any("ledger pages are missing" in finding.what for finding in verdict.findings)
 
 
 def test_months_stay_apart(tmp_path: Path) -> None:
