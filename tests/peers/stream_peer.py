@@ -54,9 +54,13 @@ class Peer:
         self.socket = socket.create_connection((self.host, self.port), timeout=30)
         self.number = 0
         self.ident = 0
-        self.say(HELLO, 0, version=1, client="peer from the page")
-        self.hello = self.hear()
-        assert self.hello.type == S_HELLO, self.hello
+        try:
+            self.say(HELLO, 0, version=1, client="peer from the page")
+            self.hello = self.hear()
+            assert self.hello.type == S_HELLO, self.hello
+        except BaseException:  # a server that is killed just then
+            self.socket.close()
+            raise
 
     def __enter__(self) -> Peer:
         return self
