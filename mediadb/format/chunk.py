@@ -17,6 +17,7 @@ from mediadb.format.checksum import crc32
 from mediadb.format.constants import MAGIC_CHUNK, MAX_CHUNK_BYTES, NO_SEQ, NO_TIME, SALT_LEN
 from mediadb.types import Kind
 
+MAX_TIME_US: Final = (1 << 62) - 1  # what no clock shows, and what sums of times must stay below
 CHUNK_STRUCT: Final = struct.Struct("<4sHBBHBBBBH16sQQQIIqqqqiiIIqIIIIIII4x32s32s32s4xI")
 CHUNK_FIELDS: Final = (
     "magic", "header_len", "kind", "codec", "flags", "origin", "key_type", "recv_quality", "cam_quality", "source",
@@ -111,6 +112,8 @@ def decode_chunk_header(raw: bytes | memoryview, offset: int = 0) -> ChunkHeader
     header = ChunkHeader._make(_OWN_ORDER(f))
     if header.payload_len < SALT_LEN or header.chunk_len > MAX_CHUNK_BYTES:
         raise FormatError("chunk header claims an impossible length")
+    if header.recv_us + header.duration_us > MAX_TIME_US:
+        raise FormatError("chunk header claims an impossible time")
     return header
 
 

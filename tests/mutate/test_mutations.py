@@ -12,6 +12,7 @@ from tests.mutate.sample import Volume, make
 SHARE = 50
 # What once went wrong: (kind, number of the mutation).
 CORPUS = {
+    "segment": (53000921,),
     "directory": (5000092, 51003860),
     "footer": (1000020, 1000045, 1000272, 31000236, 31000259, 51004271),
     "gone": (51004075,),
