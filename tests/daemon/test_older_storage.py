@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,8 @@ def test_an_older_copy_is_refused_accepted_and_the_right_disk_comes_back(daemon:
     put(daemon, right, copy)
     daemon.start()
     daemon.wait_for(lambda: older(daemon))
-    assert daemon.post("storages/main/accept")[0] == 200
+    command = [sys.executable, "-m", "recorderd.cli.ctl", "--server", daemon.base, "storage", "--accept", "main"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "main: storage-older" in done.stdout) == (0, True), done.stderr
     daemon.wait_for(daemon.recording)
     assert daemon.stop() == 0
