@@ -284,12 +284,15 @@ def _take(fs: Fs, fd: int, request: OpenRequest, folder: Path, left_alone: tuple
     previous, slot = decode_log(fs.pread(fd, LOG_FILE_BYTES, 0))
     if previous is None:
         raise StorageDamaged(f"{folder / LOG_NAME}: no slot verifies; see `mediadb fsck`", path=str(folder))
-    known = max(request.known_epoch or 0, _newest_epoch(fs, folder, previous.log))
+    named = _newest_epoch(fs, folder, previous.log)
+    known = max(request.known_epoch or 0, named)
     if known > previous.epoch:
+        move = f"mount the right one, or say that it is to be used: `recorderctl storage --accept {request.storage}`"
+        if named > previous.epoch:
+            move = "only its LOG is old, its segments are newer: stop recorderd and run `mediadb fsck --repair`"
         raise StorageOlder(
             f"{folder} is at epoch {previous.epoch}, but epoch {known} is known: this is an older copy "
-            "(backup, snapshot or clone); mount the right one, or say that it is to be used: `recorderctl storage "
-            f"--accept {request.storage}`",
+            f"(backup, snapshot or clone); {move}",
             path=str(folder),
             found=previous.epoch,
             known=known,

@@ -136,7 +136,7 @@ def test_older_than_known() -> None:
     again.close()
     refused(fs, StorageOlder, replace(REQUEST, known_epoch=9))
     fs.names[log_path(fs)].data = bytearray(backup)
-    refused(fs, StorageOlder, REQUEST)
+    assert "mediadb fsck --repair" in str(refused(fs, StorageOlder, REQUEST)), "to accept it would not help"
 
 
 def test_a_later_format_is_refused() -> None:
